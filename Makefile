@@ -1,0 +1,46 @@
+# Two commands do everything: `make run` (the demo, on embedded defaults) and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: run test check wheel lock clean
+
+run: $(VENV)/.run
+	$(BIN)/callvault demo $(ARGS)
+
+test: $(VENV)/.dev
+	@tests/tools.sh
+	$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -q
+	tests/wheel.sh $(BIN)/python
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# The lock has hashes and no index address; the package itself is installed from this tree, without build isolation,
+# so that its build back end comes from the lock too.
+$(VENV)/.run: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "callvault needs Python 3.11 or newer; name one with PYTHON=..."; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: apt install python3-venv"; exit 2; }
+
+# Needs uv; run it after a change of the dependencies in pyproject.toml.
+lock:
+	uv pip compile --generate-hashes --no-emit-index-url --no-header -q --python-version 3.11 --extra demo --extra build pyproject.toml -o requirements.lock
+	uv pip compile --generate-hashes --no-emit-index-url --no-header -q --python-version 3.11 --extra demo --extra build --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) dist build

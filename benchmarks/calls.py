@@ -1,0 +1,260 @@
+"""How many calls a core carries: `python -m benchmarks.calls --kind siprec --calls N --seconds S [--json FILE]`.
+
+A whole callvault, transcription off, takes N calls of two G.711 tracks each: one INVITE with two sendonly m-lines, RTP
+and RTCP from a native generator, speech detection, sealing, uploads, BYE. Then every recording is opened by another
+process and its frames are counted.
+
+`cpu_us_per_packet` is the user and system time of all callvault's processes from the first INVITE until the last call
+is stored, by the packets sent; nothing is subtracted, and what the idle installation would have used in that time is
+told apart. `calls_per_core` is extrapolated from it, for a core that is 70 % busy; `calls_held` was run. The kernel's
+work on received datagrams before a socket has them (softirq) is charged to no process, on loopback as on a network
+card: it is told apart. So is the generator, and a run in which it sent less than 99.5 % of the packets within 5 ms of
+their instants is void.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import installation, machine, native, recorded, report, speech
+from benchmarks.installation import Installation
+from benchmarks.processes import Use
+from benchmarks.signalling import Call, Callers
+
+TRACKS = {"siprec": 2}
+CALLER_ADDRESS = "127.0.0.2"  # the callers' own, so that no port of theirs is one of callvault's
+SOURCE_PORT_FIRST = 10_000
+PAYLOAD_TYPE = 8
+PACKETS_A_SECOND = 50
+RATE = 50.0  # calls set up, and hung up, in a second
+CORE_SHARE = 0.7
+IDLE_S = 5.0
+SETUP_S = 60.0  # beyond what the rate takes
+LEAD_NS = 1_000_000_000  # the generator opens four sockets a call before its first packet
+STORED_S = 180.0
+LADDER = 1.25  # each rung carries so many times more calls than the one below
+RUNGS_MAX = 10
+SHOWN = (
+    *("calls", "seconds", "held", "packets_sent", "packets_lost_by_us", "cpu_us_per_packet"),
+    *("cpu_us_per_packet_by_role", "cpu_us_per_packet_idle_part", "kernel_receive_us_per_packet"),
+    *("calls_per_core", "rss_mb_per_call", "setup_ms", "cpu_ms_per_call_setup", "cpu_ms_per_call_hang_up"),
+    *("call_states", "call_failures", "sip_repeated", "frames", "generator", "datagrams_dropped_by_kernel"),
+    *("machine_load", "remarks", "void"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is carried: so many calls for so long, set up and hung up at a rate."""
+
+    kind: str
+    calls: int
+    seconds: float
+    rate: float
+
+    def make_calls(self) -> list[Call]:
+        """The calls, each with an even source port for each track."""
+        tracks = TRACKS[self.kind]
+        return [
+            Call(number, f"agent{number}", tuple(SOURCE_PORT_FIRST + 2 * (number * tracks + i) for i in range(tracks)))
+            for number in range(self.calls)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """CPU of callvault before the first INVITE, at both ends of the media, and after the last call was stored."""
+
+    start: Use
+    media: Use
+    hang_up: Use
+    stored: Use
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit 0 when the run (with --ladder: the first one) counts and lost nothing."""
+    arguments = _arguments(argv)
+    circle = speech.make()
+    where = machine.describe()
+    print(report.heading("Calls: SIP, RTP, speech detection, sealing, uploads", where))
+    runs: list[dict[str, object]] = []
+    calls = arguments.calls
+    with native.generator(circle.octets) as generator:
+        while True:
+            load = Load(arguments.kind, calls, arguments.seconds, arguments.rate)
+            runs.append(run(load, generator, circle.octets))
+            print(_table(runs[-1]) + "\n")
+            if not arguments.ladder or not runs[-1]["held"] or len(runs) == RUNGS_MAX:
+                break
+            calls = round(calls * LADDER)
+    figures = {"machine": where, **runs[0], "calls_held": max((_held(entry) for entry in runs), default=0)}
+    if arguments.ladder:
+        figures["ladder"] = runs
+        print(f"calls held: {figures['calls_held']}")
+    report.write(arguments.json, figures)
+    return 0 if runs[0]["held"] else 1
+
+
+def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, object]:
+    """One run on a fresh installation: its figures."""
+    overrides = {"TRANSCRIPTION__WORKERS": 0}
+    with installation.running(overrides) as running, contextlib.closing(_callers(running)) as callers:
+        idle = running.cpu()
+        time.sleep(IDLE_S)
+        before = running.cpu()
+        idle_share = (before.total_s - idle.total_s) / (before.at_s - idle.at_s)
+        memory_idle = running.pss_mb()
+        machine_before, own_before_s = machine.load(), time.process_time()
+        calls = load.make_calls()
+        sent, memory, stages = _carry(load, running, callers, calls, generator, before)
+        with running.recordings() as recordings:
+            tenant = recordings.tenant(installation.TENANT)
+            answered = sum(call.answered_ns > 0 and call.failure != "no answer" for call in calls)
+            states = recorded.wait_until_stored(recordings, tenant, answered, STORED_S)
+            stages = Stages(stages.start, stages.media, stages.hang_up, running.cpu())
+            machine_after = machine.load()
+            own_s = stages.stored.total_s - before.total_s + sent.user_s + sent.sys_s
+            own_s += time.process_time() - own_before_s
+            found = recorded.open_all(recordings, tenant, circle)
+    shares = machine.disturbance(machine_before, machine_after, own_s)
+    figures: dict[str, object] = {"kind": load.kind, "calls": load.calls, "seconds": load.seconds, "rate": load.rate}
+    figures |= _outcome(load, calls, sent, found, states)
+    figures |= _cost(load, sent, stages, idle_share)
+    figures |= _memory(load, memory_idle, memory)
+    figures["generator"] = sent.figures()
+    figures["kernel_receive_us_per_packet"] = round(
+        1e6 * (machine_after.softirq_s - machine_before.softirq_s) / max(1, sent.sent), 2
+    )
+    figures["datagrams_dropped_by_kernel"] = machine_after.datagrams_dropped - machine_before.datagrams_dropped
+    return figures | {"machine_load": shares, "remarks": machine.objections(shares)}
+
+
+def _callers(running: Installation) -> Callers:
+    return Callers(CALLER_ADDRESS, running.sip)
+
+
+def _carry(
+    load: Load, running: Installation, callers: Callers, calls: list[Call], generator: native.Generator, before: Use
+) -> tuple[native.Sent, Mapping[str, float], Stages]:
+    """Set up, talk, hang up."""
+    callers.call(calls, load.rate)
+    callers.run(lambda: all(call.state in ("up", "failed") for call in calls), load.calls / load.rate + SETUP_S)
+    legs = _legs(load, running.sip[0], [call for call in calls if call.state == "up"])
+    media = running.cpu()
+    sending = generator.start(legs)
+    callers.run(lambda: time.monotonic_ns() > sending.last_ns - load.seconds * 5e8, load.seconds + SETUP_S)
+    memory = running.pss_mb()
+    callers.run(lambda: time.monotonic_ns() > sending.last_ns, load.seconds + SETUP_S)
+    sent = sending.wait(time.monotonic_ns())
+    hang_up = running.cpu()
+    callers.hang_up(calls, load.rate)
+    callers.run(lambda: all(call.state in ("over", "failed") for call in calls), load.calls / load.rate + SETUP_S)
+    return sent, memory, Stages(before, media, hang_up, hang_up)
+
+
+def _legs(load: Load, host: str, calls: list[Call]) -> list[native.Leg]:
+    """A leg for each track of each call, spread evenly over the 20 ms."""
+    pairs = [(call, track) for call in calls for track in range(TRACKS[load.kind])]
+    start_ns = time.monotonic_ns() + LEAD_NS
+    return [
+        native.Leg(
+            source=(CALLER_ADDRESS, call.source_ports[track]),
+            destination=(host, call.remote_ports[track]),
+            control_port=call.remote_ports[track] + 1,
+            ssrc=1 + call.number * TRACKS[load.kind] + track,
+            payload_type=PAYLOAD_TYPE,
+            first_ns=start_ns + index * native.PACKET_NS // len(pairs),
+            packets=round(load.seconds * PACKETS_A_SECOND),
+            offset=(call.number * 31 + track * 1009) * native.PACKET_SAMPLES,
+        )
+        for index, (call, track) in enumerate(pairs)
+    ]
+
+
+def _outcome(
+    load: Load, calls: list[Call], sent: native.Sent, found: recorded.Found, states: Mapping[str, int]
+) -> dict[str, object]:
+    setup = report.percentiles(call.setup_ms for call in calls if call.answered_ns)
+    lost = sent.sent - found.frames
+    failures = sorted({call.failure for call in calls if call.failure})
+    stored = states.get("stored", 0)
+    void = [f"the generator kept only {sent.schedule_kept:.2%} of its schedule"] if sent.void else []
+    return {
+        "void": void,
+        "held": not void and not failures and lost == 0 and stored == load.calls and sent.sent == sent.scheduled,
+        "packets_sent": sent.sent,
+        "packets_lost_by_us": lost,
+        "frames": asdict(found),
+        "call_states": dict(states),
+        "call_failures": failures,
+        "sip_repeated": sum(call.repeated for call in calls),
+        "setup_ms": setup,
+    }
+
+
+def _cost(load: Load, sent: native.Sent, stages: Stages, idle_share: float) -> dict[str, object]:
+    packets = max(1, sent.sent)
+    whole = stages.stored.since(stages.start)
+    talking = stages.hang_up.since(stages.media)
+    us_per_packet = 1e6 * sum(whole.values()) / packets
+    elapsed_s = stages.stored.at_s - stages.start.at_s
+    return {
+        "cpu_us_per_packet": round(us_per_packet, 2),
+        "cpu_us_per_packet_by_role": {role: round(1e6 * spent / packets, 2) for role, spent in whole.items()},
+        "cpu_us_per_packet_idle_part": round(1e6 * idle_share * elapsed_s / packets, 2),
+        "cpu_us_per_packet_while_talking": round(1e6 * sum(talking.values()) / packets, 2),
+        "cpu_us_per_packet_while_talking_by_role": {r: round(1e6 * spent / packets, 2) for r, spent in talking.items()},
+        "cpu_ms_per_call_setup": round(1e3 * sum(stages.media.since(stages.start).values()) / load.calls, 2),
+        "cpu_ms_per_call_hang_up": round(1e3 * sum(stages.stored.since(stages.hang_up).values()) / load.calls, 2),
+        "calls_per_core": round(CORE_SHARE * 1e6 / (PACKETS_A_SECOND * TRACKS[load.kind] * us_per_packet)),
+        "calls_per_core_is": "extrapolated, for a core that is 70 % busy",
+        "processes_replaced": len(stages.start.pids - stages.stored.pids),
+    }
+
+
+def _memory(load: Load, idle: Mapping[str, float], busy: Mapping[str, float]) -> dict[str, object]:
+    if not idle or not busy:
+        return {"rss_mb_per_call": None}  # only root may read it
+    grown = sum(busy.values()) - sum(idle.values())
+    return {
+        "rss_mb_per_call": round(grown / load.calls, 3),
+        "pss_mb": {role: round(size, 1) for role, size in busy.items()},
+        "pss_mb_idle": {role: round(size, 1) for role, size in idle.items()},
+    }
+
+
+def _held(figures: Mapping[str, object]) -> int:
+    return int(str(figures["calls"])) if figures["held"] else 0
+
+
+def _table(figures: Mapping[str, object]) -> str:
+    return "\n".join(f"{name:<34} {_shown(figures[name])}" for name in SHOWN)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(str(item) for item in value) or "none"
+    return str(value)
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description="How many calls a core carries.")
+    parser.add_argument("--kind", choices=sorted(TRACKS), default="siprec")
+    parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each call talks")
+    parser.add_argument("--rate", type=float, default=RATE, help="calls set up, and hung up, in a second")
+    parser.add_argument("--ladder", action="store_true", help=f"go on with {LADDER} times more calls while all is held")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

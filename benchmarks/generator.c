@@ -1,0 +1,313 @@
+/*
+ * Sends G.711 over RTP as many calls do: one bound, connected socket for each leg, a packet every 20 ms, a sender
+ * report every 5 s from the port above (RFC 3550 sections 5.1, 6.4.1, 6.5.1).
+ *
+ *     generator SPEECH < PLAN > REPORT
+ *
+ * SPEECH is a file of G.711 octets that all legs read in a circle. PLAN has a line for each leg, on one line:
+ *
+ *     source-address source-port destination-address destination-port destination-rtcp-port
+ *     ssrc payload-type first-packet-ns packets speech-offset
+ *
+ * Instants are CLOCK_MONOTONIC. REPORT is one JSON object: what was scheduled, what was sent and when, and the
+ * processor time that it took. A packet belongs at a fixed instant; one that is late is sent nevertheless, and counted.
+ * The end comes DRAIN_NS after the last packet's instant, or on SIGTERM, whatever is left.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    LEGS_MAX = 16384,           /* 8,000 two-track calls: beyond what one machine receives */
+    PAYLOAD = 160,              /* 20 ms of G.711 */
+    HEADER = 12,
+    BURST_MAX = 16,             /* packets of one leg in one sendmmsg, when the schedule is behind */
+    REPORT_PACKETS = 250,       /* a sender report for so many packets: every 5 s */
+    CONTROL_MAX = 64,
+    NICENESS = -15,             /* the callers are not on the machine that is measured; nor should they wait for it */
+    BUCKETS = 20000,            /* lateness histogram, 10 us each: up to 200 ms */
+    BUCKET_NS = 10000,
+    SPEECH_MAX = 64 << 20,
+};
+static const int64_t PERIOD_NS = 20000000;
+static const int64_t ON_TIME_NS = 5000000;      /* later than this, a packet did not keep its schedule */
+static const int64_t GRAIN_NS = 500000;         /* packets due within it are sent together: one wake-up for all */
+static const int64_t DRAIN_NS = 2000000000;
+
+typedef struct {
+    int rtp, rtcp;
+    uint32_t ssrc;
+    uint8_t payload_type;
+    int64_t first_ns;
+    uint32_t packets, done, sent, reports;
+    uint64_t offset;
+} Leg;
+
+typedef struct {
+    int64_t due;
+    uint32_t leg;
+} Entry;
+
+static Leg legs[LEGS_MAX];
+static Entry heap[LEGS_MAX];
+static uint32_t leg_count, heap_count;
+static uint8_t *speech;
+static uint64_t speech_size;
+static uint32_t lateness[BUCKETS];
+static uint64_t scheduled, sent, on_time, refused, unsent, reports_sent;
+static int64_t latest_ns, first_sent_ns, last_sent_ns;
+static volatile sig_atomic_t stopped;
+
+static void fail(const char *what) {
+    fprintf(stderr, "generator: %s: %s\n", what, errno ? strerror(errno) : "not valid");
+    exit(2);
+}
+
+static void on_signal(int number) {
+    (void)number;
+    stopped = 1;
+}
+
+static int64_t clock_ns(clockid_t id) {
+    struct timespec at;
+    clock_gettime(id, &at);
+    return (int64_t)at.tv_sec * 1000000000 + at.tv_nsec;
+}
+
+static void sleep_until(int64_t at) {
+    struct timespec t = {.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL); /* a signal ends it early, which is meant */
+}
+
+/* A binary heap of legs by the instant of their next packet. */
+static void sink(uint32_t at, Entry entry) {
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+        if (child >= heap_count) break;
+        if (child + 1 < heap_count && heap[child + 1].due < heap[child].due) child++;
+        if (entry.due <= heap[child].due) break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = entry;
+}
+
+static void make_heap(void) {
+    for (uint32_t i = 0; i < leg_count; i++)
+        if (legs[i].packets) heap[heap_count++] = (Entry){legs[i].first_ns, i};
+    for (uint32_t i = heap_count / 2; i-- > 0;) sink(i, heap[i]);
+}
+
+static int open_socket(const char *host, int port, const char *to_host, int to_port) {
+    struct sockaddr_in local = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    struct sockaddr_in remote = {.sin_family = AF_INET, .sin_port = htons((uint16_t)to_port)};
+    if (inet_pton(AF_INET, host, &local.sin_addr) != 1 || inet_pton(AF_INET, to_host, &remote.sin_addr) != 1)
+        fail("address");
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) fail("socket");
+    if (bind(fd, (struct sockaddr *)&local, sizeof local)) fail("bind");
+    if (connect(fd, (struct sockaddr *)&remote, sizeof remote)) fail("connect");
+    return fd;
+}
+
+static void read_plan(void) {
+    char host[64], to_host[64];
+    int port, to_port, to_control, type;
+    uint32_t ssrc, packets;
+    int64_t first;
+    uint64_t offset;
+    for (;;) {
+        int found = scanf("%63s %d %63s %d %d %" SCNu32 " %d %" SCNd64 " %" SCNu32 " %" SCNu64, host, &port, to_host,
+                          &to_port, &to_control, &ssrc, &type, &first, &packets, &offset);
+        if (found == EOF) return;
+        errno = 0;
+        if (found != 10 || leg_count == LEGS_MAX || type < 0 || type > 127) fail("plan");
+        Leg *leg = &legs[leg_count++];
+        *leg = (Leg){.ssrc = ssrc, .payload_type = (uint8_t)type, .first_ns = first, .packets = packets};
+        leg->offset = offset % speech_size;
+        leg->rtp = open_socket(host, port, to_host, to_port);
+        leg->rtcp = open_socket(host, port + 1, to_host, to_control);
+        scheduled += packets;
+    }
+}
+
+static void read_speech(const char *path) {
+    FILE *file = fopen(path, "rb");
+    if (!file) fail(path);
+    speech = malloc(SPEECH_MAX + PAYLOAD);
+    if (!speech) fail("memory");
+    speech_size = fread(speech, 1, SPEECH_MAX, file);
+    fclose(file);
+    if (speech_size < PAYLOAD) fail("speech");
+    memcpy(speech + speech_size, speech, PAYLOAD); /* so that no payload is cut at the end of the circle */
+}
+
+static void put16(uint8_t *at, uint32_t value) {
+    at[0] = (uint8_t)(value >> 8);
+    at[1] = (uint8_t)value;
+}
+
+static void put32(uint8_t *at, uint32_t value) {
+    put16(at, value >> 16);
+    put16(at + 2, value & 0xffff);
+}
+
+/* The random start values that RFC 3550 asks for, made from the SSRC so that a run can be repeated. */
+static uint32_t first_timestamp(const Leg *leg) { return leg->ssrc * 2654435761u; }
+static uint32_t first_sequence(const Leg *leg) { return (leg->ssrc * 40503u) >> 16; }
+
+static void write_header(const Leg *leg, uint32_t number, uint8_t *at) {
+    at[0] = 0x80;
+    at[1] = (uint8_t)(leg->payload_type | (number == 0 ? 0x80 : 0));
+    put16(at + 2, (first_sequence(leg) + number) & 0xffff);
+    put32(at + 4, first_timestamp(leg) + number * PAYLOAD);
+    put32(at + 8, leg->ssrc);
+}
+
+/* A sender report and the canonical name, which every compound packet must have. */
+static void send_report(Leg *leg) {
+    uint8_t out[CONTROL_MAX] = {0};
+    int64_t now = clock_ns(CLOCK_REALTIME);
+    char name[24];
+    int length = snprintf(name, sizeof name, "%08" PRIx32 "@generator", leg->ssrc);
+    int words = (4 + 2 + length + 1 + 3) / 4; /* SSRC, item head, name, its end, to a whole word */
+    out[0] = 0x80, out[1] = 200;
+    put16(out + 2, 6);
+    put32(out + 4, leg->ssrc);
+    put32(out + 8, (uint32_t)(now / 1000000000 + 2208988800));
+    put32(out + 12, (uint32_t)(((uint64_t)(now % 1000000000) << 32) / 1000000000));
+    put32(out + 16, first_timestamp(leg) + leg->done * PAYLOAD);
+    put32(out + 20, leg->sent);
+    put32(out + 24, leg->sent * PAYLOAD);
+    out[28] = 0x81, out[29] = 202;
+    put16(out + 30, (uint32_t)words);
+    put32(out + 32, leg->ssrc);
+    out[36] = 1, out[37] = (uint8_t)length;
+    memcpy(out + 38, name, (size_t)length);
+    if (send(leg->rtcp, out, 32 + 4 * (size_t)words, 0) > 0) leg->reports++, reports_sent++;
+}
+
+/* Sends `count` packets of a leg. What the kernel does not take is not tried again: it would only come later. */
+static void send_packets(Leg *leg, uint32_t count) {
+    static uint8_t headers[BURST_MAX][HEADER];
+    static struct iovec parts[BURST_MAX][2];
+    static struct mmsghdr messages[BURST_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        write_header(leg, leg->done + i, headers[i]);
+        uint64_t at = (leg->offset + (uint64_t)(leg->done + i) * PAYLOAD) % speech_size;
+        parts[i][0] = (struct iovec){headers[i], HEADER};
+        parts[i][1] = (struct iovec){speech + at, PAYLOAD};
+        messages[i] = (struct mmsghdr){.msg_hdr = {.msg_iov = parts[i], .msg_iovlen = 2}};
+    }
+    int taken = sendmmsg(leg->rtp, messages, count, 0);
+    if (taken < 0 && errno == ECONNREFUSED) { /* an earlier packet met a closed port; this one was not tried */
+        refused++;
+        taken = sendmmsg(leg->rtp, messages, count, 0);
+    }
+    int64_t now = clock_ns(CLOCK_MONOTONIC);
+    for (uint32_t i = 0; i < count; i++) {
+        if ((int)i >= taken) {
+            unsent++;
+            continue;
+        }
+        int64_t late = now - (leg->first_ns + (int64_t)(leg->done + i) * PERIOD_NS);
+        int64_t bucket = late < 0 ? 0 : late / BUCKET_NS;
+        lateness[bucket < BUCKETS ? bucket : BUCKETS - 1]++;
+        if (late <= ON_TIME_NS) on_time++;
+        if (late > latest_ns) latest_ns = late;
+        leg->sent++, sent++;
+    }
+    if (!first_sent_ns) first_sent_ns = now;
+    last_sent_ns = now;
+    leg->done += count;
+}
+
+static void run(void) {
+    int64_t end = 0;
+    for (uint32_t i = 0; i < leg_count; i++) {
+        int64_t last = legs[i].first_ns + (int64_t)legs[i].packets * PERIOD_NS;
+        if (last > end) end = last;
+    }
+    while (heap_count && !stopped) {
+        int64_t now = clock_ns(CLOCK_MONOTONIC);
+        if (now > end + DRAIN_NS) break;
+        if (heap[0].due > now) {
+            sleep_until(heap[0].due + GRAIN_NS);
+            continue;
+        }
+        uint32_t number = heap[0].leg;
+        Leg *leg = &legs[number];
+        int64_t due = (now - leg->first_ns) / PERIOD_NS + 1 - leg->done;
+        uint32_t left = leg->packets - leg->done;
+        uint32_t count = due < 1 ? 1 : due > BURST_MAX ? BURST_MAX : (uint32_t)due;
+        if (count > left) count = left;
+        send_packets(leg, count);
+        if (leg->done / REPORT_PACKETS != (leg->done - count) / REPORT_PACKETS) send_report(leg);
+        if (leg->done < leg->packets)
+            sink(0, (Entry){leg->first_ns + (int64_t)leg->done * PERIOD_NS, number});
+        else if (--heap_count)
+            sink(0, heap[heap_count]);
+    }
+}
+
+static int64_t late_ns(double share) {
+    uint64_t wanted = (uint64_t)(share * (double)sent), seen = 0;
+    for (int64_t i = 0; i < BUCKETS; i++) {
+        seen += lateness[i];
+        if (seen && seen >= wanted) return (i + 1) * BUCKET_NS;
+    }
+    return latest_ns;
+}
+
+static double seconds(struct timeval t) { return (double)t.tv_sec + 1e-6 * (double)t.tv_usec; }
+
+static void print_report(const struct rusage *before) {
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    printf("{\"legs\": %" PRIu32 ", \"scheduled\": %" PRIu64 ", \"sent\": %" PRIu64 ", \"on_time\": %" PRIu64, leg_count,
+           scheduled, sent, on_time);
+    printf(", \"refused\": %" PRIu64 ", \"unsent\": %" PRIu64 ", \"reports\": %" PRIu64, refused, unsent, reports_sent);
+    printf(", \"late_ms_p50\": %.3f, \"late_ms_p99\": %.3f, \"late_ms_max\": %.3f", late_ns(0.5) / 1e6,
+           late_ns(0.99) / 1e6, (double)latest_ns / 1e6);
+    printf(", \"user_s\": %.6f, \"sys_s\": %.6f", seconds(used.ru_utime) - seconds(before->ru_utime),
+           seconds(used.ru_stime) - seconds(before->ru_stime));
+    printf(", \"first_sent_ns\": %" PRId64 ", \"last_sent_ns\": %" PRId64 ", \"sent_by_leg\": [", first_sent_ns,
+           last_sent_ns);
+    for (uint32_t i = 0; i < leg_count; i++) printf(i ? ", %" PRIu32 : "%" PRIu32, legs[i].sent);
+    printf("]}\n");
+}
+
+int main(int count, char **arguments) {
+    if (count != 2) {
+        fprintf(stderr, "usage: generator SPEECH < PLAN > REPORT\n");
+        return 2;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* no generator outlives its benchmark */
+    prctl(PR_SET_TIMERSLACK, 1UL);
+    if (setpriority(PRIO_PROCESS, 0, NICENESS)) errno = 0; /* without the right to it, the schedule may suffer */
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    read_speech(arguments[1]);
+    read_plan();
+    make_heap();
+    struct rusage before;
+    getrusage(RUSAGE_SELF, &before);
+    run();
+    print_report(&before);
+    return 0;
+}

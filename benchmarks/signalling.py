@@ -1,0 +1,221 @@
+"""The callers' side of SIP over UDP, as little of it as a benchmark needs: INVITE, ACK, BYE, and their repetition.
+
+Independent of callvault's own stack, so that a fault of that cannot hide. One socket and one thread for all calls;
+everything happens inside `run`. RFC 3261 §17.1 for what is sent again and when.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+T1_S = 0.5
+T2_S = 4.0
+GIVE_UP_S = 32.0
+RECEIVE_BUFFER_BYTES = 4 << 20  # the answers of some thousand calls
+DATAGRAM_BYTES_MAX = 65_535
+NAP_S = 0.05  # how late `run` may notice that its condition holds
+
+State = Literal["new", "inviting", "up", "leaving", "over", "failed"]
+
+_AUDIO_PORT = re.compile(rb"^m=audio (\d+) ", re.MULTILINE)
+_STATUS = re.compile(r"SIP/2\.0 (\d{3})")
+_MISSING = ""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of ours; `source_ports` are the RTP ports in its offer. Instants are CLOCK_MONOTONIC ns."""
+
+    number: int
+    to_user: str
+    source_ports: tuple[int, ...]
+    state: State = "new"
+    failure: str = ""
+    remote_ports: tuple[int, ...] = ()
+    target: str = ""
+    remote: str = ""  # the To header with the tag that was given
+    invited_ns: int = 0
+    answered_ns: int = 0
+    left_ns: int = 0
+    repeated: int = 0  # requests that had to be sent again
+    _pending: bytes = field(default=b"", repr=False)
+
+    @property
+    def setup_ms(self) -> float:
+        """From INVITE to 200."""
+        return (self.answered_ns - self.invited_ns) / 1e6
+
+
+class Callers:
+    """All callers behind one SIP socket, calling `target`; their RTP comes from `address` too."""
+
+    def __init__(self, address: str, target: tuple[str, int]) -> None:
+        self._address = address
+        self._target = target
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        self._socket.bind((address, 0))
+        self._socket.setblocking(False)
+        self._port: int = self._socket.getsockname()[1]
+        self._calls: dict[str, Call] = {}
+        self._due: deque[tuple[float, Callable[[Call], None], Call]] = deque()
+        self._repeats: list[tuple[float, int, float, float, str, bytes]] = []
+        self._count = 0
+
+    def close(self) -> None:
+        """Close the socket; calls that are still up stay so at the other end."""
+        self._socket.close()
+
+    def call(self, calls: Sequence[Call], rate: float) -> None:
+        """Set calls up, `rate` a second, from now on; `run` does it."""
+        self._schedule(calls, rate, self._invite)
+
+    def hang_up(self, calls: Sequence[Call], rate: float) -> None:
+        """Send BYE for calls that are up, `rate` a second."""
+        self._schedule([call for call in calls if call.state == "up"], rate, self._bye)
+
+    def run(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Send and receive until `done` or the time is over; whether it was done."""
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            now = time.monotonic()
+            if now >= deadline:
+                return False
+            while self._due and self._due[0][0] <= now:
+                _, act, call = self._due.popleft()
+                act(call)
+            self._repeat(now)
+            until = min(self._due[0][0] if self._due else deadline, now + NAP_S)
+            if select.select([self._socket], [], [], max(0.0, until - time.monotonic()))[0]:
+                self._receive()
+        return True
+
+    def _schedule(self, calls: Sequence[Call], rate: float, act: Callable[[Call], None]) -> None:
+        start = max(time.monotonic(), self._due[-1][0] if self._due else 0.0)
+        self._due.extend((start + index / rate, act, call) for index, call in enumerate(calls))
+
+    def _invite(self, call: Call) -> None:
+        call.state = "inviting"
+        self._calls[self._id(call)] = call
+        data = self._request("INVITE", call, f"<sip:{call.to_user}@{self._target[0]}>", 1, _offer(self._address, call))
+        call.invited_ns = time.monotonic_ns()
+        self._send(call, data)
+
+    def _bye(self, call: Call) -> None:
+        call.state = "leaving"
+        data = self._request("BYE", call, call.remote, 2)
+        call.left_ns = time.monotonic_ns()
+        self._send(call, data)
+
+    def _send(self, call: Call, data: bytes) -> None:
+        """Send a request and go on doing so until it is answered."""
+        call._pending = data
+        self._socket.sendto(data, self._target)
+        now = time.monotonic()
+        self._count += 1
+        heapq.heappush(self._repeats, (now + T1_S, self._count, T1_S, now + GIVE_UP_S, self._id(call), data))
+
+    def _repeat(self, now: float) -> None:
+        while self._repeats and self._repeats[0][0] <= now:
+            _, number, interval, give_up, call_id, data = heapq.heappop(self._repeats)
+            call = self._calls[call_id]
+            if call._pending is not data:
+                continue
+            if now >= give_up:
+                self._fail(call, "no answer")
+                continue
+            call.repeated += 1
+            self._socket.sendto(data, self._target)
+            interval = min(2 * interval, T2_S)
+            heapq.heappush(self._repeats, (now + interval, number, interval, give_up, call_id, data))
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                data, source = self._socket.recvfrom(DATAGRAM_BYTES_MAX)
+            except BlockingIOError:
+                return
+            now_ns = time.monotonic_ns()
+            head, _, body = data.partition(b"\r\n\r\n")
+            start, *lines = head.decode("utf-8", "replace").split("\r\n")
+            fields = (line.partition(":") for line in lines)
+            headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+            call = self._calls.get(headers.get("call-id", _MISSING))
+            if call is None:
+                continue
+            status = _STATUS.match(start)
+            if status is None:
+                self._peer_request(call, start.partition(" ")[0], headers, source)
+            elif headers.get("cseq", _MISSING).endswith("INVITE"):
+                self._invite_answered(call, int(status[1]), headers, body, now_ns)
+            elif int(status[1]) >= 200 and call.state == "leaving":
+                call.state, call._pending = "over", b""
+
+    def _invite_answered(self, call: Call, status: int, headers: dict[str, str], body: bytes, now_ns: int) -> None:
+        if status < 200:
+            call._pending = b""  # it is there, and answers in its own time
+            return
+        call.remote = headers.get("to", _MISSING)
+        call.target = headers.get("contact", _MISSING).strip("<>")
+        if call.state == "inviting":
+            call.answered_ns, call._pending = now_ns, b""
+            call.remote_ports = tuple(int(port) for port in _AUDIO_PORT.findall(body))
+            if status < 300 and len(call.remote_ports) == len(call.source_ports) and 0 not in call.remote_ports:
+                call.state = "up"
+            else:
+                self._fail(call, f"answered {status}")
+        # A final answer that comes again has lost its ACK. That of a refusal is part of the INVITE's transaction.
+        self._socket.sendto(self._request("ACK", call, call.remote, 1, refused=status >= 300), self._target)
+
+    def _peer_request(self, call: Call, method: str, headers: dict[str, str], source: tuple[str, int]) -> None:
+        """The other end hangs up: that is a failure of the run. Anything else is agreed to."""
+        if method == "ACK":
+            return
+        names = ("via", "from", "to", "call-id", "cseq")
+        lines = ["SIP/2.0 200 OK", *(f"{name}: {headers.get(name, _MISSING)}" for name in names), "Content-Length: 0"]
+        self._socket.sendto("\r\n".join([*lines, "", ""]).encode(), source)
+        if method == "BYE" and call.state != "over":
+            self._fail(call, "ended by callvault")
+
+    def _fail(self, call: Call, why: str) -> None:
+        call.state, call.failure, call._pending = "failed", why, b""
+
+    def _id(self, call: Call) -> str:
+        return f"{call.number}-{self._port}@benchmark"
+
+    def _request(
+        self, method: str, call: Call, to: str, sequence: int, body: bytes = b"", refused: bool = False
+    ) -> bytes:
+        # The ACK of a 200 is a transaction of its own (RFC 3261 §13.2.2.4), that of a refusal has the INVITE's branch.
+        own = method != "ACK" or refused
+        branch = f"z9hG4bK{call.number}-{sequence}{'' if own else '-ack'}"
+        uri = call.target or f"sip:{call.to_user}@{self._target[0]}:{self._target[1]}"
+        lines = [
+            f"{method} {uri} SIP/2.0",
+            f"Via: SIP/2.0/UDP {self._address}:{self._port};branch={branch};rport",
+            "Max-Forwards: 70",
+            f"From: <sip:recorder@{self._address}>;tag={call.number}",
+            f"To: {to}",
+            f"Call-ID: {self._id(call)}",
+            f"CSeq: {sequence} {method}",
+            f"Contact: <sip:recorder@{self._address}:{self._port}>",
+            *(["Content-Type: application/sdp"] if body else []),
+            f"Content-Length: {len(body)}",
+        ]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _offer(address: str, call: Call) -> bytes:
+    """The SDP of a recording client (RFC 7866 §7.1.1): a sendonly m-line with a label for each track."""
+    lines = ["v=0", f"o=- {call.number + 1} 1 IN IP4 {address}", "s=-", f"c=IN IP4 {address}", "t=0 0"]
+    for label, port in enumerate(call.source_ports, 1):
+        lines += [f"m=audio {port} RTP/AVP 8", "a=rtpmap:8 PCMA/8000", "a=ptime:20", "a=sendonly", f"a=label:{label}"]
+    return "\r\n".join([*lines, ""]).encode()

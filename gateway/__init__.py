@@ -1,0 +1,1 @@
+"""Everything that faces outside, and the program: SIP, HTTP API, command line."""

@@ -1,0 +1,69 @@
+"""Audio as WAV, any byte range of it (RFC 9110 §14)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from gateway.api.context import AsCaller, InContext, OfCall
+from gateway.playback import Wav
+
+router = APIRouter(prefix="/v1/calls", tags=["audio"])
+
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
+
+
+@router.api_route("/{call}/audio", methods=["GET", "HEAD"], response_class=StreamingResponse)
+def audio(
+    request: Request,
+    context: InContext,
+    who: AsCaller,
+    call: OfCall,
+    track: Annotated[int | None, Query(ge=0, le=63, description="one track; without it, a channel for each")] = None,
+) -> Response:
+    """The call as 16-bit WAV at 8 kHz, sample 0 at the answer. `Range: bytes=a-b` opens only what it needs."""
+    wav = Wav.open(context.recordings, who.tenant, call, track)
+    headers = {"Accept-Ranges": "bytes", "ETag": wav.etag, "Cache-Control": "no-store"}
+    headers["Content-Disposition"] = f'attachment; filename="{call}.wav"'
+    span = byte_range(request.headers.get("range", ""), wav.size)
+    if request.headers.get("if-range", wav.etag) != wav.etag:
+        span = None
+    if span == () or request.method == "HEAD":
+        wav.close()
+    if span == ():
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{wav.size}"})
+    start, end = span or (0, wav.size)
+    headers["Content-Length"] = str(end - start)
+    if span:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{wav.size}"
+    status = 206 if span else 200
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type="audio/wav")
+    return StreamingResponse(_body(wav, start, end), status, headers, media_type="audio/wav")
+
+
+def _body(wav: Wav, start: int, end: int) -> Iterator[bytes]:
+    with wav:
+        yield from wav.read(start, end)
+
+
+def byte_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:
+    """A single byte range as (start, end), () if it cannot be satisfied, None to send everything.
+
+    Several ranges, other units and malformed headers are ignored, as RFC 9110 §14.2 allows.
+    """
+    match = _RANGE.match(header.strip())
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if not first:  # the last n bytes
+        return (max(0, size - int(last)), size) if int(last) else ()
+    start = int(first)
+    end = int(last) + 1 if last else size
+    if last and int(last) < start:
+        return None
+    return (start, min(end, size)) if start < size else ()

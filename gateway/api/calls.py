@@ -1,0 +1,137 @@
+"""Calls: list, detail, transcript, manifest, erasure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.api.context import AsCaller, AsOfficer, InContext, OfCall
+from gateway.events import LiveEvent
+from storage.errors import Erased, NotReady
+from storage.model import ArtefactRef, ArtefactState, CallId, CallState, Kind, TenantId
+from storage.recordings import Recordings
+from storage.records import CallRecord
+from transcription.model import RedactedTranscript, Transcript, turns_of
+from transcription.redaction import restore
+
+router = APIRouter(prefix="/v1/calls", tags=["calls"])
+
+
+class ErasureRequest(BaseModel):
+    """Why a call is erased; the ground goes into the certificate, so it must not hold personal data."""
+
+    model_config = ConfigDict(extra="forbid")
+    ground: str = Field("Art. 17(1) GDPR", min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")
+
+
+@router.get("")
+def list_calls(
+    context: InContext,
+    who: AsCaller,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
+) -> dict[str, Any]:
+    """The tenant's calls, newest first. `before` is the last id of the page before."""
+    found = context.recordings.calls(who.tenant, limit=limit, before=CallId(before) if before else None)
+    return {"calls": [summary(context.recordings, who.tenant, call) for call in found]}
+
+
+@router.get("/{call}")
+def one_call(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
+    """One call: its state, when and how long, its artefacts, and for each track what was received."""
+    record = context.recordings.call(who.tenant, call)
+    return summary(context.recordings, who.tenant, record) | {"tracks": _tracks(context.recordings, who.tenant, record)}
+
+
+@router.get("/{call}/transcript")
+def transcript(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
+    """The redacted transcript; 409 until it is made."""
+    parts = _derived(context.recordings, who.tenant, call, Kind.REDACTED_TRANSCRIPT)
+    return _dialogue(call, [restore(ref, document) for ref, document in parts])
+
+
+@router.get("/{call}/transcript/original")
+def original_transcript(context: InContext, who: AsOfficer, call: OfCall) -> dict[str, Any]:
+    """The transcript as it was spoken, with personal data; officers only."""
+    parts = _derived(context.recordings, who.tenant, call, Kind.TRANSCRIPT)
+    return _dialogue(call, [Transcript.from_json(document) for _, document in parts])
+
+
+@router.get("/{call}/manifest")
+def manifest(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
+    """The signed manifest that closes the recording; 409 until it is written."""
+    return context.recordings.manifest(who.tenant, call)
+
+
+@router.post("/{call}/erasure")
+async def erase(context: InContext, who: AsOfficer, call: OfCall, request: ErasureRequest) -> dict[str, Any]:
+    """Destroy the keys of the call and return the signed certificate. A live call is ended first."""
+    await asyncio.to_thread(context.recordings.call, who.tenant, call)  # another tenant's: 404, and nothing is ended
+    context.end_call(call)
+    certificate = await asyncio.to_thread(
+        lambda: context.recordings.erase_call(who.tenant, call, ground=request.ground, actor=who.role.value)
+    )
+    context.hub.publish(LiveEvent("call_erased", who.tenant, call))
+    return certificate
+
+
+@router.get("/{call}/certificate")
+def certificate(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
+    """The certificate of an erased call."""
+    return context.recordings.certificate(who.tenant, call)
+
+
+def summary(recordings: Recordings, tenant: TenantId, record: CallRecord) -> dict[str, Any]:
+    """A call as the list shows it: clear columns, and call detail where it still opens."""
+    row: dict[str, Any] = {"id": record.id, "state": record.state.value, "day": record.day}
+    if record.state is CallState.ERASED:
+        return row
+    row["artefacts"] = [
+        {"id": a.ref.artefact, "kind": a.ref.kind.value, "participant": a.ref.participant, "state": a.state.value}
+        | {"size": a.size, "purpose": a.ref.purpose}
+        for a in record.artefacts
+    ]
+    for detail in record.find(Kind.CALL_DETAIL):
+        try:
+            row["detail"] = json.loads(recordings.document(tenant, detail.ref.artefact))
+        except (Erased, NotReady):
+            row["detail"] = None
+    return row
+
+
+def _tracks(recordings: Recordings, tenant: TenantId, record: CallRecord) -> list[dict[str, Any]]:
+    tracks = []
+    for artefact in record.find(Kind.AUDIO):
+        try:
+            facts = json.loads(recordings.document(tenant, artefact.ref.artefact))
+        except (Erased, NotReady):
+            facts = None
+        tracks.append({"artefact": artefact.ref.artefact, "participant": artefact.ref.participant, "track": facts})
+    return tracks
+
+
+def _derived(recordings: Recordings, tenant: TenantId, call: CallId, kind: Kind) -> list[tuple[ArtefactRef, bytes]]:
+    record = recordings.call(tenant, call)
+    if record.state is CallState.ERASED:
+        raise Erased(f"call {call} is erased")
+    found = [artefact for artefact in record.find(kind) if artefact.state is ArtefactState.COMPLETE]
+    if not found:
+        raise NotReady(f"call {call} has no {kind.value} yet")
+    return [(artefact.ref, recordings.document(tenant, artefact.ref.artefact)) for artefact in found]
+
+
+def _dialogue(call: CallId, parts: Sequence[Transcript | RedactedTranscript]) -> dict[str, Any]:
+    turns = turns_of(track for part in parts for track in part.tracks)
+    return {
+        "call": call,
+        "language": parts[0].language,
+        "engine": parts[0].engine,
+        "turns": [
+            {"participant": t.participant, "start_ms": t.start_ms, "end_ms": t.end_ms, "text": t.text} for t in turns
+        ],
+    }

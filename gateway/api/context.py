@@ -1,0 +1,76 @@
+"""What the API's routes work with, and who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, HTTPException, Request
+
+from gateway.events import Hub
+from storage.model import CallId, TenantId, is_id
+from storage.recordings import Recordings
+from storage.tokens import Role, Tokens
+
+TOKEN_CHARACTERS_MAX = 256  # ours have 50; anything longer is not looked up
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is not ready."""
+
+    recordings: Recordings
+    tokens: Tokens
+    hub: Hub
+    end_call: Callable[[CallId], None]
+    ready: Callable[[], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a token's tenant and role."""
+
+    tenant: TenantId
+    role: Role
+
+    @property
+    def hears_originals(self) -> bool:
+        """Whether originals (not only redacted text) open for this role."""
+        return self.role in (Role.OFFICER, Role.ADMIN)
+
+
+def context(request: Request) -> Context:
+    """The context that the application was made with."""
+    found: Context = request.app.state.context
+    return found
+
+
+def caller(request: Request) -> Caller:
+    """The token's tenant and role; 401 without a valid bearer token. A plain function: it runs in a thread."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and 0 < len(token) <= TOKEN_CHARACTERS_MAX:
+        found = context(request).tokens.lookup(token.strip())
+        if found is not None:
+            return Caller(found.tenant, found.role)
+    raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
+
+
+def officer(who: Annotated[Caller, Depends(caller)]) -> Caller:
+    """A caller who may erase and open originals; 403 for others."""
+    if not who.hears_originals:
+        raise HTTPException(403, "this needs the role officer or admin")
+    return who
+
+
+def call_id(call: str) -> CallId:
+    """A call's id from the path; what cannot be one is 404, as another tenant's would be."""
+    if not is_id(call):
+        raise HTTPException(404, "no such call")
+    return CallId(call)
+
+
+InContext = Annotated[Context, Depends(context)]
+AsCaller = Annotated[Caller, Depends(caller)]
+AsOfficer = Annotated[Caller, Depends(officer)]
+OfCall = Annotated[CallId, Depends(call_id)]

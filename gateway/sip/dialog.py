@@ -1,0 +1,207 @@
+"""Dialogs (RFC 3261 §12): who talks to whom, by which tags and routes, and what of it is still open.
+
+Invariants:
+- A dialog is found by its number (ours) or by Call-ID, local tag and remote tag (the peer's messages).
+- `remote_seq` only rises; a request that does not raise it is old (§12.2.2). ACK and CANCEL do not count.
+- At most one INVITE of the peer is unanswered (`pending`), and at most MAX_UNACKED are answered but not acknowledged.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from gateway.sip.errors import Malformed
+from gateway.sip.grammar import DEFAULT_PORT, Address, NameAddr, Uri
+from gateway.sip.headers import Headers
+from gateway.sip.message import Request, Response
+from gateway.sip.reply import Incoming
+from gateway.sip.transaction import Transaction
+
+MAX_UNACKED = 4
+"""Accepted INVITEs without ACK in one dialog. A peer that lost ACKs may re-INVITE once or twice before our 200 comes
+again; more is no accident."""
+
+
+class Stage(Enum):
+    """How far a dialog is."""
+
+    EARLY = auto()  # its INVITE has no final answer
+    CONFIRMED = auto()
+    ENDING = auto()  # over for the gateway; our BYE is to be sent, or to be answered
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An INVITE that waits for the gateway's answer."""
+
+    request: Request
+    incoming: Incoming
+    transaction: Transaction
+
+
+@dataclass(slots=True)
+class Answer:
+    """A 200 to an INVITE that is sent again until its ACK comes (§13.3.1.4)."""
+
+    data: bytes
+    destination: Address
+    local: Address
+    give_up_at: float
+    interval_s: float
+    is_offer: bool
+    """Whether the 200 carries the offer, so that the ACK must bring the answer."""
+
+
+@dataclass(slots=True, eq=False)
+class Dialog:
+    """One dialog, seen from our side."""
+
+    number: int
+    call_id: str
+    local_tag: str
+    remote_tag: str
+    local_name: str
+    """Our From in it, tag included."""
+    remote_name: str
+    """Our To in it, tag included where the peer has one."""
+    remote_target: str
+    """URI of the peer's Contact."""
+    routes: tuple[str, ...]
+    peer: Address
+    """Where its last request that counted came from."""
+    local: Address
+    remote_seq: int = -1
+    local_seq: int = 0
+    stage: Stage = Stage.EARLY
+    pending: Pending | None = None
+    answers: dict[int, Answer] = field(default_factory=dict)
+    """By the CSeq number of their INVITE."""
+    farewell: tuple[tuple[str, str], ...] = ()
+    """Headers of the BYE that is still to be sent."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """By what messages name it."""
+        return self.call_id, self.local_tag, self.remote_tag
+
+    def next_hop(self) -> Address:
+        """Where our requests go: the first route or the peer's Contact, if that is an address.
+
+        Names are not resolved here; for those, and for a Contact that names no host, it is where the peer's last
+        request came from.
+        """
+        try:
+            uri = Uri.parse(NameAddr.parse(self.routes[0]).uri if self.routes else self.remote_target)
+            host = uri.host.strip("[]")
+            ipaddress.ip_address(host)
+        except ValueError:
+            return self.peer
+        return host, uri.port or DEFAULT_PORT
+
+    def request(
+        self,
+        method: str,
+        via: str,
+        *,
+        seq: int | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+    ) -> Request:
+        """A request inside the dialog (§12.2.1.1); `seq` repeats a number (ACK), else the next one is taken."""
+        if seq is None:
+            self.local_seq += 1
+            seq = self.local_seq
+        uri, routes = self.remote_target, self.routes
+        if routes and not Uri.parse(NameAddr.parse(routes[0]).uri).loose:
+            uri, routes = NameAddr.parse(routes[0]).uri, (*routes[1:], f"<{self.remote_target}>")  # a strict router
+        fields = [("Via", via), *(("Route", route) for route in routes), ("Max-Forwards", "70")]
+        fields += [("From", self.local_name), ("To", self.remote_name), ("Call-ID", self.call_id)]
+        fields += [("CSeq", f"{seq} {method}"), *headers]
+        return Request.make(method, uri, Headers(tuple(fields)), body)
+
+
+def target_of(message: Request | Response) -> str:
+    """The Contact that a dialog's requests will go to; it must be a SIP URI."""
+    contact = message.contact
+    if contact is None:
+        raise Malformed("Contact missing")
+    if Uri.parse(contact.uri).scheme not in ("sip", "sips"):
+        raise Malformed("Contact is no SIP URI")
+    return contact.uri
+
+
+def checked_routes(message: Request | Response) -> tuple[str, ...]:
+    """The Record-Route elements, each of which can be used as a Route."""
+    for route in message.record_routes:
+        Uri.parse(NameAddr.parse(route).uri)
+    return message.record_routes
+
+
+class Dialogs:
+    """All dialogs of one agent."""
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, Dialog] = {}
+        self._by_key: dict[tuple[str, str, str], Dialog] = {}
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    def answering(self, request: Request, incoming: Incoming, local_tag: str) -> Dialog:
+        """The dialog that an INVITE makes at its server (§12.1.1). Raises `Malformed` if it cannot make one."""
+        target, routes = target_of(request), checked_routes(request)
+        self._last += 1
+        dialog = Dialog(
+            self._last,
+            request.call_id,
+            local_tag,
+            request.from_.tag,
+            f"{request.headers.required('To')};tag={local_tag}",
+            request.headers.required("From"),
+            target,
+            routes,
+            incoming.source,
+            incoming.local,
+            request.cseq.number,
+        )
+        self._add(dialog)
+        return dialog
+
+    def calling(self, number: int, invite: Request, success: Response, local: Address, peer: Address) -> Dialog:
+        """The dialog that a 2xx makes at its client (§12.1.2). Raises `Malformed` if it cannot make one."""
+        dialog = Dialog(
+            number,
+            invite.call_id,
+            invite.from_.tag,
+            success.to.tag,
+            invite.headers.required("From"),
+            success.headers.required("To"),
+            target_of(success),
+            tuple(reversed(checked_routes(success))),
+            peer,
+            local,
+            local_seq=invite.cseq.number,
+            stage=Stage.CONFIRMED,
+        )
+        self._add(dialog)
+        return dialog
+
+    def _add(self, dialog: Dialog) -> None:
+        self._by_number[dialog.number] = dialog
+        self._by_key[dialog.key] = dialog
+
+    def get(self, number: int) -> Dialog | None:
+        """By our number."""
+        return self._by_number.get(number)
+
+    def find(self, request: Request) -> Dialog | None:
+        """By a request of the peer inside it."""
+        return self._by_key.get((request.call_id, request.to.tag, request.from_.tag))
+
+    def remove(self, dialog: Dialog) -> None:
+        """Forgets it; the number is never used again."""
+        self._by_number.pop(dialog.number, None)
+        self._by_key.pop(dialog.key, None)

@@ -1,0 +1,276 @@
+"""One tick of a media worker: drain every socket, take the batch, hear it, and flush the legs whose turn it is.
+
+Nothing here waits or gives the GIL away. Time comes in as arguments: `now_ns` is CLOCK_MONOTONIC, `wall_ns`
+CLOCK_REALTIME of the same instant, in which the kernel stamps what it receives; only the clock that bounds the speech
+detector's time is asked directly.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Network
+
+import numpy as np
+
+from media.chunks import take_chunk, take_chunks
+from media.codecs import BY_NAME, Codec
+from media.errors import Unavailable, Unsupported
+from media.framelog import Reason
+from media.intake import Intake, expect, recall
+from media.legs import NEVER, Int64s, Leg, Table, Turn
+from media.listen import Listener
+from media.messages import Address, Ended, Open, Speech, Update
+from media.receive import SLOTS, Arena, Source, source_number
+from media.reports import Reports
+from media.sequence import Sequence
+from media.sink import Sink
+from media.sources import Former, SourceRule
+from media.timeline import TrackFacts
+from media.vad import Detectors
+
+LEGS_MAX = 4096  # of one worker: twice what a core carries
+TICK_NS = 20_000_000  # a packet's time: what arrives together is handled together
+FLUSH_TICKS = 12  # a leg is flushed every 240 ms, so that with the spool's 250 ms commit less than 1 s is at stake
+REPORT_TICKS = 25  # RTCP is looked at every 500 ms
+HEAR_NS = 14_000_000  # into the tick: beyond this the speech detector is shed, to leave time for the audio
+PASSES_MAX = 8  # full arenas drained in one tick; what is left waits in the sockets' buffers
+
+
+class Engine:
+    """The legs of one worker. Not thread-safe: everything happens in the tick's thread."""
+
+    def __init__(self, sink: Sink, clock: Callable[[], int], *, legs_max: int = LEGS_MAX, slots: int = SLOTS) -> None:
+        self._sink = sink
+        self._table = Table(legs_max)
+        self._legs: list[Leg | None] = [None] * legs_max
+        self._rows = list(range(legs_max - 1, -1, -1))
+        self._by_number: dict[int, Leg] = {}
+        self._sockets: dict[int, Source] = {}  # of the legs that are read, by row, which is also the key
+        self._former: dict[int, Former] = {}  # by local port, so no more than there are
+        self._finished: dict[int, TrackFacts] = {}
+        self._clock = clock
+        self._detectors = Detectors(legs_max)
+        self._listener = Listener(self._table, self._detectors, clock)
+        self._arena = Arena(slots)
+        self._now_ns = self._wall_offset_ns = 0
+        self._packets_closed = 0
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush)
+        self._reports = Reports(self._table)
+        self._ticks = 0
+
+    @property
+    def legs(self) -> tuple[int, ...]:
+        """The numbers of the open legs."""
+        return tuple(self._by_number)
+
+    @property
+    def packets(self) -> int:
+        """Frames kept since the start, of all legs."""
+        return self._packets_closed + int(self._table.packets.sum())
+
+    @property
+    def shed(self) -> int:
+        """Cells that were not heard since the start, for lack of time."""
+        return self._listener.shed
+
+    @property
+    def idle(self) -> bool:
+        """Whether every leg is closed and reported."""
+        return not self._by_number and not self._finished
+
+    def open(self, command: Open, rtp: socket.socket, rtcp: socket.socket, now_ns: int) -> None:
+        """Take a leg on; the sockets are the engine's from here on.
+
+        Raises Unsupported for a codec or address that we do not know, Unavailable when there is no room.
+        """
+        codecs = _codecs(command.codecs)
+        remote = _source(command.remote)
+        try:
+            networks = tuple(IPv4Network(network) for network in command.networks)
+        except ValueError:
+            raise Unsupported("a media network is not an IPv4 network") from None
+        if command.leg in self._by_number or command.leg in self._finished:
+            raise Unsupported("a leg of this number is open")
+        if not self._rows:
+            raise Unavailable("the worker has no room for another leg")
+        rtp.setblocking(False)
+        rtcp.setblocking(False)
+        row = self._rows.pop()
+        rule = SourceRule(remote, command.nat, networks, self._former.get(rtp.getsockname()[1]))
+        clock_hz = next(iter(codecs.values())).clock_hz
+        leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, Sequence(clock_hz))
+        self._table.clear(row)
+        self._detectors.open(row)
+        self._legs[row] = leg
+        self._by_number[leg.number] = leg
+        self._sink.open(leg.number, command.sink)
+        self._reports.open(leg)
+        expect(self._table, leg, 0)
+        if not command.sending:
+            leg.held = True
+            leg.sequence.interrupt(Reason.HOLD)
+        if command.origin_ns:
+            self.start(leg.number, command.origin_ns)
+
+    def start(self, number: int, origin_ns: int) -> None:
+        """The call began: read the leg from now on. Its first packets wait in the socket meanwhile."""
+        leg = self._by_number.get(number)
+        if leg is None or leg.row in self._sockets:
+            return
+        self._table.origin_ns[leg.row] = origin_ns
+        self._table.receiving[leg.row] = not (leg.held or leg.paused)
+        self._sockets[leg.row] = (ctypes.c_int(leg.rtp.fileno()), leg.row)
+
+    def update(self, command: Update, now_ns: int) -> None:
+        """A re-INVITE was answered. Raises Unsupported, and changes nothing, as `open` does."""
+        leg = self._by_number.get(command.leg)
+        if leg is None:
+            return
+        codecs, remote = _codecs(command.codecs), _source(command.remote)
+        self._drain(leg, now_ns)
+        leg.codecs, leg.event_pt = codecs, command.event_pt
+        leg.rule.update(remote, self._call_us(leg, now_ns))
+        if leg.payload_type not in codecs:
+            leg.payload_type = NEVER
+        self._withhold(leg, now_ns, held=not command.receiving, paused=leg.paused)
+
+    def pause(self, number: int, now_ns: int) -> None:
+        """Keep nothing of the leg until `resume`."""
+        self._set_paused(number, now_ns, paused=True)
+
+    def resume(self, number: int, now_ns: int) -> None:
+        """Keep it again."""
+        self._set_paused(number, now_ns, paused=False)
+
+    def release(self, number: int) -> None:
+        """What was received of the leg may become durable."""
+        if number in self._by_number or number in self._finished:
+            self._sink.release(number)
+
+    def close(self, number: int, now_ns: int) -> None:
+        """Take what has arrived until now and let the leg go; `ended` tells when all of it is durable."""
+        leg = self._by_number.pop(number, None)
+        if leg is None:
+            return
+        self._drain(leg, now_ns)
+        self._flush(leg.row, closing=True)
+        self._finished[number] = leg.timeline.facts()
+        self._sink.close(number)
+        self._remember(leg, now_ns)
+        self._packets_closed += int(self._table.packets[leg.row])
+        self._reports.close(leg)
+        self._detectors.close(leg.row)
+        self._sockets.pop(leg.row, None)
+        leg.rtp.close()
+        leg.rtcp.close()
+        self._table.clear(leg.row)
+        self._legs[leg.row] = None
+        self._rows.append(leg.row)
+
+    def ended(self) -> list[Ended]:
+        """The closed legs that the sink has made durable since the last call, with their facts."""
+        found = [(number, self._finished.pop(number, None)) for number in self._sink.poll()]
+        return [Ended(number, facts.to_json()) for number, facts in found if facts is not None]
+
+    def tick(self, now_ns: int, wall_ns: int) -> list[Speech]:
+        """Do one tick's work; the speech that began or ended in it."""
+        self._now_ns, self._wall_offset_ns = now_ns, wall_ns - now_ns
+        for _ in range(PASSES_MAX):
+            if not self._receive(self._sockets.values()):
+                break
+        turns = self._listener.listen(now_ns + HEAR_NS)
+        turns += self._listener.silent(now_ns)
+        turns, self._intake.turns = self._intake.turns + turns, []
+        phase = self._ticks % FLUSH_TICKS
+        self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
+        if self._ticks % REPORT_TICKS == 0:
+            self._reports.exchange(now_ns, self._wall_offset_ns)
+        self._ticks += 1
+        return self._speech(turns)
+
+    def _receive(self, sockets: Iterable[Source]) -> bool:
+        """One pass over these sockets; whether the arena was filled, so that more may wait."""
+        batch = self._arena.receive(sockets)
+        self._intake.take(batch, self._now_ns, self._wall_offset_ns)
+        return len(batch.keys) >= self._arena.slots
+
+    def _drain(self, leg: Leg, now_ns: int) -> None:
+        """Take what has arrived for one leg, under the rules that held until now."""
+        self._now_ns = max(self._now_ns, now_ns)
+        if leg.row in self._sockets:
+            self._receive([self._sockets[leg.row]])
+
+    def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> None:
+        leg = self._by_number.get(number)
+        if leg is not None:
+            self._drain(leg, now_ns)
+            self._withhold(leg, now_ns, held=leg.held, paused=paused)
+
+    def _withhold(self, leg: Leg, now_ns: int, *, held: bool, paused: bool) -> None:
+        leg.held, leg.paused = held, paused
+        recall(self._table, leg)
+        if held or paused:
+            leg.sequence.interrupt(Reason.PAUSED if paused else Reason.HOLD)
+        self._table.receiving[leg.row] = leg.row in self._sockets and not (held or paused)
+        expect(self._table, leg, self._call_us(leg, now_ns))
+
+    def _flush(self, row: int, *, closing: bool = False) -> None:
+        """Hand the row's frames to the sink as a chunk; on closing even without any, for the tally."""
+        leg = self._legs[row]
+        if leg is None or not (closing or self._table.count[row] or leg.late):
+            return
+        start, end, chunk = take_chunk(self._table, leg, self._call_us(leg, self._now_ns))
+        self._sink.append(leg.number, start, end, chunk)
+
+    def _flush_rows(self, rows: Int64s) -> None:
+        """The same for many rows, at once where they are in order."""
+        table = self._table
+        in_order = table.in_order[rows] & table.settled[rows] & (table.payload_type[rows] != NEVER)
+        for row in rows[~in_order].tolist():
+            self._flush(row)
+        if in_order.any():
+            for row, start, end, chunk in take_chunks(table, rows[in_order], self._now_ns):
+                leg = self._legs[row]
+                assert leg is not None, "a closed leg has no frames"
+                self._sink.append(leg.number, start, end, chunk)
+
+    def _remember(self, leg: Leg, now_ns: int) -> None:
+        """Know this stream again, should its sender go on into the port's next call."""
+        table, row = self._table, leg.row
+        if table.source[row] == NEVER or leg.sequence.ssrc is None:
+            return
+        source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
+        instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
+        port = leg.rtp.getsockname()[1]
+        self._former[port] = Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
+
+    def _speech(self, turns: list[Turn]) -> list[Speech]:
+        decided_ns = self._clock()
+        events = []
+        for turn in turns:
+            leg = self._legs[turn.row]
+            if leg is not None:
+                stamp_ns = int(self._table.stamp_ns[turn.row])
+                events.append(Speech(leg.number, turn.started, max(0, turn.at_us), stamp_ns, decided_ns))
+        return events
+
+    def _call_us(self, leg: Leg, now_ns: int) -> int:
+        origin_ns = int(self._table.origin_ns[leg.row])
+        return max(0, now_ns - origin_ns) // 1000 if origin_ns else 0
+
+
+def _codecs(names: dict[int, str]) -> dict[int, Codec]:
+    """The codecs of a command; raises Unsupported for none, or one that we do not have."""
+    unknown = [name for name in names.values() if name.upper() not in BY_NAME]
+    if unknown or not names:
+        raise Unsupported("no codec, or one that the engine does not have")
+    return {number: BY_NAME[name.upper()] for number, name in names.items()}
+
+
+def _source(address: Address | None) -> int | None:
+    try:
+        return None if address is None else source_number(*address)
+    except ValueError:
+        raise Unsupported("media comes over IPv4 only") from None

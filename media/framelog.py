@@ -1,0 +1,207 @@
+"""The frame log: a track as it was received, in chunks of a fraction of a second each.
+
+A chunk is one columnar record, little-endian:
+
+    header      version, state, count of frames, payload octets, base timestamp, base arrival, instant of writing, tally
+    columns     timestamp offset u32, arrival offset i32 (µs), payload length u16, codec u8, flags u8, for every frame
+    payloads    all payloads, one after the other
+
+Frames are in order of their 64-bit media timestamp and none stands twice. A chunk may reach back before its
+predecessor's end where packets came late. The tally counts from the start of the track, so the last chunk's holds for
+all of it: what a crash leaves can still tell how the track was received.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from operator import attrgetter
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from media.codecs import BY_NUMBER
+from media.errors import Malformed
+
+VERSION = 1
+FRAMES_MAX = 4096  # 40 s of 10 ms packets; the engine writes some 25
+PAYLOAD_BYTES_MAX = 1 << 20  # as long at 64 kbit/s, with room
+CHUNK_BYTES_MAX = PAYLOAD_BYTES_MAX + 64 * 1024
+
+Int64s: TypeAlias = NDArray[np.int64]
+Uint8s: TypeAlias = NDArray[np.uint8]
+
+REASON_MASK = 0x07  # of a frame's flags: why there is nothing before it, where there is nothing
+NEW_PIECE = 0x08  # of a frame's flags: its timestamp does not continue the one before it
+
+_TICKS_PER_OCTET = np.zeros(256, np.int64)
+for _codec in BY_NUMBER.values():
+    _TICKS_PER_OCTET[_codec.number] = _codec.ticks_per_octet
+
+
+class Reason(IntEnum):
+    """Why nothing was received for a while; the names stand in gap maps."""
+
+    LOST = 0
+    DTX = 1  # the sender was silent
+    HOLD = 2  # the sender was asked not to send
+    PAUSED = 3  # we kept nothing
+    NO_MEDIA = 4  # nobody sent
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What has become of everything that arrived for a track, since its start."""
+
+    packets: int = 0  # speech frames kept
+    octets: int = 0  # of their payload
+    lost: int = 0
+    duplicate: int = 0
+    late: int = 0  # came after more than a second of media had passed it: not kept
+    out_of_order: int = 0  # came late, but in time: kept
+    foreign: int = 0  # from a source that is not the leg's
+    events: int = 0  # RFC 4733: never part of the audio
+    comfort: int = 0  # RFC 3389
+    discarded: int = 0  # not RTP, a payload type we did not agree on, a stray of another stream
+    withheld: int = 0  # arrived while paused or on hold
+    jitter_us: int = 0  # RFC 3550 §6.4.1's estimate, in microseconds
+
+
+NOTHING = Tally()
+TALLY = {entry.name: index for index, entry in enumerate(fields(Tally))}  # the order of the counters
+
+_HEADER = struct.Struct("<BBHIqqq12I")
+_HEADER_FIELDS = np.dtype(
+    {
+        "names": ["version", "pending", "count", "octets", "base", "base_us", "written_us", "tally"],
+        "formats": ["u1", "u1", "<u2", "<u4", "<i8", "<i8", "<i8", ("<u4", len(TALLY))],
+    }
+)
+assert _HEADER_FIELDS.itemsize == _HEADER.size, "the same header twice"
+_COUNTERS = attrgetter(*(entry.name for entry in fields(Tally)))
+_FRAME_BYTES = 12
+_COUNTER_MAX = 0xFFFFFFFF  # where a counter stays: 149 hours of 64 kbit/s
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames in columns, one entry each: timestamps in 64-bit RTP ticks, arrivals in call time."""
+
+    timestamps: Int64s
+    arrivals_us: Int64s
+    lengths: Int64s
+    codecs: Uint8s
+    flags: Uint8s
+    payload: bytes
+
+    @property
+    def durations(self) -> Int64s:
+        """RTP ticks that each frame lasts."""
+        durations: Int64s = self.lengths * _TICKS_PER_OCTET[self.codecs]
+        return durations
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One decoded chunk, covering the timestamps [start, end)."""
+
+    frames: Frames
+    written_us: int
+    pending: Reason  # why nothing would be received just now
+    tally: Tally
+    start: int
+    end: int
+
+
+def encode(
+    frames: Frames, *, head: int, written_us: int, pending: Reason = Reason.LOST, tally: Tally = NOTHING
+) -> bytes:
+    """A chunk of frames that are sorted by timestamp; `decode` is its inverse.
+
+    `head` is the timestamp at which a chunk without frames stands.
+    """
+    count = len(frames.timestamps)
+    base, base_us = (int(frames.timestamps[0]), int(frames.arrivals_us[0])) if count else (head, written_us)
+    counters = [min(counter, _COUNTER_MAX) for counter in _COUNTERS(tally)]
+    header = _HEADER.pack(VERSION, pending, count, len(frames.payload), base, base_us, written_us, *counters)
+    return b"".join(
+        (
+            header,
+            (frames.timestamps - base).astype("<u4").tobytes(),
+            (frames.arrivals_us - base_us).astype("<i4").tobytes(),
+            frames.lengths.astype("<u2").tobytes(),
+            frames.codecs.tobytes(),
+            frames.flags.tobytes(),
+            frames.payload,
+        )
+    )
+
+
+def encode_rows(
+    counts: Int64s,
+    columns: tuple[Int64s, Int64s, Int64s, Uint8s, Uint8s],
+    payloads: Sequence[memoryview],
+    written_us: Int64s,
+    tallies: Int64s,
+) -> list[bytes]:
+    """Many chunks at once, as `encode` makes each, for a tenth of its time.
+
+    `columns` are those of `Frames` with a row for each chunk, of which the first `counts` entries, one at least, are
+    its own; `tallies` has the counters of `Tally` in their order.
+    """
+    timestamps, arrivals_us, lengths, codecs, flags = columns
+    headers = np.zeros(len(counts), _HEADER_FIELDS)
+    headers["version"] = VERSION
+    headers["count"] = counts
+    headers["octets"] = [len(payload) for payload in payloads]
+    headers["base"] = timestamps[:, 0]
+    headers["base_us"] = arrivals_us[:, 0]
+    headers["written_us"] = written_us
+    headers["tally"] = np.minimum(tallies, _COUNTER_MAX)
+    head, size, width = headers.tobytes(), _HEADER.size, timestamps.shape[1]
+    offsets = (timestamps - timestamps[:, :1]).astype("<u4").tobytes()
+    arrivals = (arrivals_us - arrivals_us[:, :1]).astype("<i4").tobytes()
+    sizes, numbers, marks = lengths.astype("<u2").tobytes(), codecs.tobytes(), flags.tobytes()
+    chunks = []
+    for i, (count, payload) in enumerate(zip(counts.tolist(), payloads, strict=True)):
+        at, end = i * width, i * width + count
+        parts = (
+            *(head[i * size : (i + 1) * size], offsets[4 * at : 4 * end], arrivals[4 * at : 4 * end]),
+            *(sizes[2 * at : 2 * end], numbers[at:end], marks[at:end], payload),
+        )
+        chunks.append(b"".join(parts))
+    return chunks
+
+
+def decode(data: bytes) -> Chunk:
+    """Read one chunk; raises Malformed where it is none."""
+    if not _HEADER.size <= len(data) <= CHUNK_BYTES_MAX:
+        raise Malformed("frame log chunk of impossible size")
+    version, pending, count, octets, base, base_us, written_us, *counters = _HEADER.unpack_from(data)
+    if version != VERSION or pending > max(Reason) or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
+        raise Malformed("frame log chunk of an unknown version, or beyond its limits")
+    columns = _HEADER.size + _FRAME_BYTES * count
+    if len(data) != columns + octets:
+        raise Malformed("frame log chunk is not as long as it says")
+    frames = _read_frames(data, count, base, base_us)
+    if int(frames.lengths.sum()) != octets or (_TICKS_PER_OCTET[frames.codecs] == 0).any():
+        raise Malformed("frame log chunk's columns do not fit its payload")
+    if (np.diff(frames.timestamps) <= 0).any():
+        raise Malformed("frame log chunk is not in order")
+    end = int((frames.timestamps + frames.durations).max()) if count else base
+    return Chunk(frames, written_us, Reason(pending), Tally(*counters), base, end)
+
+
+def _read_frames(data: bytes, count: int, base: int, base_us: int) -> Frames:
+    position = _HEADER.size
+    return Frames(
+        base + np.frombuffer(data, "<u4", count, position).astype(np.int64),
+        base_us + np.frombuffer(data, "<i4", count, position + 4 * count).astype(np.int64),
+        np.frombuffer(data, "<u2", count, position + 8 * count).astype(np.int64),
+        np.frombuffer(data, np.uint8, count, position + 10 * count),
+        np.frombuffer(data, np.uint8, count, position + 11 * count),
+        data[position + _FRAME_BYTES * count :],
+    )

@@ -1,0 +1,330 @@
+"""From datagrams to frames: all legs' packets in order at once, the others one by one.
+
+A leg takes the fast way in a batch if each of its packets is the one expected next: source, SSRC, payload type,
+sequence number, timestamp, and an arrival without a standstill. Any other packet sends the leg's whole share of the
+batch through `Sequence`, which knows what to do; both ways leave the same state behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from media.codecs import COMFORT_NOISE
+from media.errors import Malformed
+from media.framelog import NEW_PIECE, TALLY, Reason
+from media.legs import (
+    CELL_US,
+    FRAMES,
+    NEVER,
+    PAYLOAD_BYTES_MAX,
+    REGION_BYTES,
+    US_PER_TICK,
+    Int64s,
+    Leg,
+    Table,
+    Turn,
+    Windows,
+)
+from media.receive import SLOT_BYTES, Arena, Batch
+from media.rtp import HEADER_BYTES, Packet
+from media.sequence import JUMP_US, Arrived, Placed
+from media.vad import CELL_SAMPLES, Detectors
+
+_PLAIN = 0x8000  # version 2; no padding, extension or contributing sources
+_MARKER_LESS = 0xFF7F
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The packets of a batch that may be taken, those of a row together and in order of arrival."""
+
+    rows: Int64s
+    slots: Int64s
+    lengths: Int64s  # of the datagrams
+    sources: Int64s
+    stamps_ns: Int64s
+    arrivals_us: Int64s
+
+    def select(self, which: NDArray[np.bool_]) -> _Columns:
+        return _Columns(
+            *(self.rows[which], self.slots[which], self.lengths[which]),
+            *(self.sources[which], self.stamps_ns[which], self.arrivals_us[which]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """The same, with what they would be if they are in order."""
+
+    columns: _Columns
+    rank: Int64s  # how many packets of the same row precede it
+    payloads: Int64s  # octets
+    before: Int64s  # payload octets of the same row that precede it
+    timestamps: Int64s  # 64-bit
+    transits: Int64s  # arrival minus media time, µs
+    deviations: Int64s  # of the transit from that of the packet before
+
+    def select(self, which: NDArray[np.bool_]) -> _Ordered:
+        return _Ordered(
+            *(self.columns.select(which), self.rank[which], self.payloads[which], self.before[which]),
+            *(self.timestamps[which], self.transits[which], self.deviations[which]),
+        )
+
+
+class Intake:
+    """Takes batches into a table. `flush` empties a row that is full."""
+
+    def __init__(
+        self, table: Table, legs: list[Leg | None], arena: Arena, detectors: Detectors, flush: Callable[[int], None]
+    ) -> None:
+        self._table = table
+        self._legs = legs
+        self._arena = arena
+        self._from = Windows(arena.octets)
+        self._to = Windows(table.pool)
+        self._detectors = detectors
+        self._flush = flush
+        self.turns: list[Turn] = []  # speech that ended because its cells never came
+
+    def take(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> None:
+        """Take one batch. `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, `now_ns` the latter."""
+        if not len(batch.keys):
+            return
+        columns = self._admitted(batch, now_ns, wall_offset_ns)
+        if not len(columns.rows):
+            return
+        for start, end in self._take_in_order(columns):
+            self._take_singly(columns, start, end)
+
+    def _admitted(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> _Columns:
+        """What comes from the right source while its leg receives; the rest is counted."""
+        table, rows = self._table, batch.keys
+        stamps = np.where(batch.stamps_ns == 0, now_ns + wall_offset_ns, batch.stamps_ns)
+        # A step of the wall clock must not put an arrival into the future.
+        arrivals = (np.minimum(stamps - wall_offset_ns, now_ns) - table.origin_ns[rows]) // 1000
+        slots = np.arange(len(rows), dtype=np.int64)
+        columns = _Columns(rows, slots, batch.lengths, batch.sources, stamps, arrivals)
+        known = (batch.sources == table.source[rows]) | table.latching[rows]
+        early = arrivals < 0
+        receiving = table.receiving[rows]
+        admitted = known & receiving & ~early
+        if admitted.all():
+            return columns
+        np.add.at(table.foreign, rows[~known], 1)
+        np.add.at(table.discarded, rows[known & early], 1)
+        np.add.at(table.withheld, rows[known & ~early & ~receiving], 1)
+        return columns.select(admitted)
+
+    def _take_in_order(self, columns: _Columns) -> list[tuple[int, int]]:
+        """Take the rows that are in order; the index ranges of the others."""
+        table, rows = self._table, columns.rows
+        first = np.concatenate(([True], rows[1:] != rows[:-1]))
+        starts = np.flatnonzero(first)
+        counts = np.diff(starts, append=len(rows))
+        rank = np.arange(len(rows)) - np.repeat(starts, counts)
+        words = self._arena.words[columns.slots, :3].astype(np.int64)
+        payloads = columns.lengths - HEADER_BYTES
+        before = np.cumsum(payloads) - payloads
+        before -= np.repeat(before[starts], counts)
+        timestamps = table.head[rows] + before
+        transits = columns.arrivals_us - timestamps * US_PER_TICK
+        previous = np.concatenate(([0], transits[:-1]))
+        previous[starts] = table.transit_us[rows[starts]]
+        order = _Ordered(columns, rank, payloads, before, timestamps, transits, np.abs(transits - previous))
+        expected = (table.next_sequence[rows] + rank) & 0xFFFF | (_PLAIN | table.payload_type[rows]) << 16
+        fine = (
+            (words[:, 0] & (_MARKER_LESS << 16 | 0xFFFF) == expected)
+            & (words[:, 1] == (table.next_timestamp[rows] + before) & 0xFFFFFFFF)
+            & (words[:, 2] == table.ssrc[rows])
+            & (columns.sources == table.source[rows])
+            & (payloads > 0)
+            & (payloads <= PAYLOAD_BYTES_MAX)
+            & (order.deviations < JUMP_US)
+            & (table.count[rows] + rank < FRAMES)
+            & (table.fill[rows] + before + payloads <= REGION_BYTES)
+        )
+        fine_rows = np.logical_and.reduceat(fine, starts)
+        if fine_rows.all():
+            self._store(order, starts, counts)
+            return []
+        if fine_rows.any():
+            kept = counts[fine_rows]
+            self._store(order.select(np.repeat(fine_rows, counts)), np.cumsum(kept) - kept, kept)
+        slow = np.flatnonzero(~fine_rows)
+        return list(zip(starts[slow].tolist(), (starts[slow] + counts[slow]).tolist(), strict=True))
+
+    def _store(self, order: _Ordered, starts: Int64s, counts: Int64s) -> None:
+        """Keep packets that are all in order; `starts` and `counts` say which are of one row."""
+        table, rows = self._table, order.columns.rows
+        at = (rows, table.count[rows] + order.rank)
+        table.timestamps[at] = order.timestamps
+        table.arrivals_us[at] = order.columns.arrivals_us
+        table.lengths[at] = order.payloads
+        table.codecs[at] = table.codec[rows]
+        table.flags[at] = 0
+        self._copy(order)
+        last = starts + counts - 1
+        ended = rows[last]
+        octets = order.before[last] + order.payloads[last]
+        table.count[ended] += counts
+        table.fill[ended] += octets
+        table.head[ended] += octets
+        table.next_sequence[ended] += counts
+        table.next_timestamp[ended] = (table.next_timestamp[ended] + octets) & 0xFFFFFFFF
+        table.packets[ended] += counts
+        table.octets[ended] += octets
+        table.transit_us[ended] = order.transits[last]
+        table.arrival_us[ended] = order.columns.arrivals_us[last]
+        table.stamp_ns[ended] = order.columns.stamps_ns[last]
+        for rank in range(int(counts.max())):
+            # RFC 3550 §6.4.1, one packet of each row at a time: the estimate builds on the one before.
+            which = order.rank == rank
+            jitter = table.jitter_us[rows[which]]
+            table.jitter_us[rows[which]] = jitter + (order.deviations[which] - jitter) / 16
+
+    def _copy(self, order: _Ordered) -> None:
+        """Move the payloads from the arena into the pool, all of one length at a time."""
+        sources = order.columns.slots * SLOT_BYTES + HEADER_BYTES
+        targets = order.columns.rows * REGION_BYTES + self._table.fill[order.columns.rows] + order.before
+        lengths = order.payloads
+        shortest = int(lengths.min())
+        if shortest == int(lengths.max()):
+            self._to.of(shortest)[targets] = self._from.of(shortest)[sources]
+            return
+        for length in np.unique(lengths).tolist():
+            which = lengths == length
+            self._to.of(length)[targets[which]] = self._from.of(length)[sources[which]]
+
+    def _take_singly(self, columns: _Columns, start: int, end: int) -> None:
+        """Take the packets [start, end), all of one row, by the rules of `Sequence`."""
+        row = int(columns.rows[start])
+        leg = self._legs[row]
+        assert leg is not None, "a closed leg is not read"
+        table = self._table
+        recall(table, leg)
+        arrival_us = 0
+        for i in range(start, end):
+            offset = int(columns.slots[i]) * SLOT_BYTES
+            data = self._arena.octets[offset : offset + int(columns.lengths[i])].tobytes()
+            arrival_us = int(columns.arrivals_us[i])
+            self._take_packet(leg, data, int(columns.sources[i]), arrival_us)
+            table.stamp_ns[row] = columns.stamps_ns[i]
+        expect(table, leg, arrival_us)
+
+    def _take_packet(self, leg: Leg, data: bytes, source: int, arrival_us: int) -> None:
+        table, row = self._table, leg.row
+        try:
+            packet = Packet.parse(data)
+        except Malformed:
+            table.discarded[row] += 1
+            return
+        number = packet.payload_type
+        codec = leg.codecs.get(number)
+        if codec is None and number not in {leg.event_pt, COMFORT_NOISE}:
+            table.discarded[row] += 1
+            return
+        instant_ns = int(table.origin_ns[row]) + arrival_us * 1000
+        if not leg.rule.accepts(source, packet.ssrc, packet.timestamp, arrival_us, instant_ns):
+            table.foreign[row] += 1
+            return
+        if codec is None:
+            self._take_silent(leg, packet)
+            return
+        duration = len(packet.payload) * codec.ticks_per_octet
+        if not 0 < len(packet.payload) <= PAYLOAD_BYTES_MAX:
+            table.discarded[row] += 1
+            return
+        arrived = Arrived(
+            *(packet.ssrc, packet.sequence, packet.timestamp, duration),
+            *(arrival_us, codec.number, packet.payload),
+        )
+        placed = leg.sequence.receive(arrived)
+        if placed:
+            leg.payload_type = number
+        for frame in placed:
+            self._keep(leg, frame)
+
+    def _take_silent(self, leg: Leg, packet: Packet) -> None:
+        """An event or comfort noise: no audio, but a packet of the stream."""
+        leg.sequence.skip(packet.ssrc, packet.sequence)
+        if packet.payload_type == leg.event_pt:
+            self._table.events[leg.row] += 1
+        else:
+            self._table.comfort[leg.row] += 1
+            if leg.sequence.silence is None and packet.ssrc == leg.sequence.ssrc:
+                leg.sequence.silence = Reason.DTX
+
+    def _keep(self, leg: Leg, placed: Placed) -> None:
+        table, row, packet = self._table, leg.row, placed.packet
+        length = len(packet.payload)
+        if table.count[row] >= FRAMES or table.fill[row] + length > REGION_BYTES or len(leg.late) >= FRAMES:
+            self._flush(row)
+        table.packets[row] += 1
+        table.octets[row] += length
+        if not placed.ahead:
+            leg.late.append(placed)
+            table.in_order[row] = False
+            return
+        if placed.timestamp != table.head[row] or placed.flags & NEW_PIECE or packet.codec != table.codec[row]:
+            self._skip_cells(row, placed)
+        transit_us = packet.arrival_us - placed.timestamp * US_PER_TICK
+        if not placed.flags & NEW_PIECE:
+            jitter = float(table.jitter_us[row])
+            table.jitter_us[row] = jitter + (abs(transit_us - int(table.transit_us[row])) - jitter) / 16
+        index, at = int(table.count[row]), row * REGION_BYTES + int(table.fill[row])
+        table.timestamps[row, index] = placed.timestamp
+        table.arrivals_us[row, index] = packet.arrival_us
+        table.lengths[row, index] = length
+        table.codecs[row, index] = packet.codec
+        table.flags[row, index] = placed.flags
+        table.pool[at : at + length] = np.frombuffer(packet.payload, np.uint8)
+        table.count[row] += 1
+        table.fill[row] += length
+        table.head[row] = placed.timestamp + packet.duration
+        table.transit_us[row] = transit_us
+        table.arrival_us[row] = packet.arrival_us
+        table.codec[row] = packet.codec
+
+    def _skip_cells(self, row: int, placed: Placed) -> None:
+        """The frame to come does not continue the last one: the detector hears silence in between."""
+        table = self._table
+        table.in_order[row] = False
+        cells = max(0, placed.timestamp - int(table.head[row])) // CELL_SAMPLES
+        at_us = table.heard_us(row)
+        table.heard[row] = table.fill[row]
+        self.turns += [
+            Turn(decision.row, decision.started, at_us - decision.cells_ago * CELL_US)
+            for decision in self._detectors.miss(row, cells)
+        ]
+
+
+def recall(table: Table, leg: Leg) -> None:
+    """Bring the leg's `Sequence` up to date with what the fast way has done since."""
+    sequence, row = leg.sequence, leg.row
+    sequence.next_sequence = int(table.next_sequence[row])
+    sequence.next_timestamp = int(table.next_timestamp[row])
+    sequence.head = int(table.head[row])
+    sequence.transit_us = int(table.transit_us[row])
+
+
+def expect(table: Table, leg: Leg, at_us: int) -> None:
+    """Write into the table what the leg's next packet in order has, as of this call time."""
+    sequence, row = leg.sequence, leg.row
+    table.next_sequence[row] = sequence.next_sequence
+    table.next_timestamp[row] = sequence.next_timestamp
+    table.head[row] = sequence.head
+    table.transit_us[row] = sequence.transit_us
+    table.ssrc[row] = NEVER if sequence.ssrc is None else sequence.ssrc
+    table.payload_type[row] = leg.payload_type if sequence.expecting else NEVER
+    table.source[row] = leg.rule.current
+    table.latching[row] = leg.rule.may_latch(at_us)
+    table.tally[row, TALLY["lost"]] = sequence.lost
+    table.tally[row, TALLY["duplicate"]] = sequence.duplicate
+    table.tally[row, TALLY["late"]] = sequence.late
+    table.tally[row, TALLY["out_of_order"]] = sequence.out_of_order
+    table.discarded[row] += sequence.discarded
+    sequence.discarded = 0

@@ -1,0 +1,152 @@
+"""The legs of a worker in arrays, a row each, so that a tick handles all of them at once.
+
+What a packet in order must match and what it changes lies in the table's columns; what is rare lies in `Leg`.
+Payload is gathered in the row's region of one pool, contiguous in media time, until it is flushed as a chunk.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from media.codecs import Codec
+from media.framelog import TALLY, Reason
+from media.sequence import Placed, Sequence
+from media.sources import SourceRule
+from media.timeline import Timeline
+
+Int64s: TypeAlias = NDArray[np.int64]
+Voids: TypeAlias = NDArray[np.void]
+
+FRAMES = 64  # frames of a row between flushes: twice what 10 ms packets bring; a full row is flushed early
+PAYLOAD_BYTES_MAX = 1500  # of one packet: an Ethernet MTU
+REGION_BYTES = 16 * 1024 + 192  # 2 s of 64 kbit/s; no power of two, whose rows would share cache sets
+CELL_US = 20_000  # of the speech detector
+US_PER_TICK = 125  # at 8 kHz, the clock of every codec with payloads of constant rate
+NEVER = -1  # no source, SSRC or payload type: matches no packet
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Speech of a row began or ended at this call time."""
+
+    row: int
+    started: bool
+    at_us: int
+
+
+@dataclass(slots=True)
+class Leg:
+    """What a leg has beside its row in the table."""
+
+    number: int
+    row: int
+    rtp: socket.socket
+    rtcp: socket.socket
+    codecs: dict[int, Codec]
+    event_pt: int | None
+    rule: SourceRule
+    sequence: Sequence
+    timeline: Timeline = field(default_factory=Timeline)
+    payload_type: int = NEVER  # of the last packet kept
+    held: bool = False
+    paused: bool = False
+    late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
+
+    @property
+    def pending(self) -> Reason:
+        """Why nothing would come just now, for the frame log."""
+        return self.sequence.silence if self.sequence.silence is not None else Reason.LOST
+
+
+class Table:
+    """The columns. Every one has an entry for each row."""
+
+    def __init__(self, rows: int) -> None:
+        def column() -> Int64s:
+            return np.zeros(rows, np.int64)
+
+        self.rows = rows
+        self.origin_ns = column()
+        self.receiving = np.zeros(rows, np.bool_)
+        self.latching = np.zeros(rows, np.bool_)  # another source than `source` might be taken
+        # What the next packet in order has. A payload type of NEVER sends all packets of the row the slow way.
+        self.source, self.ssrc, self.payload_type = column(), column(), column()
+        self.next_sequence, self.next_timestamp, self.head = column(), column(), column()
+        self.codec = np.zeros(rows, np.uint8)
+        # What it changes.
+        self.transit_us, self.arrival_us, self.stamp_ns = column(), column(), column()
+        self.jitter_us: NDArray[np.float64] = np.zeros(rows)
+        # The counters of `Tally`; the jitter's is kept up to date in `jitter_us`, and those of `Sequence` there.
+        self.tally: Int64s = np.zeros((rows, len(TALLY)), np.int64)
+        self.packets, self.octets = self._counter("packets"), self._counter("octets")
+        self.foreign, self.withheld = self._counter("foreign"), self._counter("withheld")
+        self.events, self.comfort = self._counter("events"), self._counter("comfort")
+        self.discarded = self._counter("discarded")
+        # Frames that are not yet flushed, and whether they all continue each other and what went before.
+        self.count = column()
+        self.in_order = np.ones(rows, np.bool_)
+        # What the row's `Timeline` has not been told: in-order chunks up to `flushed`, when it was `settled`.
+        self.settled = np.zeros(rows, np.bool_)
+        self.flushed, self.flushed_us = column(), column()
+        self.timestamps: Int64s = np.zeros((rows, FRAMES), np.int64)
+        self.arrivals_us: Int64s = np.zeros((rows, FRAMES), np.int64)
+        self.lengths: Int64s = np.zeros((rows, FRAMES), np.int64)
+        self.codecs = np.zeros((rows, FRAMES), np.uint8)
+        self.flags = np.zeros((rows, FRAMES), np.uint8)
+        # Offsets into the row's region: unflushed payload begins, ends; up to where the speech detector has heard it.
+        self.begin, self.fill, self.heard = column(), column(), column()
+        self.pool = np.zeros(rows * REGION_BYTES, np.uint8)
+
+    def _counter(self, name: str) -> Int64s:
+        return self.tally[:, TALLY[name]]
+
+    def clear(self, row: int) -> None:
+        """Make the row as new."""
+        for column in vars(self).values():
+            if isinstance(column, np.ndarray) and column is not self.pool:
+                column[row] = 0
+        self.in_order[row] = True
+        self.source[row] = self.ssrc[row] = self.payload_type[row] = NEVER
+
+    def heard_us(self, row: int) -> int:
+        """The call time of the sample that the speech detector hears next."""
+        unheard = self.fill[row] - self.heard[row]
+        return int((self.head[row] - unheard) * US_PER_TICK + self.transit_us[row])
+
+    def frames_flushed(self, row: int) -> None:
+        """The row's frames were taken: keep only the beginning of a cell that has not been heard."""
+        base = row * REGION_BYTES
+        heard, fill = int(self.heard[row]), int(self.fill[row])
+        self.pool[base : base + fill - heard] = self.pool[base + heard : base + fill].copy()
+        self.begin[row] = self.fill[row] = fill - heard
+        self.heard[row] = self.count[row] = 0
+        self.in_order[row] = True
+
+    def rows_flushed(self, rows: Int64s) -> None:
+        """The same for many rows."""
+        for row in rows[self.heard[rows] != self.fill[rows]].tolist():
+            self.frames_flushed(row)
+        whole = rows[self.heard[rows] == self.fill[rows]]
+        self.begin[whole] = self.fill[whole] = self.heard[whole] = self.count[whole] = 0
+
+
+class Windows:
+    """A byte array seen as overlapping items of any one length, so that numpy moves whole payloads at once."""
+
+    def __init__(self, octets: NDArray[np.uint8]) -> None:
+        self._octets = octets
+        self._views: dict[int, Voids] = {}
+
+    def of(self, length: int) -> Voids:
+        """Item i is the octets [i, i + length). Lengths are bounded by `PAYLOAD_BYTES_MAX`, so are the views."""
+        view = self._views.get(length)
+        if view is None:
+            shape = (len(self._octets) - length + 1,)
+            view = np.ndarray(shape, np.dtype(f"V{length}"), self._octets.data, strides=(1,))
+            self._views[length] = view
+        return view

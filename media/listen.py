@@ -1,0 +1,82 @@
+"""Speech detection in the tick: decodes what has been gathered, 20 ms cells of all legs at once, and hears them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from media.codecs import BY_NUMBER
+from media.codecs.g711 import Octets
+from media.legs import CELL_US, REGION_BYTES, Int64s, Table, Turn, Windows
+from media.vad import CELL_SAMPLES, HANGOVER, Detectors
+
+BATCH = 128  # cells heard between two looks at the clock: 0.4 ms
+SILENT_US = (HANGOVER + 2) * CELL_US  # nothing has come for the hangover and a jittery packet: speech has ended
+
+
+class Listener:
+    """Hears every cell of a table once, in order; sheds what the time does not allow."""
+
+    def __init__(self, table: Table, detectors: Detectors, clock: Callable[[], int]) -> None:
+        self._table = table
+        self._detectors = detectors
+        self._clock = clock
+        self._cells = Windows(table.pool).of(CELL_SAMPLES)
+        self.shed = 0  # cells since the start
+
+    def listen(self, deadline_ns: int) -> list[Turn]:
+        """What the new cells decide. Cells that are not reached by the deadline are never heard."""
+        table, turns = self._table, list[Turn]()
+        while True:
+            waiting = np.flatnonzero(table.fill - table.heard >= CELL_SAMPLES)
+            if not len(waiting):
+                return turns
+            for at in range(0, len(waiting), BATCH):
+                if self._clock() > deadline_ns:
+                    self._shed()
+                    return turns
+                turns += self._hear(waiting[at : at + BATCH])
+
+    def silent(self, now_ns: int) -> list[Turn]:
+        """Speech that has ended because its leg has fallen silent without a word."""
+        table = self._table
+        nothing = (now_ns - table.origin_ns) // 1000 - table.arrival_us > SILENT_US
+        turns = []
+        for row in self._detectors.quiet_for_long(nothing):
+            at_us = table.heard_us(row)
+            turns += [
+                Turn(row, decision.started, at_us - decision.cells_ago * CELL_US)
+                for decision in self._detectors.miss(row, HANGOVER)
+            ]
+        return turns
+
+    def _hear(self, rows: Int64s) -> list[Turn]:
+        table = self._table
+        cells = self._cells[rows * REGION_BYTES + table.heard[rows]].view(np.uint8).reshape(-1, CELL_SAMPLES)
+        decisions = self._detectors.hear(rows.tolist(), _decoded(cells, table.codec[rows]))
+        table.heard[rows] += CELL_SAMPLES
+        return [
+            Turn(decision.row, decision.started, table.heard_us(decision.row) - decision.cells_ago * CELL_US)
+            for decision in decisions
+        ]
+
+    def _shed(self) -> None:
+        """Skip all whole cells that wait: a detector that is late is of no use to anyone."""
+        table = self._table
+        cells = (table.fill - table.heard) // CELL_SAMPLES
+        self.shed += int(cells.sum())
+        table.heard += cells * CELL_SAMPLES
+
+
+def _decoded(cells: Octets, codecs: Octets) -> bytes:
+    """The samples of cells, each in its codec, 16-bit native."""
+    octets = cells.view(np.uint16)
+    first = int(codecs[0])
+    if (codecs == first).all():
+        return BY_NUMBER[first].pairs.take(octets).tobytes()
+    samples = np.empty(octets.shape, np.uint32)
+    for number in np.unique(codecs).tolist():
+        which = codecs == number
+        samples[which] = BY_NUMBER[number].pairs.take(octets[which])
+    return samples.tobytes()

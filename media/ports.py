@@ -1,0 +1,86 @@
+"""The RTP ports of this host: even ports with RTCP one above, each resting before it is used again (RFC 3550 §11).
+
+A sender of an ended call often goes on for a while. While a pair rests its sockets are closed, so such packets meet
+nobody, and by the time of the next call on that port they are over in all but the worst cases; the engine's source
+rules deal with those.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections import deque
+from dataclasses import dataclass
+
+from media.errors import Unavailable
+
+REST_S = 60.0  # longer than gateways keep sending after a BYE they have not seen (64 × T1 = 32 s)
+RECEIVE_BUFFER_BYTES = 256 * 1024  # some 250 packets: a worker may stand still for seconds without loss
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; not exported by the socket module
+TRIES_MAX = 64  # ports found taken by other programs before one take gives up: bounds its time
+
+
+@dataclass(frozen=True, slots=True)
+class PortPair:
+    """Two bound, non-blocking UDP sockets on `port` and `port + 1`."""
+
+    rtp_socket: socket.socket
+    rtcp_socket: socket.socket
+    port: int
+
+    def close(self) -> None:
+        """Close both sockets; descriptors that were passed on stay open where they are."""
+        self.rtp_socket.close()
+        self.rtcp_socket.close()
+
+
+class PortPool:
+    """Even ports in [first, last) with their odd neighbours, handed out from a random start and in rotation."""
+
+    def __init__(self, address: str, first: int, last: int, rest_s: float = REST_S) -> None:
+        self._address = address
+        self._rest_s = rest_s
+        ports = list(range(first + first % 2, last, 2))
+        # Random, so that a restarted gateway does not meet its former calls' senders (RFC 7201 §5 has more reasons).
+        start = secrets.randbelow(len(ports)) if ports else 0
+        # Free ports in order of the instant (seconds of the caller's clock) from which they may be used.
+        self._free: deque[tuple[float, int]] = deque((0.0, port) for port in ports[start:] + ports[:start])
+
+    def take(self, now: float) -> PortPair:
+        """A pair of sockets whose port has rested; raises Unavailable when there is none. `now` in seconds."""
+        for _ in range(min(TRIES_MAX, len(self._free))):
+            if self._free[0][0] > now:
+                break
+            _, port = self._free.popleft()
+            try:
+                return self._bind(port)
+            except OSError:
+                # Another program has it: look again when it would have rested.
+                self._free.append((now + self._rest_s, port))
+        raise Unavailable("no RTP port is free")
+
+    def release(self, pair: PortPair, now: float) -> None:
+        """Close the pair's sockets and let its port rest."""
+        pair.close()
+        self._free.append((now + self._rest_s, pair.port))
+
+    def _bind(self, port: int) -> PortPair:
+        rtp = _udp_socket(self._address, port)
+        try:
+            return PortPair(rtp, _udp_socket(self._address, port + 1), port)
+        except OSError:
+            rtp.close()
+            raise
+
+
+def _udp_socket(address: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,47 @@
+"""Where the engine puts what it has received: the seam to whoever keeps it.
+
+Nothing here may wait: every call comes from inside the tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SinkHealth:
+    """How far the sink is behind, for admission."""
+
+    lag_ms: float = 0.0  # age of the oldest chunk that is not yet durable
+    fsync_ms: float = 0.0  # how long the last commit took
+    full: bool = False  # chunks are being refused
+
+
+class Sink(Protocol):
+    """Keeps the chunks of many legs. Nothing raises for lack of space or waits for a disk: `health` and `poll` tell."""
+
+    def open(self, leg: int, description: dict[str, str]) -> None:
+        """Expect chunks of `leg`; the description came with its Open and is the sink's own affair."""
+        ...
+
+    def release(self, leg: int) -> None:
+        """From now on what was appended for `leg` may become durable."""
+        ...
+
+    def append(self, leg: int, start: int, end: int, chunk: bytes) -> None:
+        """Take an encoded chunk that covers the media timestamps [start, end)."""
+        ...
+
+    def close(self, leg: int) -> None:
+        """No chunk of `leg` follows."""
+        ...
+
+    def poll(self) -> Iterable[int]:
+        """The closed legs of which everything has become durable since the last call."""
+        ...
+
+    def health(self) -> SinkHealth:
+        """How the sink fares right now."""
+        ...

@@ -1,0 +1,243 @@
+"""What is known about a track: how it was received, where it lies in call time, and where nothing was received.
+
+The same `Timeline` is fed by the engine while a call runs and by replaying its chunks after a crash, so both tell the
+same. Its rules: a piece is a stretch of media time with one sender's clock, placed in call time at the clock's nominal
+rate by its least delayed packet of the first second; pieces do not overlap; every span outside a frame has a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from media.codecs import BY_NUMBER
+from media.errors import Malformed
+from media.framelog import NEW_PIECE, NOTHING, REASON_MASK, Chunk, Frames, Reason, Tally
+
+ANCHOR_S = 1  # of media that place a piece: enough to meet an undelayed packet, short enough to stand still soon
+GAPS_MAX = 2000  # of one track's map: 72 KiB of JSON. What is beyond is counted, not named
+PIECES_MAX = 500  # a sender that restarts more often than that is broken; later restarts extend the last piece
+CLOCK_HZ_DEFAULT = 8000  # of a track that received nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The media timestamps [start, end) begin at call time `at_us` and run at the nominal rate."""
+
+    start: int
+    end: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Nothing was received for the call time [start_us, end_us)."""
+
+    start_us: int
+    end_us: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackFacts:
+    """All that is known about a track; instants are call time in µs."""
+
+    codecs: tuple[str, ...]
+    clock_hz: int
+    tally: Tally
+    first_us: int | None
+    last_us: int | None
+    ended_us: int
+    map: tuple[Piece, ...]
+    gaps: tuple[Gap, ...]
+    gaps_omitted: int = 0
+
+    @property
+    def jitter_ms(self) -> float:
+        """RFC 3550's estimate of interarrival jitter at the end."""
+        return self.tally.jitter_us / 1000
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; `from_json` is its inverse."""
+        counters = asdict(self.tally)
+        del counters["jitter_us"]
+        return {
+            "codecs": list(self.codecs),
+            "clock_hz": self.clock_hz,
+            **counters,
+            "jitter_ms": self.jitter_ms,
+            "first_us": self.first_us,
+            "last_us": self.last_us,
+            "ended_us": self.ended_us,
+            "map": [[piece.start, piece.end, piece.at_us] for piece in self.map],
+            "gaps": [[gap.start_us, gap.end_us, gap.reason] for gap in self.gaps],
+            "gaps_omitted": self.gaps_omitted,
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrackFacts:
+        """Read what `to_json` wrote; raises Malformed where it is something else."""
+        try:
+            counters = {name: int(data[name]) for name in asdict(NOTHING) if name != "jitter_us"}
+            return cls(
+                tuple(str(name) for name in data["codecs"]),
+                int(data["clock_hz"]),
+                Tally(**counters, jitter_us=round(data["jitter_ms"] * 1000)),
+                data["first_us"],
+                data["last_us"],
+                int(data["ended_us"]),
+                tuple(Piece(int(start), int(end), int(at_us)) for start, end, at_us in data["map"]),
+                tuple(Gap(int(start), int(end), str(reason)) for start, end, reason in data["gaps"]),
+                int(data["gaps_omitted"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            raise Malformed("not the facts of a track") from None
+
+
+@dataclass(slots=True)
+class _Piece:
+    start: int
+    at_us: int
+    reason: Reason  # why there was nothing before it
+    end: int
+    floor_us: int  # where the piece before it ends
+
+
+class Timeline:
+    """Gathers the facts of one track, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._pieces: list[_Piece] = []
+        self._gaps: list[tuple[int, int, Reason]] = []  # in media time, in order, within pieces
+        self._omitted = 0
+        self._codecs: set[int] = set()
+        self._clock_hz = CLOCK_HZ_DEFAULT
+        self._first_us: int | None = None
+        self._last_us: int | None = None
+        self._written_us = 0
+        self._pending = Reason.LOST
+        self._tally = NOTHING
+
+    @property
+    def settled(self) -> bool:
+        """Whether the current piece has its place in call time, so that `extend_in_order` will do."""
+        return bool(self._pieces) and self._ticks_in(self._pieces[-1]) > ANCHOR_S * self._clock_hz
+
+    def extend(self, frames: Frames, *, written_us: int, pending: Reason, tally: Tally) -> None:
+        """Take the frames of one chunk, and what else it says."""
+        rows = zip(
+            *(frames.timestamps.tolist(), frames.durations.tolist(), frames.arrivals_us.tolist()),
+            *(frames.flags.tolist(), frames.codecs.tolist()),
+            strict=True,
+        )
+        for timestamp, duration, arrival_us, flags, codec in rows:
+            if codec not in self._codecs:
+                self._codecs.add(codec)
+                self._clock_hz = BY_NUMBER[codec].clock_hz
+            self._place(timestamp, duration, arrival_us, flags)
+            self._first_us = arrival_us if self._first_us is None else min(self._first_us, arrival_us)
+            self._last_us = arrival_us if self._last_us is None else max(self._last_us, arrival_us)
+        self._written_us, self._pending, self._tally = written_us, pending, tally
+
+    def extend_in_order(self, end: int, last_us: int) -> None:
+        """Take any number of frames that continue the last one without a gap, of a codec seen before, when `settled`.
+
+        A chunk must follow by `extend`, if only an empty one, before the facts are asked for.
+        """
+        self._pieces[-1].end = end
+        self._last_us = last_us if self._last_us is None else max(self._last_us, last_us)
+
+    def facts(self) -> TrackFacts:
+        """The facts as of the last chunk."""
+        return TrackFacts(
+            tuple(BY_NUMBER[number].name for number in sorted(self._codecs)),
+            self._clock_hz,
+            self._tally,
+            self._first_us,
+            self._last_us,
+            self._written_us,
+            tuple(Piece(piece.start, piece.end, piece.at_us) for piece in self._pieces),
+            tuple(self._named_gaps()),
+            self._omitted,
+        )
+
+    def _place(self, timestamp: int, duration: int, arrival_us: int, flags: int) -> None:
+        reason = Reason(flags & REASON_MASK)
+        if not self._pieces or (flags & NEW_PIECE and len(self._pieces) < PIECES_MAX):
+            floor_us = self._end_us(self._pieces[-1]) if self._pieces else 0
+            at_us = max(arrival_us, floor_us)
+            self._pieces.append(_Piece(timestamp, at_us, reason or Reason.NO_MEDIA, timestamp + duration, floor_us))
+            return
+        piece = self._pieces[-1]
+        if timestamp < piece.start:
+            self._reach_back(piece, timestamp, duration)
+        elif timestamp > piece.end:
+            self._miss(piece.end, timestamp, reason)
+        elif timestamp < piece.end:
+            self._fill(timestamp, timestamp + duration)
+        if timestamp - piece.start <= ANCHOR_S * self._clock_hz:
+            piece.at_us = max(piece.floor_us, min(piece.at_us, arrival_us - self._us(timestamp - piece.start)))
+        piece.end = max(piece.end, timestamp + duration)
+
+    def _reach_back(self, piece: _Piece, timestamp: int, duration: int) -> None:
+        """The very first packets came in disorder: the piece begins earlier than it seemed."""
+        if len(self._pieces) > 1:
+            return  # only the engine's first piece has packets before its first; anything else is a damaged log
+        if timestamp + duration < piece.start:
+            self._gaps.insert(0, (timestamp + duration, piece.start, Reason.LOST))
+        piece.at_us = max(piece.floor_us, piece.at_us - self._us(piece.start - timestamp))
+        piece.start = timestamp
+
+    def _miss(self, start: int, end: int, reason: Reason) -> None:
+        if len(self._gaps) < GAPS_MAX:
+            self._gaps.append((start, end, reason))
+        else:
+            self._omitted += 1
+
+    def _fill(self, start: int, end: int) -> None:
+        """A frame came late: take [start, end) out of the gap that it lies in."""
+        for i in range(len(self._gaps) - 1, -1, -1):
+            gap_start, gap_end, reason = self._gaps[i]
+            if gap_end <= start:
+                return
+            if gap_start < end:
+                rest = ((gap_start, min(start, gap_end), reason), (max(end, gap_start), gap_end, reason))
+                self._gaps[i : i + 1] = [part for part in rest if part[0] < part[1]]
+
+    def _named_gaps(self) -> Iterable[Gap]:
+        """All spans without a frame, in order: before, between, within and after the pieces."""
+        inner = iter([*self._gaps, (1 << 63, 1 << 63, Reason.LOST)])
+        gap_start, gap_end, gap_reason = next(inner)
+        at_us = 0
+        for piece in self._pieces:
+            yield from _gap(at_us, piece.at_us, piece.reason)
+            while gap_start < piece.end:
+                offset_us = piece.at_us - self._us(piece.start)
+                yield from _gap(offset_us + self._us(gap_start), offset_us + self._us(gap_end), gap_reason)
+                gap_start, gap_end, gap_reason = next(inner)
+            at_us = self._end_us(piece)
+        # Nobody can tell a lost end from one that was never sent.
+        yield from _gap(at_us, self._written_us, self._pending or Reason.NO_MEDIA)
+
+    def _ticks_in(self, piece: _Piece) -> int:
+        return piece.end - piece.start
+
+    def _end_us(self, piece: _Piece) -> int:
+        return piece.at_us + self._us(piece.end - piece.start)
+
+    def _us(self, ticks: int) -> int:
+        return ticks * 1_000_000 // self._clock_hz
+
+
+def facts_from_chunks(chunks: Iterable[Chunk]) -> TrackFacts:
+    """The facts of a track, from its chunks in the order in which they were written."""
+    timeline = Timeline()
+    for chunk in chunks:
+        timeline.extend(chunk.frames, written_us=chunk.written_us, pending=chunk.pending, tally=chunk.tally)
+    return timeline.facts()
+
+
+def _gap(start_us: int, end_us: int, reason: Reason) -> Iterable[Gap]:
+    if start_us < end_us:
+        yield Gap(start_us, end_us, reason.name.lower())

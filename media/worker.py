@@ -1,0 +1,209 @@
+"""The process around the engine: takes commands as they come, ticks every 20 ms, and tells what happens.
+
+Between ticks it waits on the control socket; a command never waits for a tick. If the control socket ends, because the
+gateway is gone, the worker closes its legs as on `Drain` and ends: what has been received is kept.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import select
+import socket
+import time
+from collections import deque
+
+from media.engine import TICK_NS, Engine
+from media.errors import MediaError
+from media.messages import (
+    MESSAGE_BYTES_MAX,
+    Close,
+    Drain,
+    Event,
+    Message,
+    Open,
+    OpenFailed,
+    Pause,
+    Ready,
+    Release,
+    Resume,
+    Speech,
+    SpoolFull,
+    Start,
+    Stats,
+    Update,
+    decode,
+    encode,
+)
+from media.sink import Sink
+
+STATS_NS = 1_000_000_000
+COMMANDS_MAX = 64  # taken between two looks at the clock
+UNSENT_MAX = 4096  # events kept for a gateway that does not read; beyond, speech and stats are dropped, ends never
+DRAIN_NS_MAX = 10_000_000_000  # then a sink that cannot make its chunks durable is given up
+_DESCRIPTORS_MAX = 2  # of one message: RTP and RTCP
+
+_log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One media process: `run` returns when it has been drained."""
+
+    def __init__(self, control: socket.socket, sink: Sink) -> None:
+        self._control = control
+        self._sink = sink
+        self._engine = Engine(sink, time.monotonic_ns)
+        self._unsent: deque[bytes] = deque()
+        self._durations_ns: list[int] = []
+        self._drain_by_ns: int | None = None
+        self._gone = False
+        self._full = False
+
+    def run(self) -> None:
+        """Work until `Drain`, or the end of the control socket, has been carried out."""
+        self._control.setblocking(False)
+        # What exists now lives as long as the process: the collector need not look at it in a tick.
+        gc.collect()
+        gc.freeze()
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        self._send(Ready())
+        next_ns = stats_ns = time.monotonic_ns()
+        while not self._done(now_ns := time.monotonic_ns()):
+            if now_ns < next_ns:
+                # A millisecond is the finest that poll waits; it rounds up, so that the loop does not spin.
+                if poller.poll((next_ns - now_ns) / 1e6):
+                    self._take_commands()
+                    if self._gone:
+                        poller = select.poll()
+                continue
+            self._tick(now_ns)
+            # A tick that came late is not made up for: the sockets have kept everything.
+            next_ns += (max(0, now_ns - next_ns) // TICK_NS + 1) * TICK_NS
+            if now_ns - stats_ns >= STATS_NS:
+                stats_ns = now_ns
+                self._tell_stats()
+
+    def _tick(self, now_ns: int) -> None:
+        for event in self._engine.tick(now_ns, time.time_ns()):
+            self._send(event)
+        for ended in self._engine.ended():
+            self._send(ended)
+        self._flush_unsent()
+        self._durations_ns.append(time.monotonic_ns() - now_ns)
+
+    def _done(self, now_ns: int) -> bool:
+        if self._drain_by_ns is None:
+            return False
+        told = self._engine.idle and (self._gone or not self._unsent)
+        return told or now_ns > self._drain_by_ns
+
+    def _take_commands(self) -> None:
+        for _ in range(COMMANDS_MAX):
+            try:
+                data, descriptors, _, _ = socket.recv_fds(self._control, MESSAGE_BYTES_MAX, _DESCRIPTORS_MAX)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, descriptors = b"", []
+            if not data and not descriptors:
+                self._gone = True
+                self._drain()
+                return
+            self._command(data, descriptors)
+
+    def _command(self, data: bytes, descriptors: list[int]) -> None:
+        try:
+            message = decode(data)
+            if isinstance(message, Open):
+                self._open(message, descriptors)
+                descriptors = []
+            else:
+                self._obey(message)
+        except MediaError:
+            _log.warning("control message refused")
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _open(self, command: Open, descriptors: list[int]) -> None:
+        """Open a leg, which takes over the descriptors, or say why not."""
+        sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        reason = "the leg came without its two sockets"
+        if len(sockets) == _DESCRIPTORS_MAX:
+            reason = "the worker is draining"
+            if self._drain_by_ns is None:
+                try:
+                    self._engine.open(command, sockets[0], sockets[1], time.monotonic_ns())
+                except MediaError as error:
+                    reason = str(error)
+                else:
+                    return
+        for sock in sockets:
+            sock.close()
+        self._send(OpenFailed(command.leg, reason))
+
+    def _obey(self, command: Message) -> None:
+        now_ns = time.monotonic_ns()
+        match command:
+            case Start():
+                self._engine.start(command.leg, command.origin_ns)
+            case Update():
+                self._engine.update(command, now_ns)
+            case Pause():
+                self._engine.pause(command.leg, now_ns)
+            case Resume():
+                self._engine.resume(command.leg, now_ns)
+            case Release():
+                self._engine.release(command.leg)
+            case Close():
+                self._engine.close(command.leg, now_ns)
+            case Drain():
+                self._drain()
+            case _:
+                _log.warning("control message is no command")
+
+    def _drain(self) -> None:
+        now_ns = time.monotonic_ns()
+        if self._drain_by_ns is None:
+            self._drain_by_ns = now_ns + DRAIN_NS_MAX
+        for leg in self._engine.legs:
+            self._engine.close(leg, now_ns)
+
+    def _tell_stats(self) -> None:
+        durations = sorted(self._durations_ns) or [0]
+        self._durations_ns.clear()
+        health = self._sink.health()
+        self._send(
+            Stats(
+                tick_p50_ms=durations[len(durations) // 2] / 1e6,
+                tick_p99_ms=durations[len(durations) * 99 // 100] / 1e6,
+                packets=self._engine.packets,
+                legs=len(self._engine.legs),
+                spool_lag_ms=health.lag_ms,
+                fsync_ms=health.fsync_ms,
+                shed=self._engine.shed,
+                full=health.full,
+            )
+        )
+        if health.full and not self._full:
+            self._send(SpoolFull(self._engine.legs))
+        self._full = health.full
+
+    def _send(self, event: Event) -> None:
+        if len(self._unsent) >= UNSENT_MAX and isinstance(event, Speech | Stats):
+            return
+        self._unsent.append(encode(event))
+        self._flush_unsent()
+
+    def _flush_unsent(self) -> None:
+        """Send what the gateway takes; the rest waits for the next tick."""
+        while self._unsent and not self._gone:
+            try:
+                self._control.send(self._unsent[0])
+            except BlockingIOError:
+                return
+            except OSError:
+                return  # the gateway is gone: reading will tell, and drain
+            self._unsent.popleft()

@@ -1,0 +1,1 @@
+"""The sealed recording store: keys, spool, objects, catalogue, retention, erasure. Knows no audio."""

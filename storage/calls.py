@@ -1,0 +1,107 @@
+"""The catalogue's rows of calls and jobs, as records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, exists, select, update
+
+from storage.epochs import ALIVE, artefact_ref
+from storage.errors import Erased, NotFound
+from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId, new_id
+from storage.records import ArtefactRecord, CallRecord, Day, NewCall, OutboxRow
+from storage.tables import artefacts, calls, manifests, outbox
+
+_OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallState.NO_MEDIA)
+"""States in which a call without a manifest gets one."""
+
+
+def insert_calls(connection: Connection, new_calls: Sequence[NewCall]) -> None:
+    """Writes the rows of new calls."""
+    rows = [{"id": new.call, "tenant": new.tenant, "state": CallState.LIVE.value, "day": new.day} for new in new_calls]
+    connection.execute(calls.insert(), rows)
+
+
+def read_calls(connection: Connection, tenant: TenantId, limit: int, before: CallId | None) -> list[CallRecord]:
+    """The newest calls of a tenant first, older than `before` if it is given."""
+    query = select(calls).where(calls.c.tenant == tenant)
+    if before is not None:
+        mark = connection.scalar(select(calls.c.serial).where(calls.c.id == before, calls.c.tenant == tenant))
+        if mark is None:
+            raise NotFound(f"no call {before}")
+        query = query.where(calls.c.serial < mark)
+    return _with_artefacts(connection, connection.execute(query.order_by(calls.c.serial.desc()).limit(limit)).all())
+
+
+def read_call(connection: Connection, tenant: TenantId, call: CallId) -> CallRecord:
+    """One call; NotFound also for another tenant's."""
+    rows = connection.execute(select(calls).where(calls.c.id == call, calls.c.tenant == tenant)).all()
+    if not rows:
+        raise NotFound(f"no call {call}")
+    return _with_artefacts(connection, rows)[0]
+
+
+def check_alive(connection: Connection, tenant: TenantId, call: CallId, needed: Sequence[ArtefactId]) -> CallState:
+    """The call's state; NotFound, or Erased if the call or one of these artefacts of it is, or is about to be."""
+    state = connection.scalar(select(calls.c.state).where(calls.c.id == call, calls.c.tenant == tenant))
+    if state is None:
+        raise NotFound(f"no call {call}")
+    if state == CallState.ERASED:
+        raise Erased(f"call {call} is erased")
+    where = (artefacts.c.id.in_(needed), artefacts.c.call == call, artefacts.c.state.in_(ALIVE))
+    if set(connection.scalars(select(artefacts.c.id).where(*where))) != set(needed):
+        raise Erased(f"an artefact of call {call} is erased")
+    return CallState(state)
+
+
+def set_state(connection: Connection, call: CallId, state: CallState) -> None:
+    """Moves a call on."""
+    connection.execute(update(calls).where(calls.c.id == call).values(state=state.value))
+
+
+def calls_in_state(connection: Connection, state: CallState) -> list[tuple[TenantId, CallId]]:
+    """All calls in a state, oldest first."""
+    query = select(calls.c.tenant, calls.c.id).where(calls.c.state == state.value).order_by(calls.c.serial)
+    return [(TenantId(tenant), CallId(call)) for tenant, call in connection.execute(query)]
+
+
+def calls_due(connection: Connection) -> list[tuple[TenantId, CallId]]:
+    """Calls that are over, whose streams are all complete, and that have no manifest."""
+    writing = exists().where(artefacts.c.call == calls.c.id, artefacts.c.state == ArtefactState.WRITING.value)
+    written = exists().where(manifests.c.call == calls.c.id)
+    query = select(calls.c.tenant, calls.c.id).where(calls.c.state.in_(_OVER), ~writing, ~written)
+    return [(TenantId(tenant), CallId(call)) for tenant, call in connection.execute(query.order_by(calls.c.serial))]
+
+
+def insert_jobs(connection: Connection, tenant: TenantId, call: CallId, subjects: Sequence[str]) -> None:
+    """Writes jobs into the outbox."""
+    rows = [{"id": new_id(), "tenant": tenant, "call": call, "subject": subject} for subject in subjects]
+    if rows:
+        connection.execute(outbox.insert(), rows)
+
+
+def read_jobs(connection: Connection, limit: int) -> list[OutboxRow]:
+    """The oldest jobs that were not handed over."""
+    rows = connection.execute(select(outbox).order_by(outbox.c.serial).limit(limit))
+    return [_job(row) for row in rows]
+
+
+def delete_jobs(connection: Connection, ids: Sequence[str]) -> None:
+    """Forgets jobs that were handed over."""
+    connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
+
+
+def _job(row: Any) -> OutboxRow:
+    return OutboxRow(row.id, row.subject, json.dumps({"tenant": row.tenant, "call": row.call}).encode())
+
+
+def _with_artefacts(connection: Connection, rows: Sequence[Any]) -> list[CallRecord]:
+    of_calls = artefacts.c.call.in_([row.id for row in rows if row.state != CallState.ERASED])
+    found: dict[str, list[ArtefactRecord]] = {}
+    for row in connection.execute(select(artefacts).where(of_calls).order_by(artefacts.c.serial)):
+        found.setdefault(row.call, []).append(ArtefactRecord(artefact_ref(row), ArtefactState(row.state), row.size))
+    return [
+        CallRecord(CallId(row.id), CallState(row.state), Day(row.day), tuple(found.get(row.id, ()))) for row in rows
+    ]

@@ -1,0 +1,75 @@
+"""What can go wrong in the store, by whose fault it is.
+
+    StoreError
+    ├── DataError            the stored bytes are wrong
+    │   ├── Malformed        not in the format at all
+    │   ├── Truncated        shorter than the catalogue says
+    │   ├── Tampered         authentication failed under the right key
+    │   ├── WrongKey         the key's commitment does not match
+    │   └── Swapped          a valid object, but not the one asked for
+    ├── Unavailable          the world failed; a retry may help
+    └── Refused              the answer is no
+        ├── NotFound         no such thing for this tenant
+        ├── AlreadyExists    immutable things are written once
+        ├── Erased           its key is destroyed, or being destroyed
+        ├── NotReady         exists, but is not complete yet
+        └── OnHold           erasure is refused, the message names the ground
+
+Messages carry ids and sizes, never content, numbers, names or keys.
+"""
+
+
+class StoreError(Exception):
+    """Any failure of the store."""
+
+
+class DataError(StoreError):
+    """The stored bytes are wrong."""
+
+
+class Malformed(DataError):
+    """Not in the format at all."""
+
+
+class Truncated(DataError):
+    """Shorter than the catalogue says."""
+
+
+class Tampered(DataError):
+    """Authentication failed under the right key."""
+
+
+class WrongKey(DataError):
+    """The key's commitment does not match."""
+
+
+class Swapped(DataError):
+    """A valid object, but not the one that was asked for."""
+
+
+class Unavailable(StoreError):
+    """The world failed; a retry may help."""
+
+
+class Refused(StoreError):
+    """The answer is no."""
+
+
+class NotFound(Refused):
+    """No such thing for this tenant."""
+
+
+class AlreadyExists(Refused):
+    """Immutable things are written once."""
+
+
+class Erased(Refused):
+    """Its key is destroyed, or being destroyed."""
+
+
+class NotReady(Refused):
+    """Exists, but is not complete yet."""
+
+
+class OnHold(Refused):
+    """Erasure is refused; the message names the ground."""

@@ -1,0 +1,183 @@
+"""What comes in: new calls with their keys, small documents, and what is derived from recordings."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import Connection, select, update
+
+from storage.calls import check_alive, insert_calls, insert_jobs, set_state
+from storage.catalogue import Catalogue
+from storage.content import INLINE_BYTES_MAX, SealedObject, insert_slice, put_document, seal_object
+from storage.epochs import EpochMovedError
+from storage.errors import Refused, StoreError, Unavailable
+from storage.keys import KEY_BYTES, Slot
+from storage.keytree import KeyTree, Placing
+from storage.model import (
+    ArtefactId,
+    ArtefactRef,
+    ArtefactState,
+    CallId,
+    CallState,
+    Kind,
+    Secret,
+    TenantId,
+)
+from storage.objects import ObjectStore
+from storage.records import STREAMS, Derived, NewArtefact, NewCall, Wanted
+from storage.tables import artefacts, buckets
+from storage.times import day_of
+
+PREPARED_DAYS = 3
+"""Today and the next 48 hours: so long calls go on being recorded while the key provider is away."""
+
+_ATTEMPTS = 8
+"""How often keys are wrapped again because the epoch moved: changes come seconds apart, so one is usual."""
+
+_ID_BYTES = 16
+
+_PURPOSE = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
+
+_WITHOUT_STREAMS = frozenset({CallState.NOT_RECORDED, CallState.NO_MEDIA})
+"""States in which no stream is going to be closed by a spool."""
+
+
+class Intake:
+    """The store's entrance; thread-safe."""
+
+    def __init__(self, catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, clock: Callable[[], float]) -> None:
+        self._catalogue = catalogue
+        self._tree = tree
+        self._objects = objects
+        self._clock = clock
+        self._purposes: set[str] = set()  # that are well-formed
+
+    def prepare(self, tenant: TenantId, purposes: Sequence[str]) -> None:
+        """Bucket keys for the next 48 hours, for each kind and purpose that the tenant has used or that is named."""
+        named = {(kind, self._checked(purpose)) for kind in Kind for purpose in purposes}
+        query = select(buckets.c.kind, buckets.c.purpose).where(buckets.c.tenant == tenant).distinct()
+        with self._catalogue.reading() as connection:
+            named |= {(Kind(kind), purpose) for kind, purpose in connection.execute(query)}
+        days = [day_of(self._clock(), ahead) for ahead in range(PREPARED_DAYS)]
+        self._tree.prepare(tenant, [Slot(kind, purpose, day) for kind, purpose in named for day in days])
+
+    def begin(self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted]) -> NewCall:
+        """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""
+        made = self._make(tenant, call, wanted)
+        return NewCall(tenant, call, day_of(self._clock()), made)
+
+    def save(self, new_calls: Sequence[NewCall]) -> None:
+        """Makes calls and keys durable in one transaction; keys whose epoch ended meanwhile are wrapped again."""
+        items = [Placing(artefact, new.day) for new in new_calls for artefact in new.artefacts]
+        self._place(items, lambda connection: insert_calls(connection, new_calls))
+
+    def put_documents(
+        self, new: NewCall, items: Mapping[ArtefactId, bytes], state: CallState | None, jobs: Sequence[str]
+    ) -> None:
+        """Seals documents into their rows and moves the call on, in one transaction; Erased, NotFound."""
+        if state is CallState.ERASED:
+            raise Refused("a call becomes erased by erasing it")
+        own = {artefact.ref.artefact: artefact for artefact in new.artefacts}
+        with self._catalogue.writing() as connection:
+            check_alive(connection, new.tenant, new.call, tuple(items))
+            for artefact, data in items.items():
+                target = own[artefact]
+                put_document(connection, target.ref, target.key, target.segment_bytes, data)
+                if target.ref.kind not in STREAMS:  # a stream's document is what is known of it; its end comes by the spool
+                    done = {"state": ArtefactState.COMPLETE.value, "size": len(data)}
+                    connection.execute(update(artefacts).where(artefacts.c.id == artefact).values(done))
+            if state is not None:
+                set_state(connection, new.call, state)
+            if state in _WITHOUT_STREAMS:
+                writing = (artefacts.c.call == new.call, artefacts.c.state == ArtefactState.WRITING.value)
+                connection.execute(update(artefacts).where(*writing).values(state=ArtefactState.COMPLETE.value))
+            insert_jobs(connection, new.tenant, new.call, jobs)
+
+    def resume(self, tenant: TenantId, call: CallId) -> NewCall:
+        """A saved call's keys again, after a restart; Erased, NotFound."""
+        with self._catalogue.reading() as connection:
+            check_alive(connection, tenant, call, ())
+            query = select(artefacts.c.id).where(artefacts.c.call == call).order_by(artefacts.c.serial)
+            opened = [self._tree.open(connection, ArtefactId(found), tenant) for found in connection.scalars(query)]
+        made = tuple(NewArtefact(found.ref, found.key, found.segment_bytes) for found in opened)
+        return NewCall(tenant, call, day_of(self._clock()), made)
+
+    def add_derived(
+        self, tenant: TenantId, call: CallId, sources: Sequence[ArtefactId], items: Sequence[Derived]
+    ) -> tuple[ArtefactId, ...]:
+        """Stores what was derived, in the transaction that finds its sources alive; Erased if one is not."""
+        with self._catalogue.reading() as connection:
+            check_alive(connection, tenant, call, sources)
+        made = self._make(tenant, call, items)
+        day, complete = day_of(self._clock()), ArtefactState.COMPLETE
+        placings = [Placing(new, day, complete, len(item.data)) for new, item in zip(made, items, strict=True)]
+        small, large = [], []
+        for new, item in zip(made, items, strict=True):
+            if len(item.data) <= INLINE_BYTES_MAX:
+                small.append((new, item.data))
+            else:
+                large.append(seal_object(new.ref, new.key, new.segment_bytes, item.data))
+
+        def fill(connection: Connection) -> None:
+            for new, data in small:
+                put_document(connection, new.ref, new.key, new.segment_bytes, data)
+            for sealed in large:
+                insert_slice(connection, sealed.row)
+
+        try:
+            for sealed in large:
+                self._objects.put(sealed.name, sealed.sealed)
+            self._place(placings, lambda connection: check_alive(connection, tenant, call, sources), fill)
+        except StoreError:
+            self._withdraw(large)
+            raise
+        return tuple(new.ref.artefact for new in made)
+
+    def _place(
+        self,
+        items: Sequence[Placing],
+        before: Callable[[Connection], object],
+        after: Callable[[Connection], None] = lambda _connection: None,
+    ) -> None:
+        for _ in range(_ATTEMPTS):
+            held = self._tree.hold(items)
+            try:
+                with self._catalogue.writing() as connection:
+                    before(connection)
+                    self._tree.place(connection, items, held)
+                    after(connection)
+            except EpochMovedError:
+                self._tree.forget(held)
+                continue
+            return
+        raise Unavailable("the epoch of a tenant's keys does not come to rest; try again")
+
+    def _withdraw(self, unused: Sequence[SealedObject]) -> None:
+        """Best effort: what stays is an orphan whose key was never stored."""
+        for sealed in unused:
+            try:
+                self._objects.delete(sealed.name)
+            except Unavailable:
+                return
+
+    def _make(
+        self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted] | Sequence[Derived]
+    ) -> tuple[NewArtefact, ...]:
+        random = os.urandom((_ID_BYTES + KEY_BYTES) * len(wanted))  # one system call for all
+        made, at = [], 0
+        for item in wanted:
+            middle, end = at + _ID_BYTES, at + _ID_BYTES + KEY_BYTES
+            artefact = ArtefactId(random[at:middle].hex())
+            ref = ArtefactRef(tenant, call, item.participant, artefact, item.kind, self._checked(item.purpose))
+            made.append(NewArtefact(ref, Secret(random[middle:end])))
+            at = end
+        return tuple(made)
+
+    def _checked(self, purpose: str) -> str:
+        if purpose not in self._purposes:
+            if _PURPOSE.match(purpose) is None:
+                raise Refused("a purpose is a word of up to 32 lower-case letters, digits and underscores")
+            self._purposes.add(purpose)
+        return purpose

@@ -1,0 +1,274 @@
+"""The key tree: provider key of a tenant's epoch → epoch secret → bucket → artefact key.
+
+    TK(tenant, root, n)  at the provider; destroying it is what erases
+      epoch secret       random, wrapped by TK; in the catalogue
+        bucket key       tenant × kind × purpose × creation day, wrapped by the epoch secret
+          artefact key   wrapped by the bucket key
+
+Callers see artefacts and their keys, never a level. Bucket keys are held in memory, so a call waits for no provider;
+an artefact key goes into the catalogue only while the epoch it was wrapped in is still the newest (compare-and-set),
+and is wrapped again otherwise.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, and_, bindparam, select
+
+from storage.catalogue import Catalogue
+from storage.envelope import check_commitment, commitment
+from storage.epochs import (
+    ALIVE,
+    EpochMovedError,
+    NewEpoch,
+    artefact_ref,
+    compare_epochs,
+    epoch_row,
+    make_epoch,
+    open_secret,
+)
+from storage.errors import Erased, NotFound, Unavailable
+from storage.keys import Bucket, Slot, artefact_aad, bucket_aad, fresh_key, unwrap, wrap, wrap_bucket
+from storage.model import ArtefactId, ArtefactRef, ArtefactState, Kind, Root, Secret, TenantId, new_id
+from storage.providers import KeyProvider
+from storage.records import ROOTS, Day, NewArtefact
+from storage.tables import artefact_keys, artefacts, buckets, epochs, tenants, tombstones
+
+_ATTEMPTS = 8
+"""How often an operation follows an epoch that moves under it; changes come seconds apart, so one is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """An epoch of one tenant and root: its secret, and the buckets known here. Made anew when it learns of more."""
+
+    tenant: TenantId
+    root: Root
+    n: int
+    secret: bytes = field(repr=False)
+    slots: dict[Slot, Bucket] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A stored artefact's key, read in one snapshot in which the artefact was alive."""
+
+    ref: ArtefactRef
+    key: Secret
+    segment_bytes: int
+    state: ArtefactState
+    size: int
+
+
+Held = dict[tuple[TenantId, Root], Epoch]
+"""The epochs under which a transaction places keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """A new artefact that is to get its rows: its key, creation day, and first state."""
+
+    artefact: NewArtefact
+    day: Day
+    state: ArtefactState = ArtefactState.WRITING
+    size: int = 0
+
+    @property
+    def place(self) -> tuple[TenantId, Root]:
+        """The tree that it belongs to."""
+        return self.artefact.ref.tenant, ROOTS[self.artefact.ref.kind]
+
+    @property
+    def slot(self) -> Slot:
+        """The bucket that it belongs to."""
+        return Slot(self.artefact.ref.kind, self.artefact.ref.purpose, self.day)
+
+
+class KeyTree:
+    """Makes, places and opens keys. Bucket keys for reading are dropped when the tenant's fence is seen to move."""
+
+    def __init__(self, catalogue: Catalogue, provider: KeyProvider) -> None:
+        self._catalogue = catalogue
+        self._provider = provider
+        self._lock = threading.Lock()
+        self._current: Held = {}
+        self._opened: dict[str, tuple[int, dict[str, bytes]]] = {}  # tenant → fence seen, bucket id → key
+
+    def prepare(self, tenant: TenantId, slots: Iterable[Slot]) -> None:
+        """Makes the buckets under the newest epoch and holds exactly their keys, so that `hold` asks no provider."""
+        by_root: dict[Root, set[Slot]] = {}
+        for slot in slots:
+            by_root.setdefault(ROOTS[slot.kind], set()).add(slot)
+        for root, wanted in by_root.items():
+            self._learn(tenant, root, wanted, known={})
+
+    def hold(self, items: Sequence[Placing]) -> Held:
+        """The epochs and bucket keys under which these artefacts' keys can be placed; from memory where prepared."""
+        wanted: dict[tuple[TenantId, Root], set[Slot]] = {}
+        for item in items:
+            wanted.setdefault(item.place, set()).add(item.slot)
+        held = {}
+        for place, slots in wanted.items():
+            with self._lock:
+                epoch = self._current.get(place)
+            known = epoch.slots if epoch is not None else {}
+            held[place] = epoch if epoch is not None and slots <= known.keys() else self._learn(*place, slots, known)
+        return held
+
+    def place(self, connection: Connection, items: Sequence[Placing], held: Held) -> None:
+        """Inserts artefacts with their keys; EpochMovedError if a held epoch is over, see `forget`."""
+        compare_epochs(connection, {place: epoch.n for place, epoch in held.items()})
+        if not items:
+            return
+        connection.execute(artefacts.insert(), [_artefact_row(item) for item in items])
+        rows = []
+        for item in items:
+            ref, bucket = item.artefact.ref, held[item.place].slots[item.slot]
+            wrapped = wrap(bucket.key, item.artefact.key.reveal(), artefact_aad(ref, bucket.id))
+            rows.append({"artefact": ref.artefact, "bucket": bucket.id, "wrapped": wrapped})
+        connection.execute(artefact_keys.insert(), rows)
+
+    def forget(self, held: Held) -> None:
+        """Drops epochs that turned out to be over: the next `hold` learns of the newest."""
+        with self._lock:
+            for place, epoch in held.items():
+                if self._current.get(place) is epoch:
+                    del self._current[place]
+
+    def open(self, connection: Connection, artefact: ArtefactId, tenant: TenantId | None = None) -> Opened:
+        """The key of an artefact in the caller's snapshot; NotFound (also for another tenant's), Erased, WrongKey."""
+        row = connection.execute(_KEY_PATH, {"artefact": artefact}).first()
+        if row is None or (tenant is not None and row.tenant != tenant):
+            raise _absent(connection, artefact, tenant)
+        if row.state not in ALIVE:
+            raise Erased(f"artefact {artefact} is erased")
+        if row.wrapped is None:
+            raise Unavailable(f"the catalogue holds no key of artefact {artefact}")
+        ref = artefact_ref(row)
+        key = Secret(unwrap(self._bucket_key(row), row.wrapped, artefact_aad(ref, row.bucket)))
+        check_commitment(key, row.commitment)
+        return Opened(ref, key, row.segment_bytes, ArtefactState(row.state), row.size)
+
+    def _bucket_key(self, row: Row[Any]) -> bytes:
+        with self._lock:
+            fence, keys = self._opened.get(row.tenant, (-1, {}))
+            if fence == row.fence and row.bucket in keys:
+                return keys[row.bucket]
+        epoch = _EpochOfRow(row.tenant, row.root, row.epoch, row.epoch_wrapped)
+        slot = Slot(Kind(row.kind), row.purpose, row.day)
+        aad = bucket_aad(row.tenant, row.root, row.epoch, row.bucket, slot)
+        key = unwrap(open_secret(self._provider, epoch), row.bucket_wrapped, aad)
+        with self._lock:
+            fence, keys = self._opened.get(row.tenant, (-1, {}))
+            if fence != row.fence:
+                keys = {}
+            keys[row.bucket] = key
+            self._opened[row.tenant] = (row.fence, keys)
+        return key
+
+    def _learn(self, tenant: TenantId, root: Root, wanted: set[Slot], known: dict[Slot, Bucket]) -> Epoch:
+        """The newest epoch with at least the wanted buckets, keeping the known ones if they are of this epoch."""
+        with self._lock:
+            held = self._current.get((tenant, root))
+        for _ in range(_ATTEMPTS):
+            row = self._newest(tenant, root)
+            same = held is not None and held.n == row.n
+            secret = held.secret if held is not None and same else open_secret(self._provider, row)
+            try:
+                with self._catalogue.writing() as connection:
+                    compare_epochs(connection, {(tenant, root): row.n})
+                    slots = _slots(connection, Epoch(tenant, root, row.n, secret, {}), wanted)
+            except EpochMovedError:
+                continue
+            epoch = Epoch(tenant, root, row.n, secret, {**known, **slots} if same else slots)
+            with self._lock:
+                self._current[tenant, root] = epoch
+            return epoch
+        raise Unavailable("the epoch of a tenant's keys does not come to rest; try again")
+
+    def _newest(self, tenant: TenantId, root: Root) -> Row[Any]:
+        with self._catalogue.reading() as connection:
+            row = epoch_row(connection, tenant, root)
+        if row is not None:
+            return row
+        first: NewEpoch = make_epoch(self._provider, tenant, root, 0)
+        with self._catalogue.writing() as connection:
+            if epoch_row(connection, tenant, root) is None:
+                first.insert(connection)
+            row = epoch_row(connection, tenant, root)
+        assert row is not None
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class _EpochOfRow:
+    tenant: str
+    root: str
+    n: int
+    wrapped: bytes = field(repr=False)
+
+
+def _artefact_row(item: Placing) -> dict[str, object]:
+    ref = item.artefact.ref
+    return {
+        "id": ref.artefact,
+        "tenant": ref.tenant,
+        "call": ref.call,
+        "participant": ref.participant,
+        "kind": ref.kind.value,
+        "purpose": ref.purpose,
+        "commitment": commitment(item.artefact.key),
+        "segment_bytes": item.artefact.segment_bytes,
+        "state": item.state.value,
+        "interrupted": False,
+        "size": item.size,
+    }
+
+
+def _key_path() -> Select[Any]:
+    """The artefact with every wrapped key between it and the provider; during an epoch change, the newest way."""
+    epoch_of_bucket = and_(
+        epochs.c.tenant == buckets.c.tenant, epochs.c.root == buckets.c.root, epochs.c.n == buckets.c.epoch
+    )
+    joined = (
+        artefacts.join(tenants, tenants.c.id == artefacts.c.tenant)
+        .outerjoin(artefact_keys, artefact_keys.c.artefact == artefacts.c.id)
+        .outerjoin(buckets, buckets.c.id == artefact_keys.c.bucket)
+        .outerjoin(epochs, epoch_of_bucket)
+    )
+    keys = (artefact_keys.c.bucket, artefact_keys.c.wrapped, buckets.c.root, buckets.c.epoch, buckets.c.day)
+    wrapped = (buckets.c.wrapped.label("bucket_wrapped"), epochs.c.wrapped.label("epoch_wrapped"))
+    query = select(artefacts, tenants.c.fence, *keys, *wrapped).select_from(joined)
+    return query.where(artefacts.c.id == bindparam("artefact")).order_by(buckets.c.epoch.desc()).limit(1)
+
+
+_KEY_PATH = _key_path()
+
+
+def _absent(connection: Connection, artefact: ArtefactId, tenant: TenantId | None) -> Erased | NotFound:
+    query = select(tombstones.c.erasure).where(tombstones.c.artefact == artefact)
+    if tenant is not None:
+        query = query.where(tombstones.c.tenant == tenant)
+    if connection.scalar(query) is not None:
+        return Erased(f"artefact {artefact} is erased")
+    return NotFound(f"no artefact {artefact}")
+
+
+def _slots(connection: Connection, epoch: Epoch, wanted: set[Slot]) -> dict[Slot, Bucket]:
+    """The wanted buckets of an epoch; those that are missing are made."""
+    where = and_(buckets.c.tenant == epoch.tenant, buckets.c.root == epoch.root, buckets.c.epoch == epoch.n)
+    rows = connection.execute(select(buckets).where(where, buckets.c.day.in_({slot.day for slot in wanted})))
+    slots = {}
+    for row in rows:
+        slot = Slot(Kind(row.kind), row.purpose, row.day)
+        aad = bucket_aad(epoch.tenant, epoch.root, epoch.n, row.id, slot)
+        slots[slot] = Bucket(row.id, unwrap(epoch.secret, row.wrapped, aad))
+    for slot in wanted - slots.keys():
+        slots[slot] = Bucket(new_id(), fresh_key())
+        made = wrap_bucket(slots[slot], slot, epoch.tenant, epoch.root, epoch.n, epoch.secret)
+        connection.execute(buckets.insert(), made)
+    return slots

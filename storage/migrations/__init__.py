@@ -1,0 +1,1 @@
+"""Migrations of the catalogue, run by `storage.catalogue` when a store is opened."""

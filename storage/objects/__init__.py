@@ -1,0 +1,50 @@
+"""Object stores: immutable ciphertext under random names, behind one small interface.
+
+A new backend is one module beside folder.py and one row in `_SCHEMES`; tests/storage/test_objects.py runs over all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from storage.errors import Malformed
+from storage.objects.folder import FolderStore
+from storage.objects.names import ObjectInfo
+
+__all__ = ["ObjectInfo", "ObjectStore", "open_store"]
+
+
+class ObjectStore(Protocol):
+    """Holds whole immutable objects. Safe to call from several threads; names are those of `check_name`.
+
+    Every method raises `Unavailable` if the store is away, and `Malformed` for what is no name.
+    """
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store `data`: durable when this returns, whole or not at all. `AlreadyExists` if the name is taken."""
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """`length` bytes from `start` (all that follow if None), fewer where the object ends. `NotFound`."""
+
+    def delete(self, name: str) -> None:
+        """Remove the object in all its versions; nothing happens if there is none."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose name begins with `prefix`, in no order; those being put or deleted may be missing."""
+
+    def check(self) -> None:
+        """`Unavailable`, saying what would mend it, unless objects can be written and read here now."""
+
+
+_SCHEMES: dict[str, Callable[[str], ObjectStore]] = {
+    "file": FolderStore.from_url,
+}
+
+
+def open_store(url: str) -> ObjectStore:
+    """The store that a URL names, such as `file:/var/lib/callvault/objects`. Touches nothing yet."""
+    scheme = url.partition(":")[0]
+    if scheme not in _SCHEMES:
+        raise Malformed(f"no object store has the scheme {scheme!r}; known: {', '.join(sorted(_SCHEMES))}")
+    return _SCHEMES[scheme](url)

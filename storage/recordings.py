@@ -1,0 +1,290 @@
+"""The one door into the recording store: everything goes in and comes out here, named by its tenant.
+
+Synchronous and thread-safe; several processes open the same store at once. It also has the catalogue's side of
+`storage.slices.Slices`, which the uploader works against, under `Recordings.slices`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import select
+
+from storage.calls import calls_in_state, delete_jobs, read_call, read_calls, read_jobs
+from storage.catalogue import Catalogue
+from storage.content import find_content, open_document, open_whole
+from storage.erasure import Eraser, Step, Surroundings
+from storage.errors import Erased, NotReady, Refused, StoreError
+from storage.installation import Installation, open_installation
+from storage.intake import Intake
+from storage.keytree import KeyTree
+from storage.ledger import Ledger
+from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
+from storage.objects import ObjectStore, open_store
+from storage.providers import KeyProvider, open_provider
+from storage.records import ArtefactRecord, CallRecord, Derived, NewArtefact, NewCall, OutboxRow, Wanted
+from storage.signing import Signer
+from storage.slicebook import SliceBook
+from storage.slices import SliceRow
+from storage.streams import StreamReader, open_stream
+from storage.tables import manifests, tenants
+from storage.tokens import Tokens
+
+__all__ = [
+    "ArtefactRecord",
+    "CallRecord",
+    "Derived",
+    "NewArtefact",
+    "NewCall",
+    "OutboxRow",
+    "Recordings",
+    "Wanted",
+]
+
+CALLS_AT_ONCE_MAX = 1_000
+"""The longest page of a listing."""
+_TENANT_CHARS_MAX = 200
+
+log = logging.getLogger(__name__)
+
+
+class Recordings:
+    """The recording store of one installation. Every method may raise Unavailable; what else it raises it says."""
+
+    @classmethod
+    def open(
+        cls,
+        data_folder: Path,
+        provider_url: str,
+        objects_url: str,
+        *,
+        node: str,
+        clock: Callable[[], float] = time.time,
+        on_erasure_step: Callable[[Step], None] = lambda _step: None,
+    ) -> Self:
+        """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
+
+        `clock` gives Unix time; `on_erasure_step` is told of each step of an erasure once it is durable.
+        """
+        objects = open_store(objects_url)
+        provider = open_provider(provider_url, data_folder)
+        data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        catalogue = Catalogue(data_folder)
+        try:
+            installation = open_installation(catalogue, provider)
+        except BaseException:
+            catalogue.close()
+            raise
+        store = cls(catalogue, provider, objects, installation, data_folder, clock, on_erasure_step)
+        store.node = node
+        return store
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        provider: KeyProvider,
+        objects: ObjectStore,
+        installation: Installation,
+        data_folder: Path,
+        clock: Callable[[], float],
+        on_erasure_step: Callable[[Step], None],
+    ) -> None:
+        signer = Signer(installation.ledger)
+        self.node = ""
+        """The name of this machine, which spool files carry."""
+        self.objects = objects
+        self.spool_folder = data_folder / "spool"
+        self.public_key = signer.public_key
+        """What manifests and ledger are signed with."""
+        self._catalogue = catalogue
+        self._provider = provider
+        self._tag_key = installation.tags
+        self._tenants: dict[str, TenantId] = {}
+        self._tree = KeyTree(catalogue, provider)
+        self._ledger = Ledger(signer)
+        self._intake = Intake(catalogue, self._tree, objects, clock)
+        self.slices = SliceBook(catalogue, self._tree, signer)
+        """The catalogue as the uploader sees it."""
+        self.tokens = Tokens(catalogue, installation.labels)
+        locks = data_folder / "locks"
+        self._eraser = Eraser(
+            Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
+        )
+
+    def check(self) -> None:
+        """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.
+
+        Tampered if the ledger's chain is broken.
+        """
+        self._provider.check()
+        self.objects.check()
+        with self._catalogue.reading() as connection:
+            self._ledger.verify(connection)
+
+    def close(self) -> None:
+        """Lets go of the catalogue."""
+        self._catalogue.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def fingerprint(self) -> str:
+        """What a verifier of certificates pins: SHA-256 of the public key, in hexadecimal."""
+        return self._ledger.fingerprint
+
+    # Tenants and calls, going in.
+
+    def tenant(self, name: str) -> TenantId:
+        """The tenant of that name, made at its first use. The name itself is not stored, only a keyed tag of it."""
+        if name in self._tenants:
+            return self._tenants[name]
+        if not 0 < len(name) <= _TENANT_CHARS_MAX:
+            raise Refused(f"a tenant's name has 1 to {_TENANT_CHARS_MAX} characters")
+        tag = hmac.digest(self._tag_key.reveal(), name.encode(), hashlib.sha256)
+        query = select(tenants.c.id).where(tenants.c.tag == tag)
+        with self._catalogue.reading() as connection:
+            found = connection.scalar(query)
+        if found is None:
+            with self._catalogue.writing() as connection:
+                found = connection.scalar(query)
+                if found is None:
+                    found = new_id()
+                    connection.execute(tenants.insert(), {"id": found, "tag": tag, "fence": 0, "turn": 0})
+        self._tenants[name] = TenantId(found)
+        return self._tenants[name]
+
+    def prepare(self, tenant: TenantId, purposes: Sequence[str] = ()) -> None:
+        """Makes and holds bucket keys for 48 hours: at start, with the purposes configured, and then hourly."""
+        self._intake.prepare(tenant, purposes)
+
+    def begin(self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted]) -> NewCall:
+        """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""
+        return self._intake.begin(tenant, call, wanted)
+
+    def save(self, new_calls: Sequence[NewCall]) -> None:
+        """Makes calls (as LIVE) and their keys durable, all in one transaction."""
+        self._intake.save(new_calls)
+
+    def put_documents(
+        self,
+        new: NewCall,
+        documents: Mapping[ArtefactId, bytes],
+        state: CallState | None = None,
+        jobs: Sequence[str] = (),
+    ) -> None:
+        """Seals small documents (up to 256 KiB) of a saved call, moves it to `state`, and writes jobs: one transaction.
+
+        Erased if the call was erased meanwhile.
+        """
+        self._intake.put_documents(new, documents, state, jobs)
+
+    def resume(self, tenant: TenantId, call: CallId) -> NewCall:
+        """A saved call with its keys, after a restart: what `put_documents` needs. Erased, NotFound."""
+        return self._intake.resume(tenant, call)
+
+    def add_derived(
+        self, tenant: TenantId, call: CallId, sources: Sequence[ArtefactId], items: Sequence[Derived]
+    ) -> tuple[ArtefactId, ...]:
+        """Stores what was derived from `sources`, in the transaction that finds them alive; else Erased, NotFound."""
+        return self._intake.add_derived(tenant, call, sources, items)
+
+    # Going out.
+
+    def calls(self, tenant: TenantId, *, limit: int = 100, before: CallId | None = None) -> list[CallRecord]:
+        """The tenant's calls, newest first; NotFound if `before` is none of them."""
+        with self._catalogue.reading() as connection:
+            return read_calls(connection, tenant, min(limit, CALLS_AT_ONCE_MAX), before)
+
+    def call(self, tenant: TenantId, call: CallId) -> CallRecord:
+        """One call; an erased one shows its state only. NotFound also for another tenant's."""
+        with self._catalogue.reading() as connection:
+            return read_call(connection, tenant, call)
+
+    def live_calls(self) -> list[tuple[TenantId, CallId]]:
+        """Calls that are in state LIVE: after a restart, those that the crash interrupted."""
+        with self._catalogue.reading() as connection:
+            return calls_in_state(connection, CallState.LIVE)
+
+    def document(self, tenant: TenantId, artefact: ArtefactId) -> bytes:
+        """A document or derived artefact, whole. NotFound, Erased, NotReady, DataError."""
+        with self._catalogue.reading() as connection:
+            opened = self._tree.open(connection, artefact, tenant)
+            found = find_content(connection, artefact)
+        if isinstance(found, SliceRow):
+            return open_whole(opened, found, self.objects)
+        return open_document(opened, *found)
+
+    def stream(self, tenant: TenantId, artefact: ArtefactId) -> StreamReader:
+        """A stream's entries, from slices and from the spool alike. NotFound, Erased; close it after use."""
+        return open_stream(self._catalogue, self._tree, self.objects, self.spool_folder, tenant, artefact)
+
+    # Jobs.
+
+    def outbox_pending(self, limit: int = 100) -> list[OutboxRow]:
+        """The oldest jobs that were not handed to the queue."""
+        with self._catalogue.reading() as connection:
+            return read_jobs(connection, limit)
+
+    def outbox_sent(self, ids: Sequence[str]) -> None:
+        """Forgets jobs that the queue has acknowledged."""
+        with self._catalogue.writing() as connection:
+            delete_jobs(connection, ids)
+
+    # Erasing.
+
+    def erase_call(self, tenant: TenantId, call: CallId, *, ground: str, actor: str) -> dict[str, Any]:
+        """Destroys the keys of a call and gives the certificate; of a call erased before, the one it got then.
+
+        Reads are refused from the first step on. NotFound; Unavailable if a step failed: the rest is done at the next
+        start, or when asked again. Ground and actor are kept for ever and may name no person or number (Refused).
+        """
+        return self._eraser.erase(tenant, call, ground, actor)
+
+    def resume_erasures(self) -> int:
+        """Finishes what a crash or an absent provider left undone; at start. Gives how many were finished."""
+        finished = 0
+        for erasure in self._eraser.unfinished():
+            try:
+                self._eraser.run(erasure)
+            except StoreError as error:
+                log.error("erasure not finished", extra={"erasure": erasure, "reason": type(error).__name__})
+            else:
+                finished += 1
+        return finished
+
+    def certificate(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
+        """The certificate of a call's erasure; NotFound, or NotReady while it is under way."""
+        return self._eraser.certificate(tenant, call)
+
+    # Manifests.
+
+    def store_manifest(self, tenant: TenantId, call: CallId) -> None:
+        """Signs and stores a call's manifest, if it has none."""
+        self.slices.store_manifest(tenant, call)
+
+    def manifest(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
+        """The signed manifest; NotFound, Erased, NotReady."""
+        with self._catalogue.reading() as connection:
+            record = read_call(connection, tenant, call)
+            body = connection.scalar(select(manifests.c.body).where(manifests.c.call == call))
+        if record.state is CallState.ERASED:
+            raise Erased(f"call {call} is erased")
+        if body is None:
+            raise NotReady(f"call {call} has no manifest yet")
+        manifest: dict[str, Any] = json.loads(body)
+        return manifest
+
+    def sweep_orphans(self) -> int:
+        """Deletes objects that no slice names; at start, before uploader and workers run. Gives how many."""
+        return self.slices.sweep_orphans(self.objects)

@@ -1,0 +1,112 @@
+"""What goes in and out of the recordings door: requests for keys, new calls, and the catalogue's answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+from storage.model import (
+    NO_PARTICIPANT,
+    ArtefactRef,
+    ArtefactState,
+    CallId,
+    CallState,
+    Kind,
+    ParticipantId,
+    Root,
+    Secret,
+    TenantId,
+)
+
+Day = NewType("Day", str)
+"""A UTC day, `YYYY-MM-DD`: the only time that stands in clear beside a recording."""
+
+DEFAULT_SEGMENT_BYTES = 65_536
+"""Ciphertext segment of new artefacts: a seek opens this much, and sealing is at full speed (components.md)."""
+
+ROOTS: dict[Kind, Root] = {kind: Root.STATUTORY if kind is Kind.RATING else Root.CONTENT for kind in Kind}
+"""Under which root of its tenant's tree each kind stands."""
+
+STREAMS = frozenset({Kind.AUDIO, Kind.REDACTED_AUDIO, Kind.DTMF, Kind.VOICEMAIL})
+"""The kinds that are written as streams, through the spool; their documents say what is known of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An artefact that a new call is going to have."""
+
+    participant: ParticipantId
+    kind: Kind
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewArtefact:
+    """An artefact and its key, so far in memory only."""
+
+    ref: ArtefactRef
+    key: Secret
+    segment_bytes: int = DEFAULT_SEGMENT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    """A call whose keys are held in memory; `Recordings.save` makes them durable."""
+
+    tenant: TenantId
+    call: CallId
+    day: Day
+    artefacts: tuple[NewArtefact, ...]
+
+    def find(self, kind: Kind, participant: ParticipantId = NO_PARTICIPANT) -> NewArtefact:
+        """The artefact of that kind and participant; KeyError if none was wanted."""
+        for artefact in self.artefacts:
+            if artefact.ref.kind is kind and artefact.ref.participant == participant:
+                return artefact
+        raise KeyError(kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Something made from other artefacts of the same call, to be stored with them."""
+
+    participant: ParticipantId
+    kind: Kind
+    purpose: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ArtefactRecord:
+    """One artefact as the catalogue knows it; `size` is in plaintext bytes and 0 while it is being written."""
+
+    ref: ArtefactRef
+    state: ArtefactState
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call as the catalogue knows it; an erased call has no artefacts."""
+
+    id: CallId
+    state: CallState
+    day: Day
+    artefacts: tuple[ArtefactRecord, ...]
+
+    def find(self, kind: Kind, participant: ParticipantId | None = None) -> tuple[ArtefactRecord, ...]:
+        """Its artefacts of one kind, of one participant if one is named."""
+        return tuple(
+            artefact
+            for artefact in self.artefacts
+            if artefact.ref.kind is kind and participant in (None, artefact.ref.participant)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A job that waits to be handed to the queue; `id` serves to drop duplicates, `body` is JSON with ids only."""
+
+    id: str
+    subject: str
+    body: bytes

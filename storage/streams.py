@@ -1,0 +1,166 @@
+"""Reads a stream back: from its slices, and from the spool what is not sliced yet, as if there were no difference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, func, select
+
+from storage.catalogue import Catalogue
+from storage.envelope import SliceReader, associated_data
+from storage.errors import NotFound, Truncated
+from storage.keytree import KeyTree, Opened
+from storage.lease import Lease
+from storage.model import ArtefactId, ArtefactRef, ArtefactState, TenantId
+from storage.objects import ObjectStore
+from storage.slices import SliceRow, object_name, open_index
+from storage.spoolfile import SpooledRecord, SpooledRecords, records_of
+from storage.tables import slices
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """One entry of a stream: media time [start, end), and where its bytes are."""
+
+    start: int
+    end: int
+    slice: SliceReader | None
+    offset: int = 0
+    length: int = 0
+    record: SpooledRecord | None = None
+
+
+class StreamReader:
+    """A stream's entries in order, opened as they are asked for. For one thread at a time; close it after use."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        rows: Sequence[SliceRow],
+        spooled: SpooledRecords,
+        objects: ObjectStore,
+        lease: Lease,
+    ) -> None:
+        self._opened = opened
+        self._objects = objects
+        self._spooled = spooled
+        self._lease = lease
+        self._slices: list[SliceReader] = []
+        self._pieces: list[_Piece] = []
+        for row in rows:
+            self._add_slice(row)
+        self._pieces += [_Piece(record.start, record.end, None, record=record) for record in spooled.records]
+        self.ref = opened.ref
+        """Whose stream it is."""
+        self.ended = opened.state is ArtefactState.COMPLETE or spooled.ended
+        """Whether nothing more will come."""
+        self.entries: list[tuple[int, int]] = [(piece.start, piece.end) for piece in self._pieces]
+        """Media time [start, end) of each entry, in the order in which they were appended."""
+
+    @property
+    def segments_opened(self) -> int:
+        """How many segments of slices were decrypted so far."""
+        return sum(slice_.segments_opened for slice_ in self._slices)
+
+    def read(self, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
+        """The entries that have something of media time [start, end), one by one; all of them without bounds.
+
+        Erased within half a second of the erasure, also in the middle; DataError where stored bytes are wrong.
+        """
+        for piece in self._pieces:
+            after = end is not None and piece.start >= end
+            before = start is not None and piece.end <= start and piece.start < start
+            if not after and not before:
+                self._lease.check()
+                yield self._open(piece)
+
+    def close(self) -> None:
+        """Lets go of spool files and derived keys."""
+        self._spooled.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _open(self, piece: _Piece) -> bytes:
+        if piece.slice is not None:
+            return piece.slice.read(piece.offset, piece.offset + piece.length)
+        assert piece.record is not None
+        return self._spooled.open(piece.record, self._opened.ref, self._opened.key)
+
+    def _add_slice(self, row: SliceRow) -> None:
+        ref, key = self._opened.ref, self._opened.key
+        aad = associated_data(ref, row.slice_no, row.stream_id, row.segment_bytes)
+        index = open_index(key, row.stream_id, aad, row.index)
+        fetch = fetcher(self._objects, ref, row.stream_id)
+        reader = SliceReader(key, index.header, row.size, aad, fetch, segment_bytes=row.segment_bytes)
+        self._slices.append(reader)
+        self._pieces += [_Piece(entry.start, entry.end, reader, entry.offset, entry.length) for entry in index.entries]
+
+
+def fetcher(objects: ObjectStore, ref: ArtefactRef, stream_id: str) -> Callable[[int, int], bytes]:
+    """Byte ranges of a slice's object; Truncated if there is no such object."""
+    name = object_name(ref, stream_id)
+
+    def fetch(start: int, end: int) -> bytes:
+        try:
+            return objects.get(name, start, end - start)
+        except NotFound:
+            raise Truncated(f"object {name} is missing") from None
+
+    return fetch
+
+
+def open_stream(
+    catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, spool: Path, tenant: TenantId, artefact: ArtefactId
+) -> StreamReader:
+    """A reader of all that is there now; NotFound, Erased, DataError."""
+    asked_at_s = time.monotonic()
+    with catalogue.reading() as connection:
+        opened = tree.open(connection, artefact, tenant)
+        rows = slice_rows(connection, artefact)
+        after = uploaded(connection, artefact)
+    spooled = SpooledRecords((), ended=False)
+    if opened.state is ArtefactState.WRITING:
+        # The spool first and the slices again afterwards: what the uploader moves meanwhile is then in one of them.
+        spooled = records_of(spool, artefact, after)
+        with catalogue.reading() as connection:
+            rows = slice_rows(connection, artefact)
+            after = uploaded(connection, artefact)
+        left = tuple(record for record in spooled.records if record.seq > after.get(record.run, -1))
+        spooled = SpooledRecords(left, ended=spooled.ended)
+    return StreamReader(opened, rows, spooled, objects, Lease(catalogue, artefact, asked_at_s))
+
+
+def slice_rows(connection: Connection, artefact: ArtefactId) -> list[SliceRow]:
+    """An artefact's slices in order."""
+    query = select(slices).where(slices.c.artefact == artefact).order_by(slices.c.slice_no)
+    return [_slice_row(row) for row in connection.execute(query)]
+
+
+def uploaded(connection: Connection, artefact: ArtefactId) -> dict[str, int]:
+    """Of each spool run, the highest sequence number that slices have."""
+    query = select(slices.c.run, func.max(slices.c.last_seq).label("newest")).where(slices.c.artefact == artefact)
+    return {row.run: row.newest for row in connection.execute(query.group_by(slices.c.run))}
+
+
+def _slice_row(row: Any) -> SliceRow:
+    return SliceRow(
+        artefact=ArtefactId(row.artefact),
+        slice_no=row.slice_no,
+        stream_id=row.stream_id,
+        run=row.run,
+        first_seq=row.first_seq,
+        last_seq=row.last_seq,
+        size=row.size,
+        digest=row.digest,
+        segment_bytes=row.segment_bytes,
+        index=row.sealed_index,
+    )

@@ -1,0 +1,212 @@
+"""The catalogue's tables. In clear stand random ids, kinds, buckets, states, sizes, hashes, counters and days; no more.
+
+Whatever could say who called whom, when in the day, or what was said is sealed under an artefact key. A test lists
+every column against this rule, so a new one has to be argued for there.
+
+Two habits serve the erasing of wrapped keys. Key rows are only ever appended (an integer primary key that grows),
+because a row inserted in the middle makes SQLite move its neighbours and leave copies of them in the gaps of pages;
+and they are overwritten with zeros in place before they are deleted.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+_ID = String(32)
+_WORD = String(32)
+_DAY = String(10)
+
+
+def _serial() -> Column[int]:
+    return Column("serial", Integer, primary_key=True, autoincrement=True)
+
+
+installation = Table(
+    "installation",  # secrets of the installation, wrapped by the provider's key "installation"
+    metadata,
+    Column("name", _WORD, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("tag", LargeBinary, nullable=False, unique=True),  # HMAC of its name under a secret of the installation
+    Column("fence", Integer, nullable=False),  # grows with every tombstone and epoch change; readers' leases watch it
+    Column("turn", Integer, nullable=False),  # grows each time the tenant's lock is taken; its holder checks it
+)
+
+epochs = Table(
+    "epochs",
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("root", _WORD, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),  # the epoch secret under TK(tenant, root, n); zeros once retired
+    Column("probe", LargeBinary, nullable=False),  # random bytes under the same key: must not open once it is destroyed
+    UniqueConstraint("tenant", "root", "n"),
+)
+
+buckets = Table(
+    "buckets",
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False),  # names the bucket's key: a replaced key is a new bucket
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("root", _WORD, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("kind", _WORD, nullable=False),
+    Column("purpose", _WORD, nullable=False),
+    Column("day", _DAY, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),  # the bucket key under the epoch secret
+    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day"),
+    UniqueConstraint("id", "epoch"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("state", _WORD, nullable=False),
+    Column("day", _DAY, nullable=False),
+    Index("calls_of_tenant", "tenant", "serial"),
+    Index("calls_by_state", "state"),
+)
+
+artefacts = Table(
+    "artefacts",
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, ForeignKey("calls.id"), nullable=False, index=True),
+    Column("participant", _ID, nullable=False),
+    Column("kind", _WORD, nullable=False),
+    Column("purpose", _WORD, nullable=False),
+    Column("commitment", LargeBinary, nullable=False),
+    Column("segment_bytes", Integer, nullable=False),
+    Column("state", _WORD, nullable=False),
+    Column("interrupted", Boolean, nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+artefact_keys = Table(
+    "artefact_keys",
+    metadata,
+    _serial(),
+    Column("artefact", _ID, ForeignKey("artefacts.id"), nullable=False),
+    Column("bucket", _ID, nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),  # the artefact key under the bucket key
+    UniqueConstraint("artefact", "bucket"),
+)
+
+documents = Table(
+    "documents",
+    metadata,
+    _serial(),
+    Column("artefact", _ID, ForeignKey("artefacts.id"), nullable=False, unique=True),
+    Column("stream_id", _ID, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+slices = Table(
+    "slices",
+    metadata,
+    _serial(),
+    Column("artefact", _ID, ForeignKey("artefacts.id"), nullable=False),
+    Column("slice_no", Integer, nullable=False),
+    Column("stream_id", _ID, nullable=False, unique=True),
+    Column("run", _ID, nullable=False),  # the spool run that its records came from; zeros for derived artefacts
+    Column("first_seq", BigInteger, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("segment_bytes", Integer, nullable=False),
+    Column("sealed_index", LargeBinary, nullable=False),  # header and time index, sealed under the artefact key
+    UniqueConstraint("artefact", "slice_no"),
+)
+
+manifests = Table(
+    "manifests",
+    metadata,
+    Column("call", _ID, ForeignKey("calls.id"), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, nullable=False, index=True),
+    Column("subject", _WORD, nullable=False),
+)
+
+tombstones = Table(
+    "tombstones",  # for ever: what a restored backup must not bring back
+    metadata,
+    Column("artefact", _ID, primary_key=True),
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, nullable=False, index=True),
+    Column("erasure", _ID, nullable=False, index=True),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, nullable=False, index=True),
+    Column("finished", Boolean, nullable=False),
+    Column("certificate", Text),
+)
+
+erasure_steps = Table(
+    "erasure_steps",
+    metadata,
+    Column("erasure", _ID, ForeignKey("erasures.id"), primary_key=True),
+    Column("step", _WORD, primary_key=True),
+    Column("facts", Text, nullable=False),  # JSON: epochs, counts, times, the provider's answer
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+    Column("previous", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Column("signature", String(128), nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("hash", LargeBinary, nullable=False),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("role", _WORD, nullable=False),
+    Column("label", LargeBinary, nullable=False),  # sealed: people write names into labels
+    Column("revoked", Boolean, nullable=False),
+)

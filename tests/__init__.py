@@ -1,0 +1,1 @@
+"""The specification of callvault, executable: the tree mirrors the source."""

@@ -1,0 +1,111 @@
+"""The native generator against real sockets: what it says it sent is what arrives, from where it should."""
+
+from __future__ import annotations
+
+import dataclasses
+import select
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks import native
+from media.rtcp import SenderReport, SourceDescription, parse
+from media.rtp import Packet
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+SPEECH = bytes(number % 251 for number in range(160 * 7))
+PACKETS = 260  # one more sender report than none: it goes with the 250th packet
+START_NS = 100_000_000
+
+
+@pytest.fixture
+def receivers() -> Iterator[list[socket.socket]]:
+    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
+    for receiver in sockets:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        receiver.setblocking(False)
+    yield sockets
+    for receiver in sockets:
+        receiver.close()
+
+
+def received(receiver: socket.socket) -> list[tuple[bytes, tuple[str, int]]]:
+    found = []
+    while select.select([receiver], [], [], 0)[0]:
+        found.append(receiver.recvfrom(2048))
+    return found
+
+
+def leg(receivers: list[socket.socket], which: int, packets: int) -> native.Leg:
+    return native.Leg(
+        source=("127.0.0.3", 12_000 + 2 * which),
+        destination=receivers[which].getsockname(),
+        control_port=receivers[2].getsockname()[1],
+        ssrc=77 + which,
+        payload_type=8,
+        first_ns=time.monotonic_ns() - packets * native.PACKET_NS + START_NS,  # mostly due already: no need to wait
+        packets=packets,
+        offset=160 * which,
+    )
+
+
+def test_every_packet_arrives_in_order_from_the_legs_own_port(receivers: list[socket.socket]) -> None:
+    with native.generator(SPEECH) as generator:
+        sent = generator.start([leg(receivers, 0, PACKETS), leg(receivers, 1, 40)]).wait(time.monotonic_ns())
+    assert (sent.scheduled, sent.sent, sent.sent_by_leg) == (PACKETS + 40, PACKETS + 40, (PACKETS, 40))
+    for which, count in ((0, PACKETS), (1, 40)):
+        arrived = received(receivers[which])
+        assert {source for _, source in arrived} == {("127.0.0.3", 12_000 + 2 * which)}
+        packets = [Packet.parse(data) for data, _ in arrived]
+        assert len(packets) == count
+        assert [packet.marker for packet in packets] == [True] + [False] * (count - 1)
+        first = packets[0]
+        for number, packet in enumerate(packets):
+            at = (which + number) % 7 * 160
+            assert (packet.payload_type, packet.ssrc) == (8, 77 + which)
+            assert packet.sequence == (first.sequence + number) % 2**16
+            assert packet.timestamp == (first.timestamp + 160 * number) % 2**32
+            assert packet.payload == SPEECH[at : at + 160]
+
+
+def test_sender_reports_come_from_the_port_above(receivers: list[socket.socket]) -> None:
+    with native.generator(SPEECH) as generator:
+        sent = generator.start([leg(receivers, 0, PACKETS)]).wait(time.monotonic_ns())
+    ((data, source),) = received(receivers[2])
+    report, description = parse(data)
+    assert sent.reports == 1
+    assert source == ("127.0.0.3", 12_001)
+    assert isinstance(report, SenderReport)
+    assert (report.ssrc, report.octets) == (77, 160 * report.packets)
+    assert isinstance(description, SourceDescription)
+    assert description.cnames == ((77, "0000004d@generator"),)
+
+
+def test_packets_sent_behind_their_schedule_are_counted_and_void_the_run(receivers: list[socket.socket]) -> None:
+    with native.generator(SPEECH) as generator:
+        sent = generator.start([leg(receivers, 0, PACKETS)]).wait(time.monotonic_ns())
+    assert sent.sent == PACKETS
+    assert sent.on_time < PACKETS
+    assert sent.void
+
+
+def test_an_unusable_plan_is_refused(receivers: list[socket.socket]) -> None:
+    wrong = dataclasses.replace(leg(receivers, 0, 1), payload_type=200)
+    with native.generator(SPEECH) as generator, pytest.raises(native.GeneratorFailed, match="plan"):
+        generator.start([wrong]).wait(time.monotonic_ns())
+
+
+def test_a_generator_that_is_stopped_reports_what_it_did(receivers: list[socket.socket]) -> None:
+    endless = dataclasses.replace(leg(receivers, 0, 1), packets=100_000)
+    with native.generator(SPEECH) as generator:
+        running = generator.start([endless])
+        assert select.select([receivers[0]], [], [], 5)[0]
+        running.stop()
+        sent = running.wait(time.monotonic_ns())
+    assert sent.scheduled == 100_000
+    assert 0 < sent.sent < 100_000

@@ -1,0 +1,165 @@
+"""A real callvault for end-to-end tests: `callvault serve` as a process, on a folder and ports of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gateway.client import ApiError, Client
+
+Found = TypeVar("Found")
+
+START_S = 60.0
+STOP_S = 60.0
+
+
+class System:
+    """One running server. `kill` is a power cut for the gateway; `stop` is SIGTERM."""
+
+    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.sip = ("127.0.0.1", free_port(socket.SOCK_DGRAM))
+        self.http = free_port(socket.SOCK_STREAM)
+        self.environ = os.environ | {
+            "CALLVAULT_DATA": str(self.data),
+            "CALLVAULT_SIP__LISTEN": f"127.0.0.1:{self.sip[1]}",
+            "CALLVAULT_HTTP__LISTEN": f"127.0.0.1:{self.http}",
+            "CALLVAULT_TRANSCRIPTION__WORKERS": "0",
+            "CALLVAULT_STORE__SPOOL_FILE_MIB": "4",
+        }
+        self.environ |= environ
+        self.process: subprocess.Popen[bytes] | None = None
+        self.tokens: dict[tuple[str, str], str] = {}
+
+    def start(self) -> None:
+        """Start and wait until calls are taken."""
+        with (self.folder / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gateway.cli", "serve"],
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        timer = threading.Timer(START_S, self.process.kill)
+        timer.start()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        timer.cancel()
+        assert b"ready" in line, self.log()
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a `callvault` command with this system's settings."""
+        argv = [sys.executable, "-m", "gateway.cli", *arguments]
+        return subprocess.run(argv, env=self.environ, capture_output=True, text=True, timeout=60, check=False)
+
+    def client(self, tenant: str = "default", role: str = "admin") -> Client:
+        """The API with a token of that tenant and role."""
+        key = (tenant, role)
+        if key not in self.tokens:
+            made = self.command("token", "create", "--tenant", tenant, "--role", role)
+            assert made.returncode == 0, made.stderr
+            self.tokens[key] = made.stdout.split()[-1]
+        return Client(f"http://127.0.0.1:{self.http}", self.tokens[key])
+
+    def children(self) -> dict[str, int]:
+        """Process ids of the running children, by module or program name."""
+        assert self.process is not None
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if int(stat[1]) == self.process.pid and stat[0] != "Z":
+                name = words[2].decode() if len(words) > 2 and words[1] == b"-m" else Path(words[0].decode()).name
+                found[name] = int(entry.name)
+        return found
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self._wait()
+
+    def kill(self) -> None:
+        """SIGKILL to the gateway; its children end by themselves."""
+        assert self.process is not None
+        self.process.kill()
+        self._wait()
+
+    def log(self) -> str:
+        """What the server logged."""
+        return (self.folder / "serve.log").read_text(errors="replace")
+
+    def _wait(self) -> int:
+        assert self.process is not None
+        code = self.process.wait(STOP_S)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self.process = None
+        return code
+
+
+@contextmanager
+def running(folder: Path, **environ: str) -> Iterator[System]:
+    """A started system; it is stopped at the end whatever happened."""
+    system = System(folder, environ)
+    system.start()
+    try:
+        yield system
+    finally:
+        if system.process is not None:
+            system.stop()
+
+
+def until(ask: Callable[[], Found | None], limit_s: float = 30.0) -> Found:
+    """Ask again and again until there is an answer; fails after the limit."""
+    limit = time.monotonic() + limit_s
+    while time.monotonic() < limit:
+        found = ask()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"nothing came within {limit_s} s")
+
+
+def call_from(client: Client, user: str, *states: str) -> dict[str, Any] | None:
+    """The newest call from that user, if it is in one of the states (any but live, if none is named)."""
+    for row in client.json("/v1/calls?limit=50")["calls"]:
+        if (row.get("detail") or {}).get("from") == user and (
+            row["state"] in states or (not states and row["state"] != "live")
+        ):
+            found: dict[str, Any] = row
+            return found
+    return None
+
+
+def status(client: Client, path: str) -> int:
+    """The HTTP status of a GET."""
+    try:
+        client.get(path)
+    except ApiError as error:
+        return error.status
+    return 200
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port that is free right now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,79 @@
+"""Configuration: one file, the environment over it, every problem told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Settings, describe, load, parse_address
+from gateway.errors import ConfigError
+
+
+def test_nothing_is_needed_to_start() -> None:
+    settings = load(None, {}).settings
+    assert settings.sip.listen == "127.0.0.1:5060"
+    assert [tenant.name for tenant in settings.tenants] == ["default"]
+
+
+def test_the_keyring_never_lies_inside_the_data_folder() -> None:
+    settings = load(None, {}, {"data": "/srv/vault"}).settings
+    assert settings.objects_url == "file:/srv/vault/objects"
+    assert settings.keys_url == "file:/srv/vault-keys"
+
+
+def test_environment_overrides_the_file_and_origins_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "callvault.toml"
+    file.write_text('[sip]\nlisten = "127.0.0.1:5070"\ncalls_max = 10\n')
+    loaded = load(file, {"CALLVAULT_SIP__LISTEN": "127.0.0.1:5080", "PATH": "/bin"}, {"data": "/srv/x"})
+    assert loaded.settings.sip.listen == "127.0.0.1:5080"
+    rows = {key: (value, origin) for key, value, origin in describe(loaded)}
+    assert rows["sip.listen"] == ('"127.0.0.1:5080"', "environment CALLVAULT_SIP__LISTEN")
+    assert rows["sip.calls_max"] == ("10", str(file))
+    assert rows["data"] == ('"/srv/x"', "command line")
+    assert rows["http.listen"][1] == "default"
+
+
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
+    file = tmp_path / "callvault.toml"
+    file.write_text('colour = "red"\n[sip]\nlisten = "nowhere"\n[http]\nport = 1\n')
+    with pytest.raises(ConfigError) as caught:
+        load(file, {"CALLVAULT_MEDIA__PORT_FIRST": "80"})
+    told = "\n".join(caught.value.problems)
+    for expected in ("colour: unknown key", "sip.listen", "http.port: unknown key", "media.port_first"):
+        assert expected in told
+
+
+def test_an_environment_variable_that_names_no_setting_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"sip\.lisen: unknown key"):
+        load(None, {"CALLVAULT_SIP__LISEN": "127.0.0.1:1"})
+
+
+def test_a_trunk_of_an_unknown_tenant_is_an_error() -> None:
+    tree = {"trunks": [{"name": "t", "tenant": "nobody", "sources": ["192.0.2.0/24"]}]}
+    with pytest.raises(ValueError, match="nobody"):
+        Settings.model_validate(tree)
+
+
+def test_a_missing_or_broken_file_is_told_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "absent.toml", {})
+    broken = tmp_path / "broken.toml"
+    broken.write_text("= =")
+    with pytest.raises(ConfigError, match=r"broken\.toml"):
+        load(broken, {})
+
+
+def test_settings_survive_the_way_to_a_child_process() -> None:
+    settings = load(None, {}, {"data": "/srv/vault"}).settings
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "localhost:5060", "127.0.0.1:70000", ":5060", "127.0.0.1:x"])
+def test_addresses_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_address(text)
+
+
+def test_a_bracketed_v6_address_is_read() -> None:
+    assert parse_address("[::1]:5060") == ("::1", 5060)

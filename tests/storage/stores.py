@@ -1,0 +1,96 @@
+"""What the tests of the recording store share: a store in a folder, calls in it, and audio through spool and uploader."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from storage.erasure import Step
+from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.records import NewArtefact, NewCall, Wanted
+from storage.recordings import Recordings
+from storage.spool import SpoolWriter
+from storage.uploader import Uploader
+from tests.storage.spooling import durable
+
+PURPOSE = "recording"
+GROUND = "Art. 17(1)(a)"
+ACTOR = "test"
+
+
+def open_at(
+    root: Path,
+    *,
+    data: str = "data",
+    clock: Callable[[], float] = time.time,
+    on_step: Callable[[Step], None] = lambda _step: None,
+) -> Recordings:
+    """The store in `root`: its data folder with the objects in it, and the keyring beside it."""
+    folder = root / data
+    return Recordings.open(
+        folder, f"file:{root}/keys", f"file:{folder}/objects", node="n1", clock=clock, on_erasure_step=on_step
+    )
+
+
+def begin_call(store: Recordings, tenant: TenantId) -> NewCall:
+    """A call of two participants with identity and detail, in memory only."""
+    wanted = [Wanted(ParticipantId(new_id()), Kind.AUDIO, PURPOSE) for _ in range(2)]
+    wanted += [Wanted(NO_PARTICIPANT, kind, PURPOSE) for kind in (Kind.IDENTITY, Kind.CALL_DETAIL)]
+    return store.begin(tenant, CallId(new_id()), wanted)
+
+
+def save_call(store: Recordings, tenant: TenantId) -> NewCall:
+    """A saved call."""
+    new = begin_call(store, tenant)
+    store.save([new])
+    return new
+
+
+def audio_of(new: NewCall) -> list[NewArtefact]:
+    """The call's streams."""
+    return [artefact for artefact in new.artefacts if artefact.ref.kind is Kind.AUDIO]
+
+
+def spool(store: Recordings, streams: Sequence[tuple[NewArtefact, Sequence[bytes]]], *, end: bool = True) -> None:
+    """Writes streams into the spool; entry number n is media time [n * 100, n * 100 + 100)."""
+    with SpoolWriter(store.spool_folder, node="n1", file_bytes=1 << 20, commit_s=0.01) as writer:
+        for number, (artefact, entries) in enumerate(streams):
+            writer.open(number, artefact.ref, artefact.key)
+            writer.release(number)
+            for at, data in enumerate(entries):
+                writer.append(number, at * 100, at * 100 + 100, data)
+            if end:
+                writer.close(number)
+        if end:
+            durable(writer, range(len(streams)))
+
+
+def upload(store: Recordings) -> None:
+    """Moves all that is in the spool into slices, and writes the manifests that are due."""
+    with Uploader(store.spool_folder, store.slices, store.objects) as uploader:
+        for now_s in range(3):
+            assert uploader.step(float(now_s * 1000)).held is None
+
+
+def stored_call(store: Recordings, tenant: TenantId, audio: bytes = b"audio", identity: bytes = b"identity") -> NewCall:
+    """A call that is over and stored: two streams in slices, two documents, a manifest."""
+    new = save_call(store, tenant)
+    spool(store, [(artefact, [audio] * 3) for artefact in audio_of(new)])
+    documents = {new.find(Kind.IDENTITY).ref.artefact: identity, new.find(Kind.CALL_DETAIL).ref.artefact: b"detail"}
+    store.put_documents(new, documents, CallState.ENDED)
+    upload(store)
+    return new
+
+
+def copy_data(root: Path, name: str) -> Path:
+    """A copy of the whole data folder as a backup takes it while the store is open."""
+    target = root / name
+    shutil.copytree(root / "data", target)
+    return target
+
+
+def files_below(*folders: Path) -> bytes:
+    """Every byte of every file, one after the other."""
+    return b"\n".join(path.read_bytes() for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())

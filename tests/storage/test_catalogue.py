@@ -1,0 +1,167 @@
+"""The catalogue shows nothing in clear that says whom, keeps its promises to many processes, and migrates itself."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import insert, select, text
+
+import storage
+from storage.catalogue import HEAD, Catalogue
+from storage.errors import AlreadyExists, Unavailable
+from storage.model import new_id
+from storage.tables import metadata, tenants
+
+_RANDOM_IDS = {"id", "tenant", "call", "participant", "artefact", "bucket", "stream_id", "run", "erasure"}
+_COUNTERS = {
+    "serial",
+    "seq",
+    "n",
+    "epoch",
+    "fence",
+    "turn",
+    "slice_no",
+    "first_seq",
+    "last_seq",
+    "size",
+    "segment_bytes",
+}
+_WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step"}
+_FLAGS = {"finished", "interrupted", "revoked"}
+_HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
+_SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
+_DAYS = {"day"}
+_SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts"}
+"""JSON of ids, hashes, counts and times of erasures; documents in manifests are ciphertext."""
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    opened = Catalogue(tmp_path)
+    yield opened
+    opened.close()
+
+
+def tenant_row() -> dict[str, object]:
+    return {"id": new_id(), "tag": new_id().encode(), "fence": 0, "turn": 0}
+
+
+@pytest.mark.parametrize("column", [column for table in metadata.tables.values() for column in table.columns], ids=str)
+def test_a_column_holds_nothing_that_says_whom_or_what(column: object) -> None:
+    allowed = _RANDOM_IDS | _COUNTERS | _WORDS_OF_OURS | _FLAGS | _HASHES | _SEALED | _DAYS | _SIGNED_WITHOUT_PERSONS
+    assert str(column).partition(".")[2] in allowed
+
+
+def test_migrations_make_the_tables_that_the_code_uses(catalogue: Catalogue) -> None:
+    with catalogue.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+
+
+def test_the_newest_migration_is_the_one_that_the_code_expects() -> None:
+    assert ScriptDirectory(str(Path(storage.__file__).parent / "migrations")).get_heads() == [HEAD]
+
+
+def test_migrations_run_from_any_folder_and_leave_logging_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    program = (
+        "import logging, pathlib\n"
+        "from storage.catalogue import Catalogue\n"
+        f"Catalogue(pathlib.Path({str(tmp_path / 'data')!r})).close()\n"
+        "assert logging.getLogger().handlers == [] and not logging.getLogger('alembic').handlers\n"
+    )
+    environment = {"PYTHONPATH": str(Path(storage.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=60)
+    assert (tmp_path / "data" / "catalogue.sqlite3").exists()
+
+
+def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
+    row = tenant_row()
+    for _ in range(2):
+        catalogue = Catalogue(tmp_path)
+        with catalogue.writing() as connection:
+            if connection.scalar(select(tenants.c.id)) is None:
+                connection.execute(insert(tenants), row)
+        catalogue.close()
+    with sqlite3.connect(tmp_path / "catalogue.sqlite3") as raw:
+        assert raw.execute("SELECT id FROM tenants").fetchall() == [(row["id"],)]
+    raw.close()
+
+
+def test_several_processes_open_a_fresh_store_at_once_and_write(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        pool.map(_open_and_write, [tmp_path] * 4)
+    catalogue = Catalogue(tmp_path)
+    with catalogue.reading() as connection:
+        assert connection.scalars(select(tenants.c.fence)).one() == 4 * 25
+    catalogue.close()
+
+
+def _open_and_write(folder: Path) -> None:
+    """Reads and writes back what it read plus one: any transaction that does not exclude the others loses some."""
+    catalogue = Catalogue(folder)
+    for _ in range(25):
+        with catalogue.writing() as connection:
+            fence = connection.scalar(select(tenants.c.fence))
+            if fence is None:
+                connection.execute(insert(tenants), {**tenant_row(), "fence": 1})
+            else:
+                connection.execute(tenants.update().values(fence=fence + 1))
+    catalogue.close()
+
+
+def test_a_failed_transaction_leaves_nothing(catalogue: Catalogue) -> None:
+    with pytest.raises(ZeroDivisionError), catalogue.writing() as connection:
+        connection.execute(insert(tenants), tenant_row())
+        _ = 1 // 0
+    with catalogue.reading() as connection:
+        assert connection.scalars(select(tenants.c.id)).all() == []
+
+
+def test_a_reader_sees_one_snapshot(catalogue: Catalogue) -> None:
+    with catalogue.reading() as reader:
+        assert reader.scalars(select(tenants.c.id)).all() == []
+        with catalogue.writing() as writer:
+            writer.execute(insert(tenants), tenant_row())
+        assert reader.scalars(select(tenants.c.id)).all() == []
+
+
+def test_errors_of_the_database_are_ours(catalogue: Catalogue) -> None:
+    row = tenant_row()
+    with catalogue.writing() as connection:
+        connection.execute(insert(tenants), row)
+    with pytest.raises(AlreadyExists), catalogue.writing() as connection:
+        connection.execute(insert(tenants), row)
+    with pytest.raises(Unavailable), catalogue.reading() as connection:
+        connection.execute(text("SELECT * FROM nowhere"))
+
+
+def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        Catalogue(tmp_path / "missing")
+
+
+def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.sqlite3").write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with pytest.raises(Unavailable):
+        Catalogue(tmp_path)
+
+
+def test_scrubbing_leaves_nothing_deleted_in_any_file(catalogue: Catalogue, tmp_path: Path) -> None:
+    secret = b"0123456789abcdef" * 4
+    with catalogue.writing() as connection:
+        connection.execute(insert(tenants), {**tenant_row(), "tag": secret})
+    assert secret in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    with catalogue.writing() as connection:
+        connection.execute(tenants.delete())
+    assert catalogue.scrub()
+    assert secret not in b"".join(path.read_bytes() for path in tmp_path.iterdir())

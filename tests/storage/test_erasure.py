@@ -1,0 +1,529 @@
+"""Erasing a call kills it in every copy that was ever made, and nothing else; a crash anywhere only delays it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from storage.catalogue import Catalogue
+from storage.envelope import check_commitment
+from storage.epochs import artefact_ref, epoch_row, open_secret
+from storage.erasure import Step
+from storage.errors import Erased, NotFound, NotReady, Refused, StoreError, Unavailable
+from storage.keys import PROBE_AAD, Slot, artefact_aad, bucket_aad, epoch_aad, provider_key, unwrap
+from storage.ledger import verify_certificate
+from storage.model import CallId, CallState, Kind, Root, Secret, TenantId, new_id
+from storage.providers import KeyProvider, open_provider
+from storage.records import Derived, NewCall
+from storage.recordings import Recordings
+from storage.tables import artefact_keys, artefacts, buckets, epochs
+from tests.storage.stores import (
+    ACTOR,
+    GROUND,
+    audio_of,
+    copy_data,
+    files_below,
+    open_at,
+    save_call,
+    spool,
+    stored_call,
+    upload,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Recordings]:
+    with open_at(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def tenant(store: Recordings) -> TenantId:
+    return store.tenant("acme")
+
+
+def erase(store: Recordings, new: NewCall) -> dict[str, Any]:
+    return store.erase_call(new.tenant, new.call, ground=GROUND, actor=ACTOR)
+
+
+def assert_opens(store: Recordings, new: NewCall, audio: bytes = b"audio") -> None:
+    assert store.document(new.tenant, new.find(Kind.IDENTITY).ref.artefact) == b"identity"
+    for artefact in audio_of(new):
+        with store.stream(new.tenant, artefact.ref.artefact) as stream:
+            assert list(stream.read()) == [audio] * 3
+
+
+def assert_erased(store: Recordings, new: NewCall) -> None:
+    for artefact in new.artefacts:
+        for use in (store.document, store.stream):
+            with pytest.raises(Erased):
+                use(new.tenant, artefact.ref.artefact)
+    for refused in (store.manifest, store.resume):
+        with pytest.raises(Erased):
+            refused(new.tenant, new.call)
+    record = store.call(new.tenant, new.call)
+    assert (record.state, record.artefacts) == (CallState.ERASED, ())
+
+
+# What dies and what lives.
+
+
+def test_an_erased_call_does_not_open_and_its_neighbours_do(store: Recordings, tenant: TenantId) -> None:
+    erased, neighbour = stored_call(store, tenant), stored_call(store, tenant)
+    other = stored_call(store, store.tenant("another"))
+    erase(store, erased)
+    assert_erased(store, erased)
+    for survivor in (neighbour, other, stored_call(store, tenant)):
+        assert_opens(store, survivor)
+        assert store.manifest(survivor.tenant, survivor.call)["call"] == survivor.call
+
+
+def test_calls_survive_many_epochs(store: Recordings, tenant: TenantId) -> None:
+    survivor = stored_call(store, tenant)
+    for _ in range(3):
+        erase(store, save_call(store, tenant))
+    assert_opens(store, survivor)
+
+
+def test_its_objects_are_deleted_orphans_too(store: Recordings, tenant: TenantId) -> None:
+    erased, neighbour = stored_call(store, tenant), stored_call(store, tenant)
+    store.objects.put(f"{tenant}/{erased.call}/{new_id()}", b"an orphan")
+    erase(store, erased)
+    assert list(store.objects.list(f"{tenant}/{erased.call}/")) == []
+    assert list(store.objects.list(f"{tenant}/{neighbour.call}/")) != []
+
+
+def test_a_live_call_can_be_erased_and_what_it_still_spools_is_passed_over(store: Recordings, tenant: TenantId) -> None:
+    live, neighbour = save_call(store, tenant), save_call(store, tenant)
+    spool(store, [(audio_of(live)[0], [b"one"]), (audio_of(neighbour)[0], [b"one"])])
+    erase(store, live)
+    spool(store, [(audio_of(live)[1], [b"two"])])
+    upload(store)
+    assert_erased(store, live)
+    assert list(store.objects.list(f"{tenant}/{live.call}/")) == []
+    with store.stream(tenant, audio_of(neighbour)[0].ref.artefact) as stream:
+        assert list(stream.read()) == [b"one"]
+    with pytest.raises(Erased):
+        store.put_documents(live, {live.find(Kind.IDENTITY).ref.artefact: b"late"}, CallState.ENDED)
+
+
+def test_nothing_is_derived_from_an_erased_call(store: Recordings, tenant: TenantId) -> None:
+    erased = stored_call(store, tenant)
+    source = audio_of(erased)[0].ref
+    erase(store, erased)
+    items = [Derived(source.participant, Kind.TRANSCRIPT, "transcription", b"x" * size) for size in (10, 100_000)]
+    with pytest.raises(Erased):
+        store.add_derived(tenant, erased.call, [source.artefact], items)
+    assert list(store.objects.list(f"{tenant}/{erased.call}/")) == []
+
+
+def test_its_jobs_are_dropped(store: Recordings, tenant: TenantId) -> None:
+    new = save_call(store, tenant)
+    store.put_documents(new, {}, CallState.ENDED, ["transcribe"])
+    erase(store, new)
+    assert store.outbox_pending() == []
+
+
+def test_a_rating_under_the_statutory_root_outlives_its_call_and_is_named(store: Recordings, tenant: TenantId) -> None:
+    new = stored_call(store, tenant)
+    source = audio_of(new)[0].ref
+    items = [Derived(source.participant, Kind.RATING, "billing", b"60 s")]
+    (rating,) = store.add_derived(tenant, new.call, [source.artefact], items)
+    certificate = erase(store, new)
+    assert store.document(tenant, rating) == b"60 s"
+    assert "excepted: 1 records kept under the statutory root" in verify_certificate(certificate, store.fingerprint())
+
+
+# Who may ask, and what is answered.
+
+
+def test_another_tenants_call_is_not_found(store: Recordings, tenant: TenantId) -> None:
+    new = stored_call(store, tenant)
+    for stranger, call in [(store.tenant("another"), new.call), (tenant, CallId(new_id()))]:
+        with pytest.raises(NotFound):
+            store.erase_call(stranger, call, ground=GROUND, actor=ACTOR)
+        with pytest.raises(NotFound):
+            store.certificate(stranger, call)
+    assert_opens(store, new)
+
+
+def test_a_ground_that_names_somebody_is_refused_before_anything_happens(store: Recordings, tenant: TenantId) -> None:
+    new = stored_call(store, tenant)
+    with pytest.raises(Refused):
+        store.erase_call(tenant, new.call, ground="bob@example.org asked", actor=ACTOR)
+    assert_opens(store, new)
+
+
+def test_erasing_again_gives_the_same_certificate(store: Recordings, tenant: TenantId) -> None:
+    new = stored_call(store, tenant)
+    certificate = erase(store, new)
+    assert erase(store, new) == certificate == store.certificate(tenant, new.call)
+    assert verify_certificate(certificate, store.fingerprint())
+    store.check()
+
+
+def test_calls_erased_at_once_are_all_erased(store: Recordings, tenant: TenantId) -> None:
+    survivor = stored_call(store, tenant)
+    doomed = [save_call(store, tenant) for _ in range(4)]
+    certificates: list[dict[str, Any]] = []
+    threads = [threading.Thread(target=lambda new=new: certificates.append(erase(store, new))) for new in doomed]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(certificates) == 4
+    for certificate in certificates:
+        assert verify_certificate(certificate, store.fingerprint())
+    for new in doomed:
+        assert_erased(store, new)
+    assert_opens(store, survivor)
+
+
+# Backups.
+
+
+def test_a_backup_and_todays_keyring_open_nothing_of_it(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
+    erased, live = stored_call(store, tenant), save_call(store, tenant)
+    spool(store, [(audio_of(live)[0], [b"still in the spool"])])
+    backup = copy_data(tmp_path, "backup")
+    for new in (erased, live):
+        erase(store, new)
+    with open_at(tmp_path, data=backup.name) as restored:
+        for new in (erased, live):
+            for artefact in new.artefacts:
+                for use in (restored.document, restored.stream):
+                    with pytest.raises(Erased):
+                        use(tenant, artefact.ref.artefact)
+            with pytest.raises(Erased):
+                restored.slices.artefact_key(new.artefacts[0].ref.artefact)
+
+
+def test_the_backup_opens_as_long_as_the_old_keyring_is_there(
+    store: Recordings, tenant: TenantId, tmp_path: Path
+) -> None:
+    """The control of the test before: what refuses there is the key's destruction, and nothing else."""
+    new = stored_call(store, tenant)
+    copy_data(tmp_path, "backup")
+    (tmp_path / "old").mkdir(mode=0o700)
+    for path in (tmp_path / "keys").iterdir():
+        (tmp_path / "old" / path.name).write_bytes(path.read_bytes())
+    erase(store, new)
+    backup = tmp_path / "backup"
+    with Recordings.open(backup, f"file:{tmp_path}/old", f"file:{backup}/objects", node="n1") as restored:
+        assert_opens(restored, new)
+
+
+def test_no_path_to_the_key_is_left(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
+    """Everything from before and everything of today, tried by hand against each other."""
+    erased, survivor = stored_call(store, tenant), stored_call(store, tenant)
+    copy_data(tmp_path, "before")
+    provider = open_provider(f"file:{tmp_path}/keys", tmp_path / "data")
+    assert _recover(tmp_path, ["before"], provider, erased) == {artefact.ref.artefact for artefact in erased.artefacts}
+    erase(store, erased)
+    copy_data(tmp_path, "after")
+    assert not provider.exists(provider_key(tenant, Root.CONTENT, 0))
+    assert _recover(tmp_path, ["before", "after"], provider, erased) == set()
+    alive = {artefact.ref.artefact for artefact in survivor.artefacts}
+    assert _recover(tmp_path, ["before", "after"], provider, survivor) == alive
+
+
+def _recover(root: Path, folders: list[str], provider: KeyProvider, new: NewCall) -> set[str]:
+    """The artefacts of a call whose keys can be had: every epoch row with every provider key that could fit, every
+    bucket row with every secret found, every key row with every bucket key found, whatever database each is from."""
+    epoch_rows, bucket_rows, key_rows, artefact_rows = _all_rows(root, folders)
+    secrets: set[bytes] = set()
+    for row in epoch_rows:
+        for n in range(4):
+            for number in (n, row.n):
+                try:
+                    aad = epoch_aad(row.tenant, row.root, number)
+                    secrets.add(provider.unwrap(provider_key(row.tenant, row.root, n), row.wrapped, aad))
+                except StoreError:
+                    continue
+    bucket_keys: set[bytes] = set()
+    for row in bucket_rows:
+        aad = bucket_aad(row.tenant, row.root, row.epoch, row.id, Slot(Kind(row.kind), row.purpose, row.day))
+        bucket_keys |= set(_opened(secrets, row.wrapped, aad))
+    opened: set[str] = set()
+    ids = {artefact.ref.artefact: artefact for artefact in new.artefacts}
+    for key_row in key_rows:
+        for artefact_row in artefact_rows:
+            if artefact_row.id == key_row.artefact and key_row.artefact in ids:
+                aad = artefact_aad(artefact_ref(artefact_row), key_row.bucket)
+                for key in _opened(bucket_keys, key_row.wrapped, aad):
+                    check_commitment(Secret(key), artefact_row.commitment)
+                    assert key == ids[key_row.artefact].key.reveal()
+                    opened.add(key_row.artefact)
+    return opened
+
+
+def _opened(keys: set[bytes], wrapped: bytes, aad: bytes) -> Iterator[bytes]:
+    for key in keys:
+        try:
+            yield unwrap(key, wrapped, aad)
+        except StoreError:
+            continue
+
+
+def _all_rows(root: Path, folders: list[str]) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    found: tuple[list[Any], list[Any], list[Any], list[Any]] = ([], [], [], [])
+    for folder in folders:
+        catalogue = Catalogue(root / folder)
+        with catalogue.reading() as connection:
+            for rows, table in zip(found, (epochs, buckets, artefact_keys, artefacts), strict=True):
+                rows += connection.execute(select(table)).all()
+        catalogue.close()
+    return found
+
+
+def test_no_wrapped_key_is_left_in_the_database_or_its_log(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
+    calls = [stored_call(store, tenant)]
+    for _ in range(20):
+        batch = [save_call(store, tenant) for _ in range(10)]
+        calls += batch
+    for doomed in (calls[0], calls[57], calls[113]):
+        before = _wrapped_of(tmp_path, tenant)
+        assert all(wrapped in files_below(tmp_path / "data") for wrapped in before[:5])
+        erase(store, doomed)
+        still_used = set(_wrapped_of(tmp_path, tenant))
+        everything = files_below(tmp_path / "data")
+        over = [wrapped for wrapped in before if wrapped not in still_used]
+        assert len(over) > len(calls)
+        assert [wrapped for wrapped in over if wrapped in everything] == []
+
+
+def _wrapped_of(root: Path, tenant: TenantId) -> list[bytes]:
+    with sqlite3.connect(root / "data" / "catalogue.sqlite3") as connection:
+        rows = connection.execute("SELECT wrapped FROM artefact_keys").fetchall()
+        for table in ("buckets", "epochs"):
+            rows += connection.execute(f"SELECT wrapped FROM {table} WHERE tenant = ?", (tenant,)).fetchall()
+    connection.close()
+    return [row[0] for row in rows]
+
+
+# Crashes.
+
+_ERASE_IN_CHILD = """
+import os, signal, sys
+from pathlib import Path
+from storage.errors import StoreError
+from tests.storage.stores import ACTOR, GROUND, open_at
+
+def stop(step):
+    if step == sys.argv[4]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with open_at(Path(sys.argv[1]), on_step=stop) as store:
+    store.erase_call(sys.argv[2], sys.argv[3], ground=GROUND, actor=ACTOR)
+"""
+
+
+@pytest.mark.parametrize("step", Step)
+def test_killed_after_any_step_the_next_start_finishes(tmp_path: Path, step: Step) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        erased, neighbour = stored_call(store, tenant), stored_call(store, tenant)
+        copy_data(tmp_path, "backup")
+    child = [sys.executable, "-c", _ERASE_IN_CHILD, str(tmp_path), tenant, erased.call, step.value]
+    assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
+    with open_at(tmp_path) as store:
+        assert_erased(store, erased)
+        assert_opens(store, neighbour)
+        during = stored_call(store, tenant)
+        assert store.resume_erasures() == (0 if step is Step.SWEEP else 1)
+        assert store.resume_erasures() == 0
+        assert verify_certificate(store.certificate(tenant, erased.call), store.fingerprint())
+        assert list(store.objects.list(f"{tenant}/{erased.call}/")) == []
+        assert_erased(store, erased)
+        assert_opens(store, neighbour)
+        assert_opens(store, during)
+        store.check()
+    with open_at(tmp_path, data="backup") as restored, pytest.raises(Erased):
+        restored.document(tenant, erased.find(Kind.IDENTITY).ref.artefact)
+
+
+def test_an_erasure_left_half_done_is_finished_before_the_next_of_its_tenant(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        first, second, neighbour = (stored_call(store, tenant) for _ in range(3))
+    child = [sys.executable, "-c", _ERASE_IN_CHILD, str(tmp_path), tenant, first.call, Step.REWRAP.value]
+    assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
+    with open_at(tmp_path) as store:
+        with pytest.raises(NotReady):
+            store.certificate(tenant, first.call)
+        erase(store, second)
+        assert verify_certificate(store.certificate(tenant, first.call), store.fingerprint())
+        store.resume_erasures()
+        for erased in (first, second):
+            assert_erased(store, erased)
+        assert_opens(store, neighbour)
+    assert not list((tmp_path / "keys").glob("*-content-0.key"))
+    assert not list((tmp_path / "keys").glob("*-content-1.key"))
+
+
+# Things that fail.
+
+
+def test_with_the_provider_away_reads_are_refused_and_a_later_start_finishes(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        new = stored_call(store, tenant)
+        (tmp_path / "keys").rename(tmp_path / "away")
+        with pytest.raises(Unavailable):
+            erase(store, new)
+        assert_erased(store, new)
+        assert store.resume_erasures() == 0
+        (tmp_path / "away").rename(tmp_path / "keys")
+        assert store.resume_erasures() == 1
+        assert verify_certificate(store.certificate(tenant, new.call), store.fingerprint())
+
+
+def test_with_the_objects_away_the_key_is_destroyed_and_they_are_swept_later(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        new = stored_call(store, tenant)
+        objects = tmp_path / "data" / "objects" / tenant / new.call
+        objects.rename(tmp_path / "aside")
+        objects.write_bytes(b"in the way")
+        (tmp_path / "data" / "objects" / tenant).chmod(0o700)
+        assert verify_certificate(erase(store, new), store.fingerprint())
+        assert_erased(store, new)
+
+
+def test_one_missing_survivor_and_nothing_is_destroyed(tmp_path: Path) -> None:
+    def lose_a_key(step: Step) -> None:
+        if step is Step.REWRAP:
+            with sqlite3.connect(tmp_path / "data" / "catalogue.sqlite3") as connection:
+                connection.execute("DELETE FROM artefact_keys WHERE serial = (SELECT max(serial) FROM artefact_keys)")
+            connection.close()
+
+    with open_at(tmp_path, on_step=lose_a_key) as store:
+        tenant = store.tenant("acme")
+        erased, _survivor = stored_call(store, tenant), stored_call(store, tenant)
+        with pytest.raises(Unavailable, match="nothing is destroyed"):
+            erase(store, erased)
+        assert list((tmp_path / "keys").glob("*-content-0.key"))
+        assert_erased(store, erased)
+
+
+def test_a_provider_that_lies_about_destroying_gets_no_certificate(tmp_path: Path) -> None:
+    keys: dict[str, bytes] = {}
+
+    def bring_back(step: Step) -> None:
+        if step is Step.READ_BACK:
+            keys.update({path.name: path.read_bytes() for path in (tmp_path / "keys").glob("*-content-0.key")})
+            for name in keys:
+                (tmp_path / "keys" / name).chmod(0o400)
+                os.link(tmp_path / "keys" / name, tmp_path / "copy")
+
+    with open_at(tmp_path, on_step=bring_back) as store:
+        tenant = store.tenant("acme")
+        new = stored_call(store, tenant)
+        erase(store, new)
+    # The keyring's destruction overwrites the file before it unlinks it, so another name of it shows nothing.
+    assert (tmp_path / "copy").read_bytes() == bytes(len(next(iter(keys.values()))))
+
+
+# Other processes.
+
+_READ_IN_CHILD = """
+import sys, time
+from pathlib import Path
+from storage.errors import Erased
+from tests.storage.stores import open_at
+
+with open_at(Path(sys.argv[1])) as store, store.stream(sys.argv[2], sys.argv[3]) as stream:
+    print("reading", flush=True)
+    try:
+        while True:
+            for _ in stream.read():
+                time.sleep(0.001)
+    except Erased:
+        print(time.monotonic(), flush=True)
+"""
+
+
+def test_a_read_under_way_in_another_process_is_refused_within_a_second(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        new = stored_call(store, tenant)
+        artefact = audio_of(new)[0].ref.artefact
+        command = [sys.executable, "-c", _READ_IN_CHILD, str(tmp_path), tenant, artefact]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "reading\n"
+            time.sleep(0.2)
+            asked_at = time.monotonic()
+            erase(store, new)
+            assert float(child.stdout.readline()) - asked_at < 1.0
+
+
+_SAVE_IN_CHILD = """
+import sys
+from pathlib import Path
+from tests.storage.stores import begin_call, open_at
+
+with open_at(Path(sys.argv[1])) as store:
+    tenant = store.tenant("acme")
+    store.prepare(tenant, ["recording"])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(60):
+        batch = [begin_call(store, tenant) for _ in range(5)]
+        store.save(batch)
+        for new in batch:
+            for artefact in new.artefacts:
+                print(artefact.ref.artefact, artefact.key.reveal().hex(), flush=True)
+"""
+
+
+def test_calls_that_begin_while_epochs_change_are_not_lost(tmp_path: Path) -> None:
+    """Another process goes on saving calls under prepared keys, while here one epoch follows the other."""
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        doomed = [stored_call(store, tenant) for _ in range(3)]
+        command = [sys.executable, "-c", _SAVE_IN_CHILD, str(tmp_path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
+            lines: list[str] = []
+            reader = threading.Thread(target=lambda: lines.extend(child.stdout or ()))
+            reader.start()
+            child.stdin.write("\n")
+            child.stdin.flush()
+            for new in doomed:
+                erase(store, new)
+            reader.join()
+        assert len(lines) == 60 * 5 * 4
+        for line in lines:
+            artefact, key = line.split()
+            assert store.slices.artefact_key(artefact).key.reveal().hex() == key  # type: ignore[arg-type]  # from text
+
+
+def test_the_probe_opens_before_the_erasure_and_not_after(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
+    new = stored_call(store, tenant)
+    copy_data(tmp_path, "before")
+    provider = open_provider(f"file:{tmp_path}/keys", tmp_path / "data")
+    catalogue = Catalogue(tmp_path / "before")
+    with catalogue.reading() as connection:
+        row = epoch_row(connection, tenant, Root.CONTENT)
+    catalogue.close()
+    assert row is not None
+    name = provider_key(tenant, Root.CONTENT, 0)
+    assert provider.unwrap(name, row.probe, PROBE_AAD)
+    assert open_secret(provider, row)
+    erase(store, new)
+    with pytest.raises(Erased):
+        provider.unwrap(name, row.probe, PROBE_AAD)

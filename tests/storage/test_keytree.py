@@ -1,0 +1,298 @@
+"""Keys are placed under the newest epoch or not at all, open for their artefact alone, and need no provider to begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Table, func, select, update
+
+from storage.catalogue import Catalogue
+from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
+from storage.errors import AlreadyExists, DataError, Erased, NotFound, Tampered, Unavailable, WrongKey
+from storage.keys import Slot, unwrap, wrap
+from storage.keytree import KeyTree, Placing
+from storage.model import (
+    NO_PARTICIPANT,
+    ArtefactId,
+    ArtefactRef,
+    CallId,
+    CallState,
+    Kind,
+    ParticipantId,
+    Root,
+    Secret,
+    TenantId,
+    new_id,
+)
+from storage.providers import KeyProvider, open_provider
+from storage.records import Day, NewArtefact
+from storage.tables import artefact_keys, artefacts, buckets, calls, epochs, tenants
+
+DAY = Day("2026-03-01")
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+    (tmp_path / "data").mkdir()
+    opened = Catalogue(tmp_path / "data")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> KeyProvider:
+    return open_provider(f"file:{tmp_path}/keys", tmp_path / "data")
+
+
+@pytest.fixture
+def tree(catalogue: Catalogue, provider: KeyProvider) -> KeyTree:
+    return KeyTree(catalogue, provider)
+
+
+@pytest.fixture
+def tenant(catalogue: Catalogue) -> TenantId:
+    return make_tenant(catalogue)
+
+
+def make_tenant(catalogue: Catalogue) -> TenantId:
+    tenant = TenantId(new_id())
+    with catalogue.writing() as connection:
+        connection.execute(tenants.insert(), {"id": tenant, "tag": tenant.encode(), "fence": 0, "turn": 0})
+    return tenant
+
+
+def make_items(catalogue: Catalogue, tenant: TenantId, count: int = 2, kind: Kind = Kind.AUDIO) -> list[Placing]:
+    call = CallId(new_id())
+    with catalogue.writing() as connection:
+        row = {"id": call, "tenant": tenant, "state": CallState.LIVE.value, "day": DAY}
+        connection.execute(calls.insert(), row)
+    refs = [
+        ArtefactRef(tenant, call, ParticipantId(new_id()), ArtefactId(new_id()), kind, "service") for _ in range(count)
+    ]
+    return [Placing(NewArtefact(ref, Secret(bytes([at] * 32))), DAY) for at, ref in enumerate(refs)]
+
+
+def place(catalogue: Catalogue, tree: KeyTree, items: list[Placing]) -> None:
+    held = tree.hold(items)
+    with catalogue.writing() as connection:
+        tree.place(connection, items, held)
+
+
+def key_of(catalogue: Catalogue, tree: KeyTree, item: Placing) -> bytes:
+    ref = item.artefact.ref
+    with catalogue.reading() as connection:
+        opened = tree.open(connection, ref.artefact, ref.tenant)
+    assert opened.ref == ref
+    return opened.key.reveal()
+
+
+def move_epoch(catalogue: Catalogue, provider: KeyProvider, tenant: TenantId, replaced: set[str]) -> dict[str, int]:
+    """The change from the newest epoch to the next."""
+    with catalogue.reading() as connection:
+        row = epoch_row(connection, tenant, Root.CONTENT)
+    assert row is not None
+    new = make_epoch(provider, tenant, Root.CONTENT, row.n + 1)
+    with catalogue.writing() as connection:
+        return change_epoch(connection, open_secret(provider, row), new, replaced)
+
+
+def bucket_ids(catalogue: Catalogue) -> set[str]:
+    with catalogue.reading() as connection:
+        return set(connection.scalars(select(artefact_keys.c.bucket)))
+
+
+def test_placed_keys_open_again_also_for_another_process(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    items = make_items(catalogue, tenant)
+    place(catalogue, tree, items)
+    for reader in (tree, KeyTree(catalogue, provider)):
+        assert [key_of(catalogue, reader, item) for item in items] == [bytes(32), bytes([1] * 32)]
+
+
+def test_artefacts_of_one_kind_purpose_and_day_share_a_bucket(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    place(catalogue, tree, make_items(catalogue, tenant))
+    place(catalogue, KeyTree(catalogue, provider), make_items(catalogue, tenant))
+    assert len(bucket_ids(catalogue)) == 1
+    place(catalogue, tree, make_items(catalogue, tenant, kind=Kind.TRANSCRIPT))
+    place(catalogue, tree, make_items(catalogue, make_tenant(catalogue)))
+    assert len(bucket_ids(catalogue)) == 3
+
+
+def test_statutory_records_stand_under_a_root_of_their_own(
+    catalogue: Catalogue, tree: KeyTree, tenant: TenantId
+) -> None:
+    place(catalogue, tree, make_items(catalogue, tenant, kind=Kind.RATING))
+    place(catalogue, tree, make_items(catalogue, tenant, kind=Kind.AUDIO))
+    with catalogue.reading() as connection:
+        assert set(connection.scalars(select(epochs.c.root))) == {"content", "statutory"}
+
+
+def test_a_prepared_tenant_needs_no_provider(
+    catalogue: Catalogue, tree: KeyTree, tenant: TenantId, tmp_path: Path
+) -> None:
+    tree.prepare(tenant, [Slot(Kind.AUDIO, "service", DAY)])
+    (tmp_path / "keys").rename(tmp_path / "away")
+    items = make_items(catalogue, tenant)
+    place(catalogue, tree, items)
+    with pytest.raises(Unavailable):
+        tree.hold(make_items(catalogue, make_tenant(catalogue)))
+    (tmp_path / "away").rename(tmp_path / "keys")
+    assert key_of(catalogue, tree, items[0]) == bytes(32)
+
+
+def test_keys_wrapped_under_an_epoch_that_is_over_are_refused(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    place(catalogue, tree, make_items(catalogue, tenant))
+    items = make_items(catalogue, tenant)
+    held = tree.hold(items)
+    move_epoch(catalogue, provider, tenant, bucket_ids(catalogue))
+    with pytest.raises(EpochMovedError), catalogue.writing() as connection:
+        tree.place(connection, items, held)
+    tree.forget(held)
+    place(catalogue, tree, items)
+    assert key_of(catalogue, tree, items[1]) == bytes([1] * 32)
+
+
+def test_two_changes_to_the_same_epoch_exclude_each_other(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    place(catalogue, tree, make_items(catalogue, tenant))
+    with catalogue.reading() as connection:
+        row = epoch_row(connection, tenant, Root.CONTENT)
+    assert row is not None
+    move_epoch(catalogue, provider, tenant, set())
+    with pytest.raises(EpochMovedError), catalogue.writing() as connection:
+        change_epoch(connection, open_secret(provider, row), make_epoch(provider, tenant, Root.CONTENT, 1), ())
+
+
+def test_a_change_replaces_the_named_buckets_and_carries_the_others_over(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    kept = make_items(catalogue, tenant, kind=Kind.TRANSCRIPT)
+    place(catalogue, tree, kept)
+    carried = bucket_ids(catalogue)
+    rewrapped = make_items(catalogue, tenant, 3)
+    place(catalogue, tree, rewrapped)
+    counts = move_epoch(catalogue, provider, tenant, bucket_ids(catalogue) - carried)
+    assert counts == {"buckets_kept": 1, "buckets_replaced": 1, "keys_rewrapped": 3}
+    with catalogue.reading() as connection:
+        assert read_back(connection, provider, tenant, Root.CONTENT, 1) == 3
+    provider.destroy(f"{tenant}-content-0")
+    fresh = KeyTree(catalogue, provider)
+    for item in [*kept, *rewrapped]:
+        assert key_of(catalogue, fresh, item) == item.artefact.key.reveal()
+
+
+@pytest.mark.parametrize("table", [artefact_keys, buckets, epochs])
+def test_a_changed_row_of_the_new_epoch_is_found_when_it_is_read_back(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId, table: Table
+) -> None:
+    place(catalogue, tree, make_items(catalogue, tenant))
+    move_epoch(catalogue, provider, tenant, bucket_ids(catalogue))
+    with catalogue.writing() as connection:
+        newest = select(func.max(table.c.serial)).scalar_subquery()
+        connection.execute(update(table).where(table.c.serial == newest).values(wrapped=bytes(60)))
+    with catalogue.reading() as connection, pytest.raises(DataError):
+        read_back(connection, provider, tenant, Root.CONTENT, 1)
+
+
+@pytest.mark.parametrize("table", [artefact_keys, buckets, epochs])
+def test_a_missing_row_of_the_new_epoch_is_found_when_it_is_read_back(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId, table: Table
+) -> None:
+    place(catalogue, tree, make_items(catalogue, tenant))
+    move_epoch(catalogue, provider, tenant, bucket_ids(catalogue))
+    with catalogue.writing() as connection:
+        newest = select(func.max(table.c.serial)).scalar_subquery()
+        connection.execute(table.delete().where(table.c.serial == newest))
+    with catalogue.reading() as connection, pytest.raises(Unavailable, match="nothing is destroyed"):
+        read_back(connection, provider, tenant, Root.CONTENT, 1)
+
+
+def test_a_key_row_moved_to_another_artefact_does_not_open(
+    catalogue: Catalogue, tree: KeyTree, tenant: TenantId
+) -> None:
+    items = make_items(catalogue, tenant)
+    place(catalogue, tree, items)
+    first, second = (item.artefact.ref.artefact for item in items)
+    with catalogue.writing() as connection:
+        source = select(artefact_keys.c.wrapped).where(artefact_keys.c.artefact == first).scalar_subquery()
+        connection.execute(update(artefact_keys).where(artefact_keys.c.artefact == second).values(wrapped=source))
+    assert key_of(catalogue, tree, items[0])
+    with pytest.raises(Tampered):
+        key_of(catalogue, tree, items[1])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "error"),
+    [("commitment", bytes(32), WrongKey), ("kind", "transcript", Tampered), ("participant", NO_PARTICIPANT, Tampered)],
+)
+def test_an_artefact_row_that_was_changed_does_not_open(
+    catalogue: Catalogue, tree: KeyTree, tenant: TenantId, column: str, value: Any, error: type[Exception]
+) -> None:
+    items = make_items(catalogue, tenant)
+    place(catalogue, tree, items)
+    with catalogue.writing() as connection:
+        connection.execute(update(artefacts).values({column: value}))
+    with pytest.raises(error):
+        key_of(catalogue, tree, items[0])
+
+
+def test_another_tenants_artefact_is_not_found(catalogue: Catalogue, tree: KeyTree, tenant: TenantId) -> None:
+    items = make_items(catalogue, tenant)
+    place(catalogue, tree, items)
+    with catalogue.reading() as connection:
+        for artefact, stranger in [(items[0].artefact.ref.artefact, new_id()), (ArtefactId(new_id()), tenant)]:
+            with pytest.raises(NotFound):
+                tree.open(connection, artefact, TenantId(stranger))
+
+
+@pytest.mark.parametrize("state", ["erasing", "erased"])
+def test_an_artefact_that_is_not_alive_is_erased_even_while_its_key_is_there(
+    catalogue: Catalogue, tree: KeyTree, tenant: TenantId, state: str
+) -> None:
+    items = make_items(catalogue, tenant)
+    place(catalogue, tree, items)
+    with catalogue.writing() as connection:
+        connection.execute(update(artefacts).values(state=state))
+    with pytest.raises(Erased):
+        key_of(catalogue, tree, items[0])
+
+
+def test_an_artefact_is_placed_once(catalogue: Catalogue, tree: KeyTree, tenant: TenantId) -> None:
+    items = make_items(catalogue, tenant)
+    place(catalogue, tree, items)
+    with pytest.raises(AlreadyExists):
+        place(catalogue, tree, items)
+
+
+def test_a_wrapped_key_opens_for_its_own_use_only() -> None:
+    key, wrapped = bytes(32), wrap(bytes(32), b"secret", b"use")
+    assert unwrap(key, wrapped, b"use") == b"secret"
+    for other in [
+        (bytes([1] * 32), wrapped, b"use"),
+        (key, wrapped, b"other"),
+        (key, wrapped[:-1], b"use"),
+        (key, b"", b""),
+    ]:
+        with pytest.raises(Tampered):
+            unwrap(*other)
+
+
+def test_keys_do_not_show_in_representations(catalogue: Catalogue, tree: KeyTree, tenant: TenantId) -> None:
+    items = make_items(catalogue, tenant)
+    held = tree.hold(items)
+    place(catalogue, tree, items)
+    with catalogue.reading() as connection:
+        shown = repr((items, held, tree.open(connection, items[0].artefact.ref.artefact)))
+    for epoch in held.values():
+        for secret in (epoch.secret, *(bucket.key for bucket in epoch.slots.values()), bytes(32)):
+            assert repr(secret)[2:-1] not in shown
+            assert secret.hex() not in shown

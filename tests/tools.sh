@@ -1,0 +1,15 @@
+#!/bin/sh
+# Installs the peers that the tests drive, where that is possible: only as root, and only what is missing.
+set -eu
+need=""
+command -v sipp >/dev/null 2>&1 || need="$need sip-tester"
+command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
+[ -z "$need" ] && exit 0
+if [ "$(id -u)" -ne 0 ]; then
+    echo "MISSING:$need — tests that need them will be skipped, and say so. Install: apt-get install$need"
+    exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $need >/dev/null

@@ -1,0 +1,22 @@
+#!/bin/sh
+# Builds the wheel, installs it with the locked requirements in an empty environment, and makes a call with it from another folder.
+set -eu
+python=$1
+tree=$(pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+"$python" -m build --wheel --no-isolation --outdir "$work/dist" "$tree" >/dev/null
+"$python" -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$tree/requirements.lock"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$work"/dist/callvault-*.whl
+cd "$work"
+"$work/venv/bin/callvault" --version
+"$work/venv/bin/callvault" demo --once --quick --json "$work/figures.json"
+"$work/venv/bin/python" - "$work/figures.json" <<'EOF'
+import json, pathlib, sys
+import gateway
+figures = json.loads(pathlib.Path(sys.argv[1]).read_text())
+assert "site-packages" in gateway.__file__, gateway.__file__
+assert figures["audio_equal"] is True and figures["erased_unreadable"] is True, figures
+print("wheel: installed, called, sealed, erased:", {k: figures[k] for k in ("setup_ms", "ready_ms", "erase_ms")})
+EOF

@@ -1,0 +1,1 @@
+"""Text from recordings: engine, redaction, worker."""

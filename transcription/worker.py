@@ -1,0 +1,269 @@
+"""The transcription worker: takes a job, reads the call's tracks, and stores transcript, redacted transcript and spans.
+
+Rules: audio and text are in memory only. A job may come twice: what is already there is not made again. What is
+derived is stored in the one transaction that finds its sources alive, so nothing outlives an erased call. Without
+a model, jobs wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import media.errors
+from media.framelog import decode
+from media.render import media_span, render_pcm, total_samples
+from media.timeline import TrackFacts
+from storage.errors import Erased, NotFound, NotReady, StoreError
+from storage.model import CallState, Kind, ParticipantId
+from storage.records import Derived
+from transcription.audio import quiet_cut, to_engine
+from transcription.errors import EngineUnavailable, Malformed, Unavailable
+from transcription.model import Track, Transcript, Word, spans_to_json
+from transcription.queue import Again, Consumer, Done, Queue, QueueAddress
+from transcription.redaction import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from storage.recordings import Recordings
+    from storage.records import ArtefactRecord, CallRecord
+    from storage.streams import StreamReader
+    from transcription.engines import Engine
+    from transcription.queue import Job
+
+log = logging.getLogger(__name__)
+
+JOB: Final = "transcribe"
+"""The kind of job that this worker takes."""
+
+DEFAULT_LANGUAGE: Final = "en"
+
+WINDOW_S = 600
+"""Audio held at once: 10 min are 57 MB of samples, and a call of three hours needs no more."""
+
+CUT_WITHIN_S = 30
+"""A window ends at the quietest place of its last part: within half a minute everybody draws breath."""
+
+LIVE_RETRY_S = 2.0
+"""A job may outrun the last commit of its call."""
+
+ENGINE_RETRY_S = 60.0
+"""Jobs that wait for a model look for it this often."""
+
+RETRY_S_MAX = 600.0
+"""Longest pause before a failed job is tried again; the pauses double from a second."""
+
+DELIVERIES_MAX = 20
+"""A job that failed this often, over more than an hour, is broken by itself: it is given up, and the log says so."""
+
+NICENESS = 10
+"""Transcription is never in a hurry against calls."""
+
+
+class _Stopped(Exception):
+    """The worker was told to stop in mid-work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One recorded track: its audio artefact, and what is known of it."""
+
+    audio: ArtefactRecord
+    facts: TrackFacts
+
+
+class Worker:
+    """Does jobs with one engine. `work` is for one job at a time."""
+
+    def __init__(self, recordings: Recordings, engine: Callable[[], Engine]) -> None:
+        self._recordings = recordings
+        self._open_engine = engine
+        self._engine: Engine | None = None
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Makes the job under work end at the next word; it counts as not done."""
+        self._stopping.set()
+
+    def work(self, job: Job) -> Done | Again:
+        """Does a job and says what is to become of it. Raises nothing but what is a fault of ours."""
+        ids = {"tenant_id": job.tenant, "call_id": job.call}
+        try:
+            return self._transcribe(job)
+        except (Erased, NotFound):
+            log.info("transcription_dropped", extra=ids)
+            return Done()
+        except _Stopped:
+            return Again(0.0)
+        except NotReady:
+            return Again(LIVE_RETRY_S)
+        except EngineUnavailable as error:
+            log.warning("engine_unavailable", extra={**ids, "mend": str(error)})
+            return Again(ENGINE_RETRY_S)
+        except (StoreError, media.errors.MediaError, Malformed, Unavailable) as error:
+            return failed(job, error)
+
+    def _transcribe(self, job: Job) -> Done | Again:
+        record = self._recordings.call(job.tenant, job.call)
+        if record.state is CallState.ERASED or not missing(record):
+            return Done()
+        if record.state is CallState.LIVE:
+            return Again(LIVE_RETRY_S)
+        language, sources = self._sources(record)
+        engine = self._loaded()
+        tracks = tuple(self._track(engine, source, language) for source in sources)
+        transcript = Transcript(language, engine.name, tracks)
+        if missing(self._recordings.call(job.tenant, job.call)):  # another worker may have been as far
+            self._store(record, sources, transcript)
+            log.info("transcribed", extra={"tenant_id": job.tenant, "call_id": job.call, "tracks": len(tracks)})
+        return Done()
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._open_engine()
+        return self._engine
+
+    def _sources(self, record: CallRecord) -> tuple[str, list[_Source]]:
+        """The call's language, from its call detail, and its tracks with the facts that are sealed beside them."""
+        details = record.find(Kind.CALL_DETAIL)
+        if not details:
+            raise NotReady(f"call {record.id} has no call detail")
+        language = parse_language(self._document(details[0]))
+        return language, [_Source(audio, parse_facts(self._document(audio))) for audio in record.find(Kind.AUDIO)]
+
+    def _document(self, artefact: ArtefactRecord) -> bytes:
+        return self._recordings.document(artefact.ref.tenant, artefact.ref.artefact)
+
+    def _track(self, engine: Engine, source: _Source, language: str) -> Track:
+        ref = source.audio.ref
+        words: list[Word] = []
+        with self._recordings.stream(ref.tenant, ref.artefact) as stream:
+            for first_ms, pcm in windows(stream, source.facts):
+                for word in engine.transcribe(to_engine(pcm, source.facts.clock_hz), language) if pcm.any() else ():
+                    if self._stopping.is_set():
+                        raise _Stopped
+                    words.append(Word(word.text, first_ms + word.start_ms, first_ms + word.end_ms, word.probability))
+        return Track(ref.participant, tuple(words))
+
+    def _store(self, record: CallRecord, sources: list[_Source], transcript: Transcript) -> None:
+        """Seals everything that was derived, each track's under its own participant."""
+        redacted, spans = redact(transcript)
+        purposes = {source.audio.ref.participant: source.audio.ref.purpose for source in sources}
+        items: list[Derived] = []
+        for part, redacted_part in zip(transcript.parts(), redacted.parts(), strict=True):
+            participant: ParticipantId = part.tracks[0].participant
+            own = [span for span in spans if span.participant == participant]
+            for kind, data in (
+                (Kind.TRANSCRIPT, part.to_json()),
+                (Kind.REDACTED_TRANSCRIPT, redacted_part.to_json()),
+                (Kind.SPANS, spans_to_json(own)),
+            ):
+                items.append(Derived(participant, kind, purposes[participant], data))
+        ref = sources[0].audio.ref
+        self._recordings.add_derived(ref.tenant, ref.call, [source.audio.ref.artefact for source in sources], items)
+
+
+def parse_language(document: bytes) -> str:
+    """The language of a call, from its call detail; raises Malformed."""
+    try:
+        return str(json.loads(document).get("language") or DEFAULT_LANGUAGE)
+    except (ValueError, AttributeError):
+        raise Malformed("a call detail is no JSON object") from None
+
+
+def parse_facts(document: bytes) -> TrackFacts:
+    """The facts of a track, from the document sealed beside its audio; raises Malformed."""
+    try:
+        value: Any = json.loads(document)
+        return TrackFacts.from_json(value["facts"])
+    except (ValueError, LookupError, TypeError, media.errors.Malformed):
+        raise Malformed("a track's document has no facts") from None
+
+
+def missing(record: CallRecord) -> bool:
+    """Whether a recorded track has no redacted transcript yet."""
+    done = {artefact.ref.participant for artefact in record.find(Kind.REDACTED_TRANSCRIPT)}
+    return any(artefact.ref.participant not in done for artefact in record.find(Kind.AUDIO))
+
+
+def windows(stream: StreamReader, facts: TrackFacts) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """A track on the call's clock, in pieces of bounded length cut in silence: (call time of the first sample, PCM)."""
+    rate_hz, total, first = facts.clock_hz, total_samples(facts), 0
+    while first < total:
+        last = min(first + WINDOW_S * rate_hz, total)
+        spans = media_span(facts, first, last)
+        chunks = (decode(entry) for start, end in spans for entry in stream.read(start, end))
+        pcm = render_pcm(chunks, facts, first, last)
+        if last < total:
+            pcm = pcm[: quiet_cut(pcm, rate_hz, CUT_WITHIN_S)]
+        yield first * 1000 // rate_hz, pcm
+        first += len(pcm)
+
+
+def failed(job: Job, error: Exception) -> Done | Again:
+    """What becomes of a job that failed: again, ever later, until it is given up."""
+    ids = {"tenant_id": job.tenant, "call_id": job.call, "error": type(error).__name__, "delivery": job.delivery}
+    if job.delivery >= DELIVERIES_MAX:
+        log.error("transcription_given_up", extra=ids)
+        return Done()
+    log.warning("transcription_failed", extra=ids)
+    return Again(min(2.0 ** (job.delivery - 1), RETRY_S_MAX))
+
+
+async def serve(worker: Worker, find_address: Callable[[], QueueAddress]) -> None:
+    """Takes jobs until it is cancelled; waits for the queue's server as long as there is none."""
+    threads = ThreadPoolExecutor(1, thread_name_prefix="transcription")
+    loop = asyncio.get_running_loop()
+
+    async def work(job: Job) -> Done | Again:
+        try:
+            return await loop.run_in_executor(threads, worker.work, job)
+        except Exception as error:
+            return failed(job, error)
+
+    try:
+        while True:
+            try:
+                async with await Queue.connect(find_address()) as queue:
+                    await Consumer(queue, JOB).run(work)
+            except Unavailable as error:
+                log.warning("queue_unreachable", extra={"error": type(error).__name__})
+                await asyncio.sleep(1.0)
+    finally:
+        worker.stop()
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def run(recordings: Recordings, engine: Callable[[], Engine], queue_folder: Path) -> None:
+    """The worker process: works at low priority until SIGTERM or SIGINT, hands the job under work back, and exits.
+
+    Does not return: speech recognition under way cannot be interrupted, and nothing of it is kept.
+    """
+    os.nice(NICENESS)
+    worker = Worker(recordings, engine)
+
+    async def until_signalled() -> None:
+        serving = asyncio.create_task(serve(worker, lambda: QueueAddress.read(queue_folder)))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+        await asyncio.wait([serving])
+        if not serving.cancelled() and serving.exception() is not None:
+            log.error("worker_failed", extra={"error": type(serving.exception()).__name__})
+            os._exit(1)
+
+    asyncio.run(until_signalled())
+    recordings.close()
+    logging.shutdown()
+    os._exit(0)
