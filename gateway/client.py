@@ -57,15 +57,9 @@ class Client:
             return json.loads(response.read())
 
     def events(self, timeout_s: float = 60.0) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Live events as (name, fields), until the server ends or nothing came for `timeout_s`."""
-        with self._open("GET", "/v1/events", None, {"Accept": "text/event-stream"}, timeout_s) as response:
-            name = ""
-            while line := response.readline(EVENT_LINE_BYTES_MAX):
-                field, _, value = line.decode().rstrip("\n").partition(": ")
-                if field == "event":
-                    name = value
-                elif field == "data":
-                    yield name, json.loads(value)
+        """Live events from now on as (name, fields), until the server ends or nothing came for `timeout_s`."""
+        response = self._open("GET", "/v1/events", None, {"Accept": "text/event-stream"}, timeout_s)
+        return _events(response)  # subscribed by now: the answer comes after the subscription
 
     def _open(
         self, method: str, path: str, data: bytes | None, headers: dict[str, str], timeout_s: float = TIMEOUT_S
@@ -79,6 +73,17 @@ class Client:
         except (OSError, HTTPException) as error:
             raise ApiError(0, f"{self.url} does not answer ({type(error).__name__})") from error
         return response
+
+
+def _events(response: HTTPResponse) -> Iterator[tuple[str, dict[str, Any]]]:
+    with response:
+        name = ""
+        while line := response.readline(EVENT_LINE_BYTES_MAX):
+            field, _, value = line.decode().rstrip("\n").partition(": ")
+            if field == "event":
+                name = value
+            elif field == "data":
+                yield name, json.loads(value)
 
 
 def _detail(error: urllib.error.HTTPError) -> str:

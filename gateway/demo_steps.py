@@ -72,9 +72,11 @@ def follow(client: Client) -> Iterator[queue.SimpleQueue[Arrived]]:
     """The tenant's live events, stamped as they arrive."""
     arrived: queue.SimpleQueue[Arrived] = queue.SimpleQueue()
 
+    stream = client.events(timeout_s=600.0)
+
     def read() -> None:
         try:
-            for name, fields in client.events(timeout_s=600.0):
+            for name, fields in stream:
                 arrived.put((time.monotonic(), time.time_ns(), name, fields))
         except (ApiError, OSError):
             return

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 LEGS_MAX = 16  # tracks of one call: a conference leg for each participant of a large meeting
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 FULL_TICKS_S = 3.0  # statistics older than this mean that the worker hangs
+SLOW_SECONDS = 3  # one slow tick is the machine's, three seconds of them are load
 RETRY_AFTER_S = 5
 
 
@@ -55,6 +56,7 @@ class Health:
 
     stats: Stats | None = None
     at: float = 0.0
+    slow: int = 0  # seconds in a row with slow ticks
 
 
 class Switchboard:
@@ -107,7 +109,7 @@ class Switchboard:
         if stats is not None:
             if time.monotonic() - self._health.at > FULL_TICKS_S:
                 raise Busy("media worker does not answer")
-            if stats.tick_p99_ms > self._settings.media.tick_p99_ms_max:
+            if self._health.slow >= SLOW_SECONDS:
                 raise Busy("media worker at its limit")
             if stats.full:
                 if match.tenant.when_full == "refuse":
@@ -195,7 +197,8 @@ class Switchboard:
         elif isinstance(event, OpenFailed):
             self._on_open_failed(event)
         elif isinstance(event, Stats):
-            self._health = Health(event, time.monotonic())
+            slow = event.tick_p99_ms > self._settings.media.tick_p99_ms_max
+            self._health = Health(event, time.monotonic(), self._health.slow + 1 if slow else 0)
         elif isinstance(event, SpoolFull):
             self.counters["spool_full"] += 1
 
@@ -269,10 +272,14 @@ class Switchboard:
             call.unrecorded = "store unavailable"
             if call.policy.when_full == "refuse":
                 self.hang_up(call.id)
+            self._release_legs(call)  # what is committed now has no key row: nobody can read it, and it drains
             return False
+        self._release_legs(call)
+        return True
+
+    def _release_legs(self, call: Call) -> None:
         for leg in call.legs:
             self._send(Release(leg.number))
-        return True
 
     async def _finish(self, call: Call, why: str) -> None:
         ended_s = time.time()
@@ -298,9 +305,7 @@ class Switchboard:
             async with asyncio.timeout(FACTS_S):
                 return await leg.ended
         except TimeoutError:
-            log.error(
-                "a leg was not closed in time", extra={"call": call.id, "leg": leg.number, "reason": event.reason}
-            )
+            log.error("a leg was not closed in time", extra={"call": call.id, "leg": leg.number})
             call.worker_lost = True
             return None
 

@@ -35,7 +35,7 @@ TICK_NS = 20_000_000  # a packet's time: what arrives together is handled togeth
 FLUSH_TICKS = 12  # a leg is flushed every 240 ms, so that with the spool's 250 ms commit less than 1 s is at stake
 REPORT_TICKS = 25  # RTCP is looked at every 500 ms
 HEAR_NS = 14_000_000  # into the tick: beyond this the speech detector is shed, to leave time for the audio
-PASSES_MAX = 8  # full arenas drained in one tick; what is left waits in the sockets' buffers
+PASSES_MAX = 16  # of bursts in one tick, 5 s of a leg's packets; what is left waits in the sockets' buffers
 
 
 class Engine:
@@ -73,7 +73,7 @@ class Engine:
     @property
     def shed(self) -> int:
         """Cells that were not heard since the start, for lack of time."""
-        return self._listener.shed
+        return self._table.shed
 
     @property
     def idle(self) -> bool:
@@ -177,10 +177,12 @@ class Engine:
     def tick(self, now_ns: int, wall_ns: int) -> list[Speech]:
         """Do one tick's work; the speech that began or ended in it."""
         self._now_ns, self._wall_offset_ns = now_ns, wall_ns - now_ns
+        turns: list[Turn] = []
         for _ in range(PASSES_MAX):
-            if not self._receive(self._sockets.values()):
+            more = self._receive(self._sockets.values())
+            turns += self._listener.listen(now_ns + HEAR_NS)
+            if not more:
                 break
-        turns = self._listener.listen(now_ns + HEAR_NS)
         turns += self._listener.silent(now_ns)
         turns, self._intake.turns = self._intake.turns + turns, []
         phase = self._ticks % FLUSH_TICKS
@@ -191,16 +193,18 @@ class Engine:
         return self._speech(turns)
 
     def _receive(self, sockets: Iterable[Source]) -> bool:
-        """One pass over these sockets; whether the arena was filled, so that more may wait."""
+        """One pass over these sockets; whether more may wait."""
         batch = self._arena.receive(sockets)
         self._intake.take(batch, self._now_ns, self._wall_offset_ns)
-        return len(batch.keys) >= self._arena.slots
+        return batch.more
 
     def _drain(self, leg: Leg, now_ns: int) -> None:
         """Take what has arrived for one leg, under the rules that held until now."""
         self._now_ns = max(self._now_ns, now_ns)
         if leg.row in self._sockets:
-            self._receive([self._sockets[leg.row]])
+            for _ in range(PASSES_MAX):
+                if not self._receive([self._sockets[leg.row]]):
+                    break
 
     def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> None:
         leg = self._by_number.get(number)

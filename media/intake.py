@@ -125,6 +125,8 @@ class Intake:
         first = np.concatenate(([True], rows[1:] != rows[:-1]))
         starts = np.flatnonzero(first)
         counts = np.diff(starts, append=len(rows))
+        for row in rows[starts[table.count[rows[starts]] + counts > FRAMES]].tolist():
+            self._flush(row)
         rank = np.arange(len(rows)) - np.repeat(starts, counts)
         words = self._arena.words[columns.slots, :3].astype(np.int64)
         payloads = columns.lengths - HEADER_BYTES

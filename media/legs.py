@@ -18,6 +18,7 @@ from media.framelog import TALLY, Reason
 from media.sequence import Placed, Sequence
 from media.sources import SourceRule
 from media.timeline import Timeline
+from media.vad import CELL_SAMPLES
 
 Int64s: TypeAlias = NDArray[np.int64]
 Voids: TypeAlias = NDArray[np.void]
@@ -71,6 +72,7 @@ class Table:
             return np.zeros(rows, np.int64)
 
         self.rows = rows
+        self.shed = 0  # cells that were never heard, for lack of time
         self.origin_ns = column()
         self.receiving = np.zeros(rows, np.bool_)
         self.latching = np.zeros(rows, np.bool_)  # another source than `source` might be taken
@@ -119,9 +121,14 @@ class Table:
         return int((self.head[row] - unheard) * US_PER_TICK + self.transit_us[row])
 
     def frames_flushed(self, row: int) -> None:
-        """The row's frames were taken: keep only the beginning of a cell that has not been heard."""
+        """The row's frames were taken: keep only the beginning of a cell that has not been heard.
+
+        Whole cells wait only where a backlog is being worked off; they are shed.
+        """
         base = row * REGION_BYTES
         heard, fill = int(self.heard[row]), int(self.fill[row])
+        self.shed += (fill - heard) // CELL_SAMPLES
+        heard = fill - (fill - heard) % CELL_SAMPLES
         self.pool[base : base + fill - heard] = self.pool[base + heard : base + fill].copy()
         self.begin[row] = self.fill[row] = fill - heard
         self.heard[row] = self.count[row] = 0

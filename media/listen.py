@@ -23,7 +23,6 @@ class Listener:
         self._detectors = detectors
         self._clock = clock
         self._cells = Windows(table.pool).of(CELL_SAMPLES)
-        self.shed = 0  # cells since the start
 
     def listen(self, deadline_ns: int) -> list[Turn]:
         """What the new cells decide. Cells that are not reached by the deadline are never heard."""
@@ -65,7 +64,7 @@ class Listener:
         """Skip all whole cells that wait: a detector that is late is of no use to anyone."""
         table = self._table
         cells = (table.fill - table.heard) // CELL_SAMPLES
-        self.shed += int(cells.sum())
+        table.shed += int(cells.sum())
         table.heard += cells * CELL_SAMPLES
 
 

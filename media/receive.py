@@ -26,7 +26,7 @@ Source: TypeAlias = tuple[ctypes.c_int, int]
 
 SLOT_BYTES = 1600  # an Ethernet MTU in whole cache lines; no power of two, whose slots would share cache sets
 SLOTS = 4096  # datagrams of one pass: two ticks' worth of a thousand 10 ms legs
-BURST = 16  # datagrams taken from one socket by one call; a full burst is followed by another call
+BURST = 16  # datagrams of one socket in one pass; a backlog is taken in several, in bounded memory
 
 _HEADER_BYTES = 64  # sizeof(struct mmsghdr) on 64-bit Linux
 _ADDRESS_BYTES = 16  # struct sockaddr_in
@@ -71,6 +71,7 @@ class Batch:
     lengths: Int64s  # octets; one that did not fit its slot has length 0
     sources: Int64s  # IPv4 address << 16 | port
     stamps_ns: Int64s  # CLOCK_REALTIME at which the kernel received it; 0 where it did not say
+    more: bool  # whether another pass may find more at once
 
 
 class Arena:
@@ -98,27 +99,25 @@ class Arena:
         self._reset(slots)
 
     def receive(self, sockets: Iterable[Source]) -> Batch:
-        """Take what waits in `sockets` as far as the arena goes: it is full when that reaches `slots`."""
+        """Take what waits in `sockets`, a burst from each at most, as far as the arena goes."""
         receive, addresses, used, slots = _recvmmsg, self._addresses, 0, self.slots
         burst, flags, nothing = ctypes.c_uint(BURST), ctypes.c_int(_MSG_DONTWAIT), ctypes.c_void_p()
         keys: list[int] = []
         counts: list[int] = []
         for descriptor, key in sockets:
             count = receive(descriptor, addresses[used], burst, flags, nothing)
-            while count > 0:
+            if count > 0:
                 keys.append(key)
                 counts.append(count)
                 used += count
-                if count < BURST or used >= slots:
-                    break
-                count = receive(descriptor, addresses[used], burst, flags, nothing)
-            if used >= slots:
-                break  # the rest waits in the sockets' buffers for the next pass
-        batch = self._batch(np.repeat(np.array(keys, np.int64), counts), used)
+                if used >= slots:
+                    break  # the rest waits in the sockets' buffers for the next pass
+        more = used >= slots or BURST in counts
+        batch = self._batch(np.repeat(np.array(keys, np.int64), counts), used, more=more)
         self._reset(used)
         return batch
 
-    def _batch(self, keys: Int64s, used: int) -> Batch:
+    def _batch(self, keys: Int64s, used: int, *, more: bool) -> Batch:
         headers = self._headers[:used]
         truncated = (headers["flags"] & _MSG_TRUNC) != 0
         lengths = np.where(truncated, 0, headers["length"]).astype(np.int64)
@@ -127,7 +126,7 @@ class Arena:
         # The control message is {length, level | type << 32, seconds, nanoseconds}.
         stamped = (headers["controllen"] > 0) & (control[:, 1] == _SOL_SOCKET | _SCM_TIMESTAMPNS << 32)
         stamps = np.where(stamped, control[:, 2] * 1_000_000_000 + control[:, 3], 0)
-        return Batch(keys, lengths, sources, stamps)
+        return Batch(keys, lengths, sources, stamps, more)
 
     def _reset(self, used: int) -> None:
         """The kernel overwrites what it was told about the buffers' sizes: say it again."""

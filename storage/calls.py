@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, exists, select, update
 from storage.epochs import ALIVE, artefact_ref
 from storage.errors import Erased, NotFound
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId, new_id
-from storage.records import ArtefactRecord, CallRecord, Day, NewCall, OutboxRow
+from storage.records import STREAMS, ArtefactRecord, CallRecord, Day, NewCall, OutboxRow
 from storage.tables import artefacts, calls, manifests, outbox
 
 _OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallState.NO_MEDIA)
@@ -69,7 +69,8 @@ def calls_in_state(connection: Connection, state: CallState) -> list[tuple[Tenan
 
 def calls_due(connection: Connection) -> list[tuple[TenantId, CallId]]:
     """Calls that are over, whose streams are all complete, and that have no manifest."""
-    writing = exists().where(artefacts.c.call == calls.c.id, artefacts.c.state == ArtefactState.WRITING.value)
+    streaming = (artefacts.c.kind.in_(STREAMS), artefacts.c.state == ArtefactState.WRITING.value)
+    writing = exists().where(artefacts.c.call == calls.c.id, *streaming)
     written = exists().where(manifests.c.call == calls.c.id)
     query = select(calls.c.tenant, calls.c.id).where(calls.c.state.in_(_OVER), ~writing, ~written)
     return [(TenantId(tenant), CallId(call)) for tenant, call in connection.execute(query.order_by(calls.c.serial))]

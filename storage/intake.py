@@ -85,7 +85,9 @@ class Intake:
             for artefact, data in items.items():
                 target = own[artefact]
                 put_document(connection, target.ref, target.key, target.segment_bytes, data)
-                if target.ref.kind not in STREAMS:  # a stream's document is what is known of it; its end comes by the spool
+                if (
+                    target.ref.kind not in STREAMS
+                ):  # a stream's document is what is known of it; its end comes by the spool
                     done = {"state": ArtefactState.COMPLETE.value, "size": len(data)}
                     connection.execute(update(artefacts).where(artefacts.c.id == artefact).values(done))
             if state is not None:

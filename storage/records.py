@@ -30,6 +30,9 @@ ROOTS: dict[Kind, Root] = {kind: Root.STATUTORY if kind is Kind.RATING else Root
 STREAMS = frozenset({Kind.AUDIO, Kind.REDACTED_AUDIO, Kind.DTMF, Kind.VOICEMAIL})
 """The kinds that are written as streams, through the spool; their documents say what is known of the stream."""
 
+STREAMS = frozenset({Kind.AUDIO, Kind.VOICEMAIL})
+"""Kinds that come through the spool, and whose end a call waits for; all others are written whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

@@ -227,22 +227,21 @@ def records_of(folder: Path, artefact: ArtefactId, after: Mapping[str, int] | No
     """
     raw, after = bytes.fromhex(artefact), after or {}
     found: dict[tuple[str, int], SpooledRecord] = {}
-    order: list[str] = []
+    began: dict[str, int] = {}  # of each run, the first media time: runs follow each other by it, their ids are random
     ended = False
     for path in spool_files(folder):
         with suppress(NotFound, Malformed):
             file = SpoolFile(path)
             run = file.header.run
-            order.append(run)
             for header in file.find(raw):
                 if header.type == RecordType.END:
                     ended = True
                 elif header.type == RecordType.DATA and header.seq > after.get(run, -1):
+                    began[run] = min(began.get(run, header.start), header.start)
                     found[run, header.seq] = SpooledRecord(
                         run, header.seq, header.start, header.end, file, header.offset, header.record_bytes
                     )
-    place = {run: number for number, run in enumerate(dict.fromkeys(order))}
-    records = sorted(found.values(), key=lambda record: (place[record.run], record.seq))
+    records = sorted(found.values(), key=lambda record: (began[record.run], record.run, record.seq))
     return SpooledRecords(tuple(records), ended=ended)
 
 

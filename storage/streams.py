@@ -20,7 +20,7 @@ from storage.model import ArtefactId, ArtefactRef, ArtefactState, TenantId
 from storage.objects import ObjectStore
 from storage.slices import SliceRow, object_name, open_index
 from storage.spoolfile import SpooledRecord, SpooledRecords, records_of
-from storage.tables import slices
+from storage.tables import manifests, slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class StreamReader:
         self._pieces += [_Piece(record.start, record.end, None, record=record) for record in spooled.records]
         self.ref = opened.ref
         """Whose stream it is."""
-        self.ended = opened.state is ArtefactState.COMPLETE or spooled.ended
+        self.ended = spooled.ended or (opened.state is ArtefactState.COMPLETE and not spooled.records)
         """Whether nothing more will come."""
         self.entries: list[tuple[int, int]] = [(piece.start, piece.end) for piece in self._pieces]
         """Media time [start, end) of each entry, in the order in which they were appended."""
@@ -127,8 +127,9 @@ def open_stream(
         opened = tree.open(connection, artefact, tenant)
         rows = slice_rows(connection, artefact)
         after = uploaded(connection, artefact)
+        closed = connection.scalar(select(manifests.c.call).where(manifests.c.call == opened.ref.call)) is not None
     spooled = SpooledRecords((), ended=False)
-    if opened.state is ArtefactState.WRITING:
+    if not closed:  # a complete stream, too: another run may have gone on with it
         # The spool first and the slices again afterwards: what the uploader moves meanwhile is then in one of them.
         spooled = records_of(spool, artefact, after)
         with catalogue.reading() as connection:

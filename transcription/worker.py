@@ -81,7 +81,7 @@ class _Source:
     """One recorded track: its audio artefact, and what is known of it."""
 
     audio: ArtefactRecord
-    facts: TrackFacts
+    facts: TrackFacts | None  # None: nothing is known to have been received
 
 
 class Worker:
@@ -149,6 +149,8 @@ class Worker:
     def _track(self, engine: Engine, source: _Source, language: str) -> Track:
         ref = source.audio.ref
         words: list[Word] = []
+        if source.facts is None:
+            return Track(ref.participant, ())
         with self._recordings.stream(ref.tenant, ref.artefact) as stream:
             for first_ms, pcm in windows(stream, source.facts):
                 for word in engine.transcribe(to_engine(pcm, source.facts.clock_hz), language) if pcm.any() else ():
@@ -183,11 +185,11 @@ def parse_language(document: bytes) -> str:
         raise Malformed("a call detail is no JSON object") from None
 
 
-def parse_facts(document: bytes) -> TrackFacts:
-    """The facts of a track, from the document sealed beside its audio; raises Malformed."""
+def parse_facts(document: bytes) -> TrackFacts | None:
+    """The facts of a track, from the document sealed beside its audio; None if it has none. Raises Malformed."""
     try:
-        value: Any = json.loads(document)
-        return TrackFacts.from_json(value["facts"])
+        facts: Any = json.loads(document)["facts"]
+        return TrackFacts.from_json(facts) if facts else None
     except (ValueError, LookupError, TypeError, media.errors.Malformed):
         raise Malformed("a track's document has no facts") from None
 

@@ -68,6 +68,11 @@ def split_list(text: str) -> list[str]:
     return [part for part in _split(text, _COMMAS, ",") if part]
 
 
+def first_of(text: str) -> str:
+    """The first element of a comma-separated header, or nothing."""
+    return next(iter(split_list(text)), "")
+
+
 def parse_parameters(text: str) -> Parameters:
     """`;name=value;flag` as pairs; `text` begins with a semicolon or is blank. Empty parameters are skipped."""
     parts = _split(text, _SEMICOLONS, ";") if '"' in text else text.split(";")

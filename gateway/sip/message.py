@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from gateway.sip.errors import Malformed
-from gateway.sip.grammar import CSeq, NameAddr, Via, is_token, parse_call_id, split_list
+from gateway.sip.grammar import CSeq, NameAddr, Via, first_of, is_token, parse_call_id, split_list
 from gateway.sip.headers import Headers, format_lines, parse_lines
 
 MAX_MESSAGE_BYTES = 65_535
@@ -142,14 +142,14 @@ def _top_via(headers: Headers) -> Via:
     value = headers.first("Via")
     if value is None:
         raise Malformed("Via missing")
-    return Via.parse(split_list(value)[0] if value else "")
+    return Via.parse(first_of(value))
 
 
 def _contact(headers: Headers) -> NameAddr | None:
     value = headers.first("Contact")
     if not value or value == "*":
         return None
-    return NameAddr.parse(split_list(value)[0])
+    return NameAddr.parse(first_of(value))
 
 
 def _routes(headers: Headers) -> tuple[str, ...]:

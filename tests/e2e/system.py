@@ -92,21 +92,26 @@ class System:
 
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""
+        self.terminate()
+        return self.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self._wait()
 
     def kill(self) -> None:
         """SIGKILL to the gateway; its children end by themselves."""
         assert self.process is not None
         self.process.kill()
-        self._wait()
+        self.wait()
 
     def log(self) -> str:
         """What the server logged."""
         return (self.folder / "serve.log").read_text(errors="replace")
 
-    def _wait(self) -> int:
+    def wait(self) -> int:
+        """The exit status, when the server has ended."""
         assert self.process is not None
         code = self.process.wait(STOP_S)
         if self.process.stdout is not None:

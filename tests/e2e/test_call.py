@@ -102,8 +102,10 @@ def test_speech_is_told_live_and_every_call_begins_and_ends_once(system: System)
     client = system.client("acme")
     seen: queue.SimpleQueue[tuple[str, dict[str, object]]] = queue.SimpleQueue()
 
+    events = client.events(timeout_s=20)
+
     def read() -> None:
-        for name, fields in client.events(timeout_s=20):
+        for name, fields in events:
             seen.put((name, fields))
             if name == "call_stored":
                 return

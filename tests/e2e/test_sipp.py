@@ -56,7 +56,7 @@ def test_a_thousand_calls_at_fifty_a_second_without_failure_or_retransmission(tm
 def test_every_call_of_a_network_that_loses_15_percent_stands_and_ends_once(tmp_path: Path) -> None:
     loss = ("-lost", "15", "-max_retrans", RETRANSMISSIONS_MAX)
     with AnsweringServer() as server:
-        verdict = sipp(server, tmp_path, ["-sn", "uac"], 200, "-r", "50", "-d", "500", *loss)
+        verdict = sipp(server, tmp_path, ["-sf", str(SCENARIOS / "lossy.xml")], 200, "-r", "50", "-d", "500", *loss)
     assert (verdict.successful, verdict.failed) == (200, 0)
     assert verdict.retransmissions > 0
     assert len(server.invited) == 200

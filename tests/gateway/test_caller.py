@@ -120,5 +120,101 @@ def tone(milliseconds: int, seed: int) -> NDArray[np.int16]:
     return np.random.default_rng(seed).integers(-20000, 20000, 8 * milliseconds, dtype=np.int16)
 
 
-async def test_call(ptime_ms: int = 20) -> None:
-    """Not collected: see the tests below."""
+def test_what_was_sent_is_what_arrives() -> None:
+    async def scenario() -> None:
+        pcm = tone(190, 1)
+        async with Switch() as switch:
+            result = await place_call(switch.address, [Track(pcm)], from_user="alice", to_user="bob")
+            packets = switch.heard(0)
+            assert b"".join(packet.payload for packet in packets) == result.payloads[0]
+            assert len(packets) == result.packets == 10
+            assert [packet.marker for packet in packets] == [True] + [False] * 9
+            assert {packet.payload_type for packet in packets} == {8}
+            steps = np.diff([packet.timestamp for packet in packets]) % 2**32
+            assert set(steps.tolist()) == {160}
+            assert set((np.diff([packet.sequence for packet in packets]) % 65536).tolist()) == {1}
+            assert np.array_equal(decode_alaw(result.payloads[0])[1520:], decode_alaw(b"\xd5" * 80))
+            assert switch.offer is not None
+            assert switch.offer.direction(switch.offer.media[0]) is Direction.SENDRECV
+            assert (switch.ends, result.hung_up_by) == (["bye"], "us")
+            assert 0.19 <= result.hung_up_at - result.answered_at < 2
+            assert 0 < result.setup_ms < 1000
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 30, 60])
+def test_tracks_go_in_step_on_an_m_line_each(ptime_ms: int) -> None:
+    async def scenario() -> None:
+        tracks = [Track(tone(180, 1)), Track(tone(120, 2), label="callee")]
+        async with Switch() as switch:
+            result = await place_call(switch.address, tracks, codec="PCMU", ptime_ms=ptime_ms)
+            assert switch.offer is not None
+            media = switch.offer.media
+            assert [switch.offer.direction(each) for each in media] == [Direction.SENDONLY] * 2
+            assert [(each.label, each.ptime_ms) for each in media] == [("1", ptime_ms), ("callee", ptime_ms)]
+            for number, track in enumerate(tracks):
+                packets = switch.heard(number)
+                assert b"".join(packet.payload for packet in packets) == encode_ulaw(track.pcm)
+                assert {len(packet.payload) for packet in packets} == {8 * ptime_ms}
+            assert result.packets == 300 // ptime_ms
+
+    asyncio.run(scenario())
+
+
+def test_reports_tell_the_clock_and_the_end() -> None:
+    async def scenario() -> None:
+        async with Switch() as switch:
+            result = await place_call(switch.address, [Track(tone(60, 1))])
+            first, last = (parse_rtcp(raw) for raw in drained(switch.rtcp[0]))
+            assert isinstance(first[0], SenderReport)
+            assert isinstance(last[0], SenderReport)
+            assert isinstance(last[-1], Goodbye)
+            assert (last[0].packets, last[0].octets) == (result.packets, len(result.payloads[0]))
+            assert (last[0].timestamp - switch.heard(0)[0].timestamp) % 2**32 == 480
+
+    asyncio.run(scenario())
+
+
+def test_hang_up_of_the_other_side_ends_the_playing() -> None:
+    async def scenario() -> None:
+        async with Switch(hang_up_after_s=0.1) as switch:
+            result = await place_call(switch.address, [Track(tone(30_000, 1))])
+            assert result.hung_up_by == "peer"
+            assert 1 <= result.packets < 1500
+            assert b"".join(packet.payload for packet in switch.heard(0)) == result.payloads[0]
+            assert switch.ends == ["local"]
+
+    asyncio.run(scenario())
+
+
+def test_refused_call_says_the_status() -> None:
+    async def scenario() -> None:
+        async with Switch(status=403) as switch:
+            with pytest.raises(CallFailed, match="403 Forbidden") as caught:
+                await place_call(switch.address, [Track(tone(20, 1))])
+            assert caught.value.status == 403
+
+    asyncio.run(scenario())
+
+
+def test_caller_that_is_stopped_hangs_up() -> None:
+    async def scenario() -> None:
+        async with Switch() as switch:
+            task = asyncio.create_task(place_call(switch.address, [Track(tone(30_000, 1))]))
+            await asyncio.sleep(0.2)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert switch.ends == ["bye"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("tracks", "codec", "ptime_ms"),
+    [([], "PCMA", 20), ([Track(tone(20, 1))], "G729", 20), ([Track(tone(20, 1))], "PCMA", 25)],
+)
+def test_arguments_that_make_no_call_are_refused(tracks: list[Track], codec: str, ptime_ms: int) -> None:
+    with pytest.raises(ValueError, match="a call needs"):
+        asyncio.run(place_call((HOST, 9), tracks, codec=codec, ptime_ms=ptime_ms))

@@ -50,12 +50,12 @@ def durable(writer: SpoolWriter, streams: Iterable[int]) -> None:
     until(polled)
 
 
-def write_stream(folder: Path, ref: ArtefactRef, records: list[bytes]) -> None:
-    """A whole life of a writer: one stream, its records and its end, all durable."""
+def write_stream(folder: Path, ref: ArtefactRef, records: list[bytes], first: int = 0) -> None:
+    """A whole life of a writer: one stream, its records, numbered from `first`, and its end, all durable."""
     with SpoolWriter(folder, node="n1", file_bytes=1 << 20) as writer:
         writer.open(1, ref, make_key(ref))
         writer.release(1)
-        for number, data in enumerate(records):
+        for number, data in enumerate(records, first):
             writer.append(1, number * 250, number * 250 + 250, data)
         writer.close(1)
         durable(writer, [1])

@@ -1,4 +1,4 @@
-"""What the tests of the recording store share: a store in a folder, calls in it, and audio through spool and uploader."""
+"""What the tests of the recording store share: a store, calls in it, and audio through spool and uploader."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from storage.erasure import Step
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
-from storage.records import NewArtefact, NewCall, Wanted
 from storage.recordings import Recordings
+from storage.records import NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
 from storage.uploader import Uploader
 from tests.storage.spooling import durable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -19,14 +18,15 @@ from sqlalchemy import select
 from storage.catalogue import Catalogue
 from storage.envelope import check_commitment
 from storage.epochs import artefact_ref, epoch_row, open_secret
-from storage.erasure import Step
+from storage.erasure import Eraser, Step, Surroundings
 from storage.errors import Erased, NotFound, NotReady, Refused, StoreError, Unavailable
 from storage.keys import PROBE_AAD, Slot, artefact_aad, bucket_aad, epoch_aad, provider_key, unwrap
-from storage.ledger import verify_certificate
+from storage.ledger import Ledger, verify_certificate
 from storage.model import CallId, CallState, Kind, Root, Secret, TenantId, new_id
 from storage.providers import KeyProvider, open_provider
-from storage.records import Derived, NewCall
 from storage.recordings import Recordings
+from storage.records import Derived, NewCall
+from storage.signing import Signer
 from storage.tables import artefact_keys, artefacts, buckets, epochs
 from tests.storage.stores import (
     ACTOR,
@@ -282,7 +282,7 @@ def _all_rows(root: Path, folders: list[str]) -> tuple[list[Any], list[Any], lis
         catalogue = Catalogue(root / folder)
         with catalogue.reading() as connection:
             for rows, table in zip(found, (epochs, buckets, artefact_keys, artefacts), strict=True):
-                rows += connection.execute(select(table)).all()
+                rows.extend(connection.execute(select(table)))
         catalogue.close()
     return found
 
@@ -390,15 +390,24 @@ def test_with_the_provider_away_reads_are_refused_and_a_later_start_finishes(tmp
 
 
 def test_with_the_objects_away_the_key_is_destroyed_and_they_are_swept_later(tmp_path: Path) -> None:
-    with open_at(tmp_path) as store:
+    objects, aside = tmp_path / "data" / "objects", tmp_path / "aside"
+
+    def take_away(step: Step) -> None:
+        if step is Step.DONE:
+            objects.rename(aside)
+            objects.symlink_to(objects)  # a folder that cannot be entered, not even by root
+
+    with open_at(tmp_path, on_step=take_away) as store:
         tenant = store.tenant("acme")
         new = stored_call(store, tenant)
-        objects = tmp_path / "data" / "objects" / tenant / new.call
-        objects.rename(tmp_path / "aside")
-        objects.write_bytes(b"in the way")
-        (tmp_path / "data" / "objects" / tenant).chmod(0o700)
         assert verify_certificate(erase(store, new), store.fingerprint())
         assert_erased(store, new)
+        assert store.resume_erasures() == 0
+        objects.unlink()
+        aside.rename(objects)
+        assert list(store.objects.list(f"{tenant}/{new.call}/"))
+        assert store.resume_erasures() == 1
+        assert not list(store.objects.list(f"{tenant}/{new.call}/"))
 
 
 def test_one_missing_survivor_and_nothing_is_destroyed(tmp_path: Path) -> None:
@@ -417,22 +426,53 @@ def test_one_missing_survivor_and_nothing_is_destroyed(tmp_path: Path) -> None:
         assert_erased(store, erased)
 
 
-def test_a_provider_that_lies_about_destroying_gets_no_certificate(tmp_path: Path) -> None:
-    keys: dict[str, bytes] = {}
+class _Unfaithful:
+    """A keyring whose `destroy` only says that it did, or does it and does not say so."""
 
-    def bring_back(step: Step) -> None:
-        if step is Step.READ_BACK:
-            keys.update({path.name: path.read_bytes() for path in (tmp_path / "keys").glob("*-content-0.key")})
-            for name in keys:
-                (tmp_path / "keys" / name).chmod(0o400)
-                os.link(tmp_path / "keys" / name, tmp_path / "copy")
+    def __init__(self, real: KeyProvider, *, destroys: bool) -> None:
+        self._real = real
+        self._destroys = destroys
+        self.finality = real.finality
+        self.create, self.wrap, self.unwrap = real.create, real.wrap, real.unwrap
+        self.exists, self.check = real.exists, real.check
 
-    with open_at(tmp_path, on_step=bring_back) as store:
-        tenant = store.tenant("acme")
-        new = stored_call(store, tenant)
-        erase(store, new)
-    # The keyring's destruction overwrites the file before it unlinks it, so another name of it shows nothing.
-    assert (tmp_path / "copy").read_bytes() == bytes(len(next(iter(keys.values()))))
+    def destroy(self, name: str) -> str:
+        if self._destroys:
+            self._real.destroy(name)
+            raise Unavailable("the line went dead")
+        return "destroyed"
+
+
+def unfaithful_eraser(store: Recordings, root: Path, *, destroys: bool) -> Eraser:
+    provider = _Unfaithful(open_provider(f"file:{root}/keys", root / "data"), destroys=destroys)
+    ledger = Ledger(Signer(Secret(b"k" * 32)))
+    catalogue = Catalogue(root / "data")
+    return Eraser(Surroundings(catalogue, provider, store.objects, ledger, root / "data" / "locks", time.time))
+
+
+def test_a_provider_that_lies_about_destroying_gets_no_certificate(
+    store: Recordings, tenant: TenantId, tmp_path: Path
+) -> None:
+    new = stored_call(store, tenant)
+    eraser = unfaithful_eraser(store, tmp_path, destroys=False)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="still opens"):
+            eraser.erase(tenant, new.call, GROUND, ACTOR)
+        with pytest.raises(NotReady):
+            store.certificate(tenant, new.call)
+    assert_erased(store, new)
+
+
+def test_a_provider_that_goes_away_after_destroying_is_asked_again(
+    store: Recordings, tenant: TenantId, tmp_path: Path
+) -> None:
+    new, neighbour = stored_call(store, tenant), stored_call(store, tenant)
+    with pytest.raises(Unavailable, match="line went dead"):
+        unfaithful_eraser(store, tmp_path, destroys=True).erase(tenant, new.call, GROUND, ACTOR)
+    assert_opens(store, neighbour)
+    assert store.resume_erasures() == 1
+    assert store.certificate(tenant, new.call)["entries"][1]["body"]["keys"][0]["answer"] == "file: no such key"
+    assert_opens(store, neighbour)
 
 
 # Other processes.

@@ -1,4 +1,4 @@
-"""Keys are placed under the newest epoch or not at all, open for their artefact alone, and need no provider to begin."""
+"""Keys are placed under the newest epoch or not at all, and open for their artefact alone."""
 
 from __future__ import annotations
 

@@ -93,6 +93,7 @@ class Topics:
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self._lines = lines
+        self._asked: dict[tuple[int, frozenset[Topic]], Topic | None] = {}
         self._opened = [
             [(index, topic) for index, token in enumerate(line.tokens) if (topic := topic_of(token.word)) is not None]
             for line in lines
@@ -115,6 +116,11 @@ class Topics:
 
     def asked(self, line: int, among: frozenset[Topic] = NUMERIC) -> Topic | None:
         """The topic that the lines before opened last."""
+        if (line, among) not in self._asked:
+            self._asked[line, among] = self._look_back(line, among)
+        return self._asked[line, among]
+
+    def _look_back(self, line: int, among: frozenset[Topic]) -> Topic | None:
         for back in range(line - 1, max(line - 1 - LINES_BACK, -1), -1):
             topics = [topic for _index, topic in self._opened[back] if topic in among]
             if topics:

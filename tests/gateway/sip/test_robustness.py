@@ -31,7 +31,7 @@ def damaged(draw: st.DrawFn) -> bytes:
         at = draw(st.integers(0, len(raw)))
         cut = draw(st.integers(0, 12))
         raw[at : at + cut] = draw(
-            st.one_of(st.binary(max_size=8), st.sampled_from([b"\r\n", b";", b'"', b"<", b":", b","]))
+            st.one_of(st.binary(max_size=8), st.sampled_from([b"\r\n", b";", b'"', b"<", b":", b",", b": ,\r\n"]))
         )
     return bytes(raw)
 

@@ -1,0 +1,171 @@
+"""An engine on loopback UDP whose time the test turns: packets are real, seconds are not waited for.
+
+The kernel stamps packets with the real time; a tick is told that its simulated instant is that same real time, so what
+was sent just before it arrived just before the simulated instant.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from media import framelog
+from media.codecs import PCMA, Codec
+from media.codecs.g711 import Samples
+from media.engine import TICK_NS, Engine
+from media.messages import Open, Speech
+from media.ports import SO_TIMESTAMPNS
+from media.render import render_pcm, total_samples
+from media.rtp import Packet
+from media.sink import SinkHealth
+from media.timeline import TrackFacts, facts_from_chunks
+
+LOOPBACK = "127.0.0.1"
+START_NS = 1_000_000_000_000
+
+_made: list[socket.socket] = []
+
+
+class MemorySink:
+    """Keeps chunks in memory; what is closed is durable at once."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[int, list[tuple[int, int, bytes]]] = {}
+        self.descriptions: dict[int, dict[str, str]] = {}
+        self.released: list[int] = []
+        self.full = False
+        self._closed: list[int] = []
+
+    def open(self, leg: int, description: dict[str, str]) -> None:
+        self.chunks[leg] = []
+        self.descriptions[leg] = description
+
+    def release(self, leg: int) -> None:
+        self.released.append(leg)
+
+    def append(self, leg: int, start: int, end: int, chunk: bytes) -> None:
+        self.chunks[leg].append((start, end, chunk))
+
+    def close(self, leg: int) -> None:
+        self._closed.append(leg)
+
+    def poll(self) -> Iterable[int]:
+        closed, self._closed = self._closed, []
+        return closed
+
+    def health(self) -> SinkHealth:
+        return SinkHealth(full=self.full)
+
+
+def udp_socket(port: int = 0) -> socket.socket:
+    """A bound, stamping socket as the pool makes them, on any free port if none is given."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.bind((LOOPBACK, port))
+    _made.append(sock)
+    return sock
+
+
+def close_sockets() -> None:
+    """Close every socket that a test has made."""
+    while _made:
+        _made.pop().close()
+
+
+@dataclass
+class Sender:
+    """A peer's RTP sender: counts its sequence and timestamps as a real one does."""
+
+    ssrc: int = 0xA11CE
+    sequence: int = 65_530  # wraps soon
+    timestamp: int = 0xFFFFFF00  # so does this
+    payload_type: int = 8
+    sock: socket.socket = field(default_factory=udp_socket)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.sock.getsockname()
+        return str(host), int(port)
+
+    def packet(self, payload: bytes, payload_type: int | None = None, *, ticks: int | None = None) -> bytes:
+        """The next packet; it advances the clock by the payload's octets, or by `ticks`."""
+        number = self.payload_type if payload_type is None else payload_type
+        data = Packet(number, self.sequence, self.timestamp, self.ssrc, payload).to_bytes()
+        self.sequence = (self.sequence + 1) & 0xFFFF
+        self.timestamp = (self.timestamp + (len(payload) if ticks is None else ticks)) & 0xFFFFFFFF
+        return data
+
+    def rest(self, ms: float) -> None:
+        """Its clock runs on while it sends nothing."""
+        self.timestamp = (self.timestamp + round(ms * 8)) & 0xFFFFFFFF
+
+
+class Bench:
+    """One engine and its simulated time."""
+
+    def __init__(self) -> None:
+        self.sink = MemorySink()
+        self.now_ns = START_NS
+        self.engine = Engine(self.sink, lambda: self.now_ns, legs_max=16)
+        self.speech: list[Speech] = []
+        self._ports: dict[int, tuple[str, int]] = {}
+
+    def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
+        """Open a leg that takes `sender`, which has its own codec; the address of its RTP port."""
+        fields: dict[str, Any] = {"codecs": {8: "PCMA", 0: "PCMU"}, "event_pt": 101, "origin_ns": self.now_ns}
+        if sender is not None:
+            fields["remote"] = sender.address
+        sockets: tuple[socket.socket, socket.socket] = changes.pop("sockets", None) or (udp_socket(), udp_socket())
+        address = sockets[0].getsockname()
+        self.engine.open(Open(leg, **{**fields, **changes}), *sockets, self.now_ns)
+        self._ports[leg] = address
+        return self._ports[leg]
+
+    def send(self, sender: Sender, data: bytes, leg: int = 1) -> None:
+        sender.sock.sendto(data, self._ports[leg])
+
+    def wait(self, ms: float = 20) -> None:
+        """Let time pass, in ticks; the last one may be shorter."""
+        end_ns = self.now_ns + round(ms * 1e6)
+        while self.now_ns < end_ns:
+            self.now_ns = min(self.now_ns + TICK_NS, end_ns)
+            self.speech += self.engine.tick(self.now_ns, time.time_ns())
+
+    def play(self, sender: Sender, audio: bytes, ptime_ms: int = 20, leg: int = 1) -> None:
+        """Send G.711 in real pace."""
+        size = ptime_ms * 8
+        for at in range(0, len(audio), size):
+            self.send(sender, sender.packet(audio[at : at + size]), leg)
+            self.wait(ptime_ms)
+
+    def close(self, leg: int = 1) -> TrackFacts:
+        """Close the leg; its facts, which a replay of its chunks must tell as well."""
+        self.engine.close(leg, self.now_ns)
+        (ended,) = self.engine.ended()
+        facts = TrackFacts.from_json(ended.facts)
+        assert ended.leg == leg
+        assert facts_from_chunks(self.chunks(leg)) == facts
+        return facts
+
+    def chunks(self, leg: int = 1) -> list[framelog.Chunk]:
+        return [framelog.decode(data) for _, _, data in self.sink.chunks[leg]]
+
+    def audio(self, facts: TrackFacts, leg: int = 1) -> Samples:
+        """The whole track on the call's clock."""
+        return render_pcm(self.chunks(leg), facts, 0, total_samples(facts))
+
+
+def noise(ms: int, seed: int = 1, codec: Codec = PCMA) -> bytes:
+    """G.711 in which every stretch differs from every other."""
+    samples = np.random.default_rng(seed).normal(0, 4000, ms * 8).astype(np.int16)
+    return codec.encode(samples)
+
+
+def first_sample(facts: TrackFacts, piece: int = 0) -> int:
+    """Where a piece must begin in the rendered track."""
+    return round(facts.map[piece].at_us * 8 / 1000)
