@@ -53,8 +53,6 @@ class Media(Section):
     address: str = Field("127.0.0.1", description="address that RTP is received on and that answers name")
     port_first: int = Field(20000, ge=1024, le=65534)
     port_last: int = Field(39999, ge=1025, le=65535)
-    vad: bool = Field(True, description="detect speech on every track")
-    tick_p99_ms_max: float = Field(15.0, gt=0, description="above it new calls get 503: the tick is 20 ms")
 
     @field_validator("address")
     @classmethod

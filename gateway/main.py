@@ -132,7 +132,7 @@ class Server:
         await stack.enter_async_context(self._running(journal.run()))
         await stack.enter_async_context(self._running(self._prepare_hourly(recordings)))
         ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
-        board = Switchboard(settings, recordings, journal, ports, self._hub, calls)
+        board = Switchboard(recordings, journal, ports, self._hub, calls)
         media = await stack.enter_async_context(self._media(settings_json, board, calls))
         sip, sip_address = await self._sip(board, stack)
         context = Context(

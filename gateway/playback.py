@@ -42,7 +42,7 @@ class Wav:
     """A WAV file over tracks of one call, a channel for each, that is never held as a whole. Close it after use."""
 
     def __init__(self, tracks: Sequence[Track]) -> None:
-        self._tracks = tracks
+        self.tracks = tracks
         samples = max(render.total_samples(track.facts) for track in tracks)
         self._layout = render.WavLayout(len(tracks), tracks[0].facts.clock_hz, samples)
         self.size = self._layout.size
@@ -79,18 +79,18 @@ class Wav:
     @property
     def etag(self) -> str:
         """Strong: the same tracks always render to the same bytes."""
-        return '"' + "-".join([*(track.artefact for track in self._tracks), str(self._layout.samples)]) + '"'
+        return '"' + "-".join([*(track.artefact for track in self.tracks), str(self._layout.samples)]) + '"'
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """Bytes [start, end) of the file, in blocks."""
         for first in range(start, end, BLOCK_BYTES):
             span = self._layout.span(first, min(first + BLOCK_BYTES, end))
-            channels = [track.pcm(span.first_sample, span.last_sample) for track in self._tracks]
+            channels = [track.pcm(span.first_sample, span.last_sample) for track in self.tracks]
             yield span.header + render.interleave(channels)[span.skip : span.skip + span.length]
 
     def close(self) -> None:
         """Let go of the streams."""
-        for track in self._tracks:
+        for track in self.tracks:
             track.stream.close()
 
     def __enter__(self) -> Self:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.call import Call, Leg, Parties, outcome, track_document
-from gateway.config import Settings
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
 from gateway.journal import Journal
@@ -38,6 +37,7 @@ log = logging.getLogger(__name__)
 LEGS_MAX = 16  # tracks of one call: a conference leg for each participant of a large meeting
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 FULL_TICKS_S = 3.0  # statistics older than this mean that the worker hangs
+TICK_P99_MS_MAX = 15.0  # of 20: what is left is for commands and the machine's own business
 SLOW_SECONDS = 3  # one slow tick is the machine's, three seconds of them are load
 RETRY_AFTER_S = 5
 
@@ -64,14 +64,12 @@ class Switchboard:
 
     def __init__(
         self,
-        settings: Settings,
         recordings: Recordings,
         journal: Journal,
         ports: PortPool,
         hub: Hub,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        self._settings = settings
         self._recordings = recordings
         self._journal = journal
         self._ports = ports
@@ -197,7 +195,7 @@ class Switchboard:
         elif isinstance(event, OpenFailed):
             self._on_open_failed(event)
         elif isinstance(event, Stats):
-            slow = event.tick_p99_ms > self._settings.media.tick_p99_ms_max
+            slow = event.tick_p99_ms > TICK_P99_MS_MAX
             self._health = Health(event, time.monotonic(), self._health.slow + 1 if slow else 0)
         elif isinstance(event, SpoolFull):
             self.counters["spool_full"] += 1

@@ -88,8 +88,9 @@ calls = Table(
     Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
     Column("state", _WORD, nullable=False),
     Column("day", _DAY, nullable=False),
+    Column("closed", Boolean, nullable=False),  # has its manifest, or is erased: no stream of it grows any more
     Index("calls_of_tenant", "tenant", "serial"),
-    Index("calls_by_state", "state"),
+    Index("calls_open", "closed", "state"),
 )
 
 artefacts = Table(

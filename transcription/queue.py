@@ -228,6 +228,7 @@ class Relay:
             except QueueUnavailable:
                 log.warning("jobs_held_back", extra={"pause_s": pause_s})
                 pause_s = min(max(pause_s, RELAY_EVERY_S) * 2, BACKOFF_S_MAX)
+            _heed_cancellation()
             self._nudged.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
@@ -252,6 +253,7 @@ class Consumer:
                     subscription = await self._subscribe()
                 messages = await subscription.fetch(1, timeout=FETCH_S)
             except TimeoutError:  # nats' own is a kind of it: nothing to do
+                _heed_cancellation()
                 continue
             except (OSError, nats.errors.Error, APIError) as error:
                 log.warning("queue_unreachable", extra={"error": type(error).__name__})
@@ -260,6 +262,7 @@ class Consumer:
                 continue
             for message in messages:
                 await self._handle(message, work)
+            _heed_cancellation()
 
     async def _subscribe(self) -> JetStreamContext.PullSubscription:
         return await self._queue.stream.pull_subscribe(
@@ -287,8 +290,6 @@ class Consumer:
             verdict = await work(job)
         finally:
             beat.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beat
             await _tell(message.ack_sync(ANSWER_S) if isinstance(verdict, Done) else message.nak(verdict.after_s))
 
     async def _beat(self, message: Msg) -> None:
@@ -303,6 +304,14 @@ async def _tell(answer: Awaitable[Any]) -> None:
         await answer
     except (OSError, TimeoutError, nats.errors.Error) as error:
         log.warning("job_answer_lost", extra={"error": type(error).__name__})
+
+
+def _heed_cancellation() -> None:
+    """Ends a cancelled task whose cancellation was lost: nats uses `asyncio.wait_for`, which loses one that comes
+    together with the result (bpo-37658, until Python 3.12)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def _quiet(error: Exception) -> None:

@@ -17,7 +17,8 @@ router = APIRouter(prefix="/v1/calls", tags=["audio"])
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
 
 
-@router.api_route("/{call}/audio", methods=["GET", "HEAD"], response_class=StreamingResponse)
+@router.head("/{call}/audio", include_in_schema=False)
+@router.get("/{call}/audio", response_class=StreamingResponse)
 def audio(
     request: Request,
     context: InContext,

@@ -331,6 +331,7 @@ def test_nat_latches_again_only_after_an_update() -> None:
     bench.play(sender, noise(200))
     bench.engine.update(Update(1, {8: "PCMA"}, ("192.0.2.1", 4000)), bench.now_ns)
     bench.play(sender, noise(100))
+    moved.sequence, moved.timestamp = sender.sequence, sender.timestamp
     bench.play(moved, noise(200))
     bench.play(third, noise(200))
     facts = bench.close()

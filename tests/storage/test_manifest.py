@@ -16,7 +16,6 @@ from storage.errors import DataError, Malformed, Tampered
 from storage.manifest import parse_manifest, verify
 from storage.model import Kind, TenantId
 from storage.recordings import Recordings
-from storage.records import NewCall
 from storage.signing import canonical
 from tests.storage.stores import audio_of, open_at, stored_call
 
@@ -32,8 +31,8 @@ def tenant(store: Recordings) -> TenantId:
     return store.tenant("acme")
 
 
-def entry_of(manifest: dict[str, Any], new: NewCall, kind: Kind) -> dict[str, Any]:
-    entries = [entry for entry in manifest["artefacts"] if entry["kind"] == kind]
+def entry_of(manifest: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    entries: list[dict[str, Any]] = [entry for entry in manifest["artefacts"] if entry["kind"] == kind]
     assert entries
     return entries[0]
 
@@ -55,9 +54,9 @@ def test_it_holds_commitments_of_the_keys_and_the_sealed_facts(store: Recordings
     assert [entry["commitment"] for entry in manifest["artefacts"]] == [
         commitment(artefact.key).hex() for artefact in new.artefacts
     ]
-    facts = entry_of(manifest, new, Kind.CALL_DETAIL)["document"]
+    facts = entry_of(manifest, Kind.CALL_DETAIL)["document"]
     assert hashlib.sha256(base64.b64decode(facts["sealed"])).hexdigest() == facts["sha256"]
-    assert "sealed" not in entry_of(manifest, new, Kind.IDENTITY)["document"]
+    assert "sealed" not in entry_of(manifest, Kind.IDENTITY)["document"]
     assert b"detail" not in base64.b64decode(facts["sealed"])
 
 

@@ -272,7 +272,7 @@ def test_a_changed_document_is_tampered(store: Recordings, tenant: TenantId, tmp
     catalogue = Catalogue(tmp_path / "data")
     with catalogue.writing() as connection:
         where = documents.c.artefact == identity_of(new)
-        sealed = connection.scalar(select(documents.c.sealed).where(where))
+        sealed = connection.scalars(select(documents.c.sealed).where(where)).one()
         connection.execute(update(documents).where(where).values(sealed=sealed[:-1] + bytes([sealed[-1] ^ 1])))
     catalogue.close()
     with pytest.raises(Tampered):
@@ -334,7 +334,7 @@ def test_changed_missing_and_swapped_objects_are_told_apart(
     kept = first.read_bytes(), second.read_bytes()
 
     def errors() -> set[type[Exception]]:
-        found = set()
+        found: set[type[Exception]] = set()
         for artefact in audio_of(new):
             try:
                 with store.stream(tenant, artefact.ref.artefact) as stream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -43,6 +42,8 @@ class Outbox:
     def __init__(self, rows: Sequence[OutboxRow], *, forgets: int = 0) -> None:
         self.rows = list(rows)
         self._forgets = forgets
+        self.empty = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
 
     def outbox_pending(self, limit: int = 100) -> list[OutboxRow]:
         return self.rows[:limit]
@@ -52,6 +53,8 @@ class Outbox:
             self._forgets -= 1
             return
         self.rows = [row for row in self.rows if row.id not in ids]
+        if ids and not self.rows:
+            self._loop.call_soon_threadsafe(self.empty.set)
 
 
 def with_server(folder: Path, scenario: Callable[[QueueAddress, Queue], Awaitable[None]]) -> None:
@@ -110,8 +113,7 @@ def test_running_relay_carries_what_is_written_later(tmp_path: Path) -> None:
         outbox.rows.append(OutboxRow("late", "transcribe", JOB.to_json()))
         relay.nudge()
         async with asyncio.timeout(5):
-            while outbox.rows:
-                await asyncio.sleep(0.01)
+            await outbox.empty.wait()
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
@@ -122,13 +124,14 @@ def test_running_relay_carries_what_is_written_later(tmp_path: Path) -> None:
 def test_a_job_of_a_killed_consumer_is_delivered_again(tmp_path: Path) -> None:
     async def scenario(_address: QueueAddress, queue: Queue) -> None:
         await queue.publish("transcribe", JOB.to_json(), "row 1")
-        victim = subprocess.Popen([sys.executable, "-c", VICTIM, str(tmp_path)], stdout=subprocess.PIPE)
+        victim = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", VICTIM, str(tmp_path), stdout=asyncio.subprocess.PIPE
+        )
         assert victim.stdout is not None
-        with victim.stdout:
-            assert await asyncio.to_thread(victim.stdout.readline) == b"taken\n"
-            await asyncio.sleep(2.0)  # past the wait: signs of life have kept the job
-            os.kill(victim.pid, signal.SIGKILL)
-            assert await asyncio.to_thread(victim.wait) == -signal.SIGKILL
+        assert await victim.stdout.readline() == b"taken\n"
+        await asyncio.sleep(2.0)  # past the wait: signs of life have kept the job
+        os.kill(victim.pid, signal.SIGKILL)
+        assert await victim.wait() == -signal.SIGKILL
         seen: list[int] = []
 
         async def work(job: Job) -> Done:

@@ -1,0 +1,57 @@
+"""Playback: any byte range is the same bytes as in the whole file, and a seek opens one segment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.playback import Wav
+from media.codecs import g711
+from storage.errors import NotFound
+from storage.model import CallId, TenantId, new_id
+from tests.gateway.store import opened, recorded
+
+SECONDS = 90.0
+
+
+def test_a_seek_opens_one_segment_of_a_long_call(tmp_path: Path) -> None:
+    with opened(tmp_path) as recordings:
+        tenant = recordings.tenant("acme")
+        call, payload = recorded(tmp_path, recordings, tenant, SECONDS)
+        pcm = g711.decode_alaw(payload)
+        second = 2 * 8000
+        with Wav.open(recordings, tenant, call) as wav:
+            assert wav.size == 44 + 2 * len(pcm)
+            middle = 44 + 30 * second  # 240,000 octets of A-law: the middle of the fourth segment of 64 KiB
+            part = b"".join(wav.read(middle, middle + second))
+            assert np.array_equal(np.frombuffer(part, "<i2"), pcm[30 * 8000 : 31 * 8000])
+            assert sum(track.stream.segments_opened for track in wav.tracks) == 1
+
+
+def test_every_range_is_that_part_of_the_whole(tmp_path: Path) -> None:
+    with opened(tmp_path) as recordings:
+        tenant = recordings.tenant("acme")
+        call, _ = recorded(tmp_path, recordings, tenant, 12.0)
+        with Wav.open(recordings, tenant, call) as wav:
+            whole = b"".join(wav.read(0, wav.size))
+            assert len(whole) == wav.size
+            chance = np.random.default_rng(3)
+            for _ in range(50):
+                start, end = sorted(int(n) for n in chance.integers(0, wav.size + 1, 2))
+                assert b"".join(wav.read(start, end)) == whole[start:end]
+
+
+def test_a_track_that_is_not_there_and_a_call_of_another_tenant_are_not_found(tmp_path: Path) -> None:
+    with opened(tmp_path) as recordings:
+        tenant = recordings.tenant("acme")
+        call, _ = recorded(tmp_path, recordings, tenant, 1.0)
+        for who, which, only in (
+            (tenant, call, 1),
+            (recordings.tenant("beta"), call, None),
+            (tenant, CallId(new_id()), None),
+            (TenantId(new_id()), call, None),
+        ):
+            with pytest.raises(NotFound):
+                Wav.open(recordings, who, which, only)

@@ -1,0 +1,119 @@
+"""An answer mirrors its offer: one m-line for each, its codec, its label, the direction that fits."""
+
+from __future__ import annotations
+
+import pytest
+
+from media.codecs import PCMA, PCMU
+from media.sdp import (
+    Direction,
+    LocalMedia,
+    Media,
+    OfferedMedia,
+    SessionDescription,
+    answer,
+    choose_codec,
+    codecs_of,
+    event_payload_type,
+    offer,
+    parse,
+)
+
+
+def offered(line: str, *attributes: str) -> SessionDescription:
+    lines = ["v=0", "o=- 1 1 IN IP4 h", "s=-", "c=IN IP4 192.0.2.1", "t=0 0", f"m={line}"]
+    return parse("\r\n".join([*lines, *(f"a={attribute}" for attribute in attributes)]).encode())
+
+
+def answered(
+    description: SessionDescription, *ports: int | None, receive_only: bool = False
+) -> tuple[SessionDescription, tuple[Media, ...]]:
+    local = [None if port is None else LocalMedia(port) for port in ports]
+    ours = answer(description, local, origin_id=7, origin_version=2, address="192.0.2.9", receive_only=receive_only)
+    assert parse(ours.to_bytes()) == ours
+    return ours, ours.media
+
+
+@pytest.mark.parametrize(
+    ("theirs", "plain", "recording"),
+    [
+        ("sendonly", "recvonly", "recvonly"),
+        ("sendrecv", "sendrecv", "recvonly"),
+        ("inactive", "inactive", "inactive"),
+        ("recvonly", "inactive", "inactive"),
+    ],
+)
+def test_directions_are_answered(theirs: str, plain: str, recording: str) -> None:
+    description = offered("audio 4000 RTP/AVP 8", theirs)
+    for receive_only, expected in ((False, plain), (True, recording)):
+        _, (media,) = answered(description, 5000, receive_only=receive_only)
+        assert media.own_direction == expected
+
+
+def test_the_direction_of_the_session_counts_where_the_line_has_none() -> None:
+    description = parse(b"v=0\r\no=- 1 1 IN IP4 h\r\na=sendonly\r\nm=audio 4000 RTP/AVP 8\r\n")
+    _, (media,) = answered(description, 5000)
+    assert media.own_direction is Direction.RECVONLY
+
+
+def test_every_line_is_mirrored_and_refused_ones_have_port_zero() -> None:
+    description = offer(
+        [OfferedMedia(4000, label="1"), OfferedMedia(4002, label="2"), OfferedMedia(4004, label="a_leg")],
+        **{"origin_id": 1, "origin_version": 1, "address": "192.0.2.1"},
+    )
+    ours, media = answered(description, 5000, None, 5004)
+    assert [(line.port, line.label) for line in media] == [(5000, "1"), (0, "2"), (5004, "a_leg")]
+    assert media[1].formats == description.media[1].formats
+    assert (ours.origin.session_id, ours.origin.version, ours.origin.address) == ("7", "2", "192.0.2.9")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["audio 0 RTP/AVP 8", "audio 4000 RTP/SAVP 8", "audio 4000 RTP/AVP 18 9", "video 4000 RTP/AVP 31", "text 1 udp x"],
+)
+def test_what_we_cannot_receive_is_refused_whatever_port_is_at_hand(line: str) -> None:
+    description = offered(line)
+    assert choose_codec(description.media[0]) is None
+    _, (media,) = answered(description, 5000)
+    assert media.port == 0
+    assert media.formats == description.media[0].formats
+
+
+def test_the_offers_first_codec_that_we_have_is_chosen() -> None:
+    (media,) = offered("audio 4000 RTP/AVP 18 0 8").media
+    assert choose_codec(media) is PCMU
+    assert codecs_of(media) == {0: PCMU, 8: PCMA}
+
+
+def test_a_codec_may_have_a_dynamic_number_and_a_static_number_another_meaning() -> None:
+    description = offered("audio 4000 RTP/AVP 8 97", "rtpmap:8 G722/8000", "rtpmap:97 pcma/8000")
+    assert codecs_of(description.media[0]) == {97: PCMA}
+    _, (media,) = answered(description, 5000)
+    assert media.formats == ("97",)
+    assert media.rtpmaps[97].name == "PCMA"
+
+
+def test_events_comfort_noise_and_ptime_are_answered_in_kind() -> None:
+    description = offered("audio 4000 RTP/AVP 8 13 100", "rtpmap:100 telephone-event/8000", "ptime:40")
+    assert event_payload_type(description.media[0]) == 100
+    _, (media,) = answered(description, 5000)
+    assert media.formats == ("8", "100", "13")
+    assert (media.ptime_ms, media.rtpmaps[100].name) == (40, "telephone-event")
+
+
+def test_events_at_another_clock_are_not_ours() -> None:
+    description = offered("audio 4000 RTP/AVP 8 100", "rtpmap:100 telephone-event/48000")
+    assert event_payload_type(description.media[0]) is None
+
+
+def test_our_offer_is_one_we_would_answer() -> None:
+    description = offer(
+        [OfferedMedia(4000, (PCMU,), Direction.SENDONLY, "1", 30)], origin_id=1, origin_version=1, address="192.0.2.1"
+    )
+    (media,) = parse(description.to_bytes()).media
+    assert (choose_codec(media), event_payload_type(media), media.ptime_ms) == (PCMU, 101, 30)
+
+
+def test_an_answer_needs_a_decision_for_every_line() -> None:
+    with pytest.raises(ValueError, match="as many"):
+        answered(offered("audio 4000 RTP/AVP 8"), 5000, 5002)

@@ -1,0 +1,73 @@
+"""Every control message survives its datagram; nothing else is taken for one."""
+
+from __future__ import annotations
+
+import pytest
+
+from media.errors import Malformed
+from media.messages import (
+    MESSAGE_BYTES_MAX,
+    Close,
+    Drain,
+    Ended,
+    Message,
+    Open,
+    OpenFailed,
+    Pause,
+    Ready,
+    Release,
+    Resume,
+    Speech,
+    SpoolFull,
+    Start,
+    Stats,
+    Update,
+    decode,
+    encode,
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Open(1, {8: "PCMA"}, 101, ("192.0.2.1", 4000), True, ("192.0.2.0/24",), 5, False, {"artefact": "a"}),
+        Open(2, {0: "PCMU"}),
+        Start(1, 10**18),
+        Update(1, {8: "PCMA", 0: "PCMU"}, None, False),
+        Update(1, {8: "PCMA"}, ("192.0.2.1", 4000)),
+        Pause(1),
+        Resume(1),
+        Release(1),
+        Close(1),
+        Drain(),
+        Ready(),
+        Speech(1, True, 20_000, 10**18, 10**12),
+        Ended(1, {"packets": 3, "map": [[1, 2, 3]]}),
+        OpenFailed(1, "why"),
+        Stats(1.5, 2.5, 3, 4, 5.0, 6.0, 7, False),
+        SpoolFull((1, 2)),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_what_is_encoded_is_decoded_again(message: Message) -> None:
+    assert decode(encode(message)) == message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'"Drain"',
+        b'{"type":"Nothing"}',
+        b'{"type":"Pause"}',
+        b'{"type":"Pause","leg":1,"more":2}',
+        b'{"type":"Open","leg":1,"codecs":{"x":"PCMA"}}',
+        b'{"type":"Open","leg":1,"codecs":{"8":"PCMA"},"remote":["a"]}',
+        b" " * (MESSAGE_BYTES_MAX + 1),
+    ],
+)
+def test_anything_else_is_malformed(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        decode(data)
