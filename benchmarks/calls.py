@@ -42,10 +42,11 @@ LADDER = 1.25  # each rung carries so many times more calls than the one below
 RUNGS_MAX = 10
 SHOWN = (
     *("calls", "seconds", "held", "packets_sent", "packets_lost_by_us", "cpu_us_per_packet"),
-    *("cpu_us_per_packet_by_role", "cpu_us_per_packet_idle_part", "kernel_receive_us_per_packet"),
+    *("cpu_us_per_packet_by_role", "cpu_us_per_packet_while_talking"),
+    *("cpu_us_per_packet_idle_part", "idle_core_share_by_role", "kernel_receive_us_per_packet"),
     *("calls_per_core", "rss_mb_per_call", "setup_ms", "cpu_ms_per_call_setup", "cpu_ms_per_call_hang_up"),
     *("call_states", "call_failures", "sip_repeated", "frames", "generator", "datagrams_dropped_by_kernel"),
-    *("machine_load", "remarks", "void"),
+    *("machine_load", "log", "remarks", "void"),
 )
 
 
@@ -108,7 +109,7 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         idle = running.cpu()
         time.sleep(IDLE_S)
         before = running.cpu()
-        idle_share = (before.total_s - idle.total_s) / (before.at_s - idle.at_s)
+        idle_shares = {role: spent / (before.at_s - idle.at_s) for role, spent in before.since(idle).items()}
         memory_idle = running.pss_mb()
         machine_before, own_before_s = machine.load(), time.process_time()
         calls = load.make_calls()
@@ -122,17 +123,19 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
             own_s = stages.stored.total_s - before.total_s + sent.user_s + sent.sys_s
             own_s += time.process_time() - own_before_s
             found = recorded.open_all(recordings, tenant, circle)
+        complaints = running.complaints()
     shares = machine.disturbance(machine_before, machine_after, own_s)
     figures: dict[str, object] = {"kind": load.kind, "calls": load.calls, "seconds": load.seconds, "rate": load.rate}
     figures |= _outcome(load, calls, sent, found, states)
-    figures |= _cost(load, sent, stages, idle_share)
+    figures |= _cost(load, sent, stages, sum(idle_shares.values()))
+    figures["idle_core_share_by_role"] = {role: round(share, 4) for role, share in idle_shares.items()}
     figures |= _memory(load, memory_idle, memory)
     figures["generator"] = sent.figures()
     figures["kernel_receive_us_per_packet"] = round(
         1e6 * (machine_after.softirq_s - machine_before.softirq_s) / max(1, sent.sent), 2
     )
     figures["datagrams_dropped_by_kernel"] = machine_after.datagrams_dropped - machine_before.datagrams_dropped
-    return figures | {"machine_load": shares, "remarks": machine.objections(shares)}
+    return figures | {"machine_load": shares, "remarks": machine.objections(shares), "log": complaints}
 
 
 def _callers(running: Installation) -> Callers:
@@ -241,7 +244,7 @@ def _shown(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {item}" for name, item in value.items())
     if isinstance(value, list):
-        return "; ".join(str(item) for item in value) or "none"
+        return "\n    ".join(str(item) for item in value) or "none"
     return str(value)
 
 

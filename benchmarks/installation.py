@@ -25,6 +25,8 @@ ADDRESS = "127.0.0.1"
 READY_S = 90.0  # a busy machine imports numpy, cryptography and SQLAlchemy in four processes
 STOP_S = 90.0  # drain_s and what sealing takes after it
 LOG_LINES_SHOWN = 40
+COMPLAINTS_MAX = 10
+_READY = "callvault is ready"
 _CALLVAULT = (sys.executable, "-m", "gateway.cli")
 
 
@@ -57,9 +59,12 @@ class Installation:
         """Memory in use, by role."""
         return processes.pss_mb(self.process.pid)
 
-    def log(self) -> str:
-        """Everything it has logged."""
-        return _log(self.data).read_text(errors="replace")
+    def complaints(self) -> list[str]:
+        """What it has logged as warning or error, or not as a log event at all: the first few lines."""
+        lines = _log(self.data).read_text(errors="replace").splitlines()
+        return [line for line in lines if '"level": "info"' not in line and not line.startswith(_READY)][
+            :COMPLAINTS_MAX
+        ]
 
     @contextmanager
     def recordings(self) -> Iterator[Recordings]:

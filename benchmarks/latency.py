@@ -102,9 +102,9 @@ class Round:
         samples.ms["setup"] += [call.setup_ms for call in up]
         legs = self._legs(up, seconds)
         sending = generator.start(legs)
-        names = self._names()
         self._callers.run(lambda: time.monotonic_ns() > sending.last_ns, seconds + WAIT_S)
         sent = sending.wait(time.monotonic_ns())
+        names = self._names()
         samples.schedule_kept = min(samples.schedule_kept, sent.schedule_kept)
         self._callers.run(lambda: False, SETTLE_S)
         self._speech(self._heard.events[first_event:], names, legs, circle, samples)
@@ -138,7 +138,7 @@ class Round:
     ) -> None:
         """Speech events against the stamps that they carry, and against the labels of what was sent."""
         numbers = {names[call.to_user]: call.number for call in self._calls if call.to_user in names}
-        onsets_ns: dict[int, list[int]] = {number: [] for number in numbers.values()}
+        onsets_ns: dict[int, list[int]] = {call.number: [] for call in self._calls}
         for leg in legs:
             # A packet leaves when its last sample has been spoken.
             spoken_ns = leg.first_ns - native.PACKET_NS
@@ -230,6 +230,7 @@ def run(calls: int, wanted: int, seconds: float, generator: native.Generator, ci
             Round(running, callers, heard, _calls(turn * calls, calls)).measure(generator, circle, seconds, samples)
         used_s = running.cpu().total_s - callvault_s + time.process_time() - own_s
         shares = machine.disturbance(before, machine.load(), used_s)
+        complaints = running.complaints()
     kept = samples.schedule_kept
     return {
         "calls": calls,
@@ -243,6 +244,7 @@ def run(calls: int, wanted: int, seconds: float, generator: native.Generator, ci
         "void": [f"the generator kept only {kept:.2%} of its schedule"] if kept < native.SCHEDULE_SHARE_MIN else [],
         "machine_load": shares,
         "remarks": machine.objections(shares),
+        "log": complaints,
     }
 
 
@@ -260,7 +262,7 @@ def _table(load: dict[str, object]) -> str:
         assert isinstance(found, dict)
         rows.append([name, *(found.get(column, "none") for column in ("p50", "p95", "p99", "count"))])
     lines = [report.table([f"at {load['calls']} calls", "p50", "p95", "p99", "count"], rows)]
-    names = ("false_starts_a_minute", "missed_onsets", "schedule_kept", "failures", "void", "remarks")
+    names = ("false_starts_a_minute", "missed_onsets", "schedule_kept", "failures", "void", "remarks", "log")
     return "\n".join([*lines, *(f"{name:<22} {load[name]}" for name in names)])
 
 

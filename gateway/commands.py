@@ -15,11 +15,9 @@ from gateway.config import Settings, describe, from_environment, parse_address
 from gateway.errors import ConfigError, Unavailable
 from gateway.speech import wav_pcm
 from storage.errors import StoreError
-from storage.ledger import verify_certificate
+from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate
 from storage.recordings import Recordings
 from storage.tokens import Role
-
-CERTIFICATE_BYTES_MAX = 1 << 20
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -91,11 +89,10 @@ def erase(arguments: argparse.Namespace) -> int:
 def verify(arguments: argparse.Namespace) -> int:
     """Check a certificate with nothing but itself and a fingerprint that is trusted."""
     try:
-        raw = arguments.certificate.read_bytes()[: CERTIFICATE_BYTES_MAX + 1]
-        if len(raw) > CERTIFICATE_BYTES_MAX:
-            return _fail("the file is larger than a certificate can be")
-        findings = verify_certificate(json.loads(raw), arguments.fingerprint)
-    except (OSError, ValueError, StoreError) as error:
+        with arguments.certificate.open("rb") as file:
+            document = parse_certificate(file.read(CERTIFICATE_BYTES_MAX + 1))
+        findings = verify_certificate(document, arguments.fingerprint)
+    except (OSError, StoreError) as error:
         return _fail(f"not verified: {error}")
     for finding in findings:
         _print(finding)

@@ -12,7 +12,7 @@ from storage.epochs import ALIVE, artefact_ref
 from storage.errors import Erased, NotFound
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId, new_id
 from storage.records import STREAMS, ArtefactRecord, CallRecord, Day, NewCall, OutboxRow
-from storage.tables import artefacts, calls, manifests, outbox
+from storage.tables import artefacts, calls, outbox
 
 _OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallState.NO_MEDIA)
 """States in which a call without a manifest gets one."""
@@ -20,7 +20,10 @@ _OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallSta
 
 def insert_calls(connection: Connection, new_calls: Sequence[NewCall]) -> None:
     """Writes the rows of new calls."""
-    rows = [{"id": new.call, "tenant": new.tenant, "state": CallState.LIVE.value, "day": new.day} for new in new_calls]
+    rows = [
+        {"id": new.call, "tenant": new.tenant, "state": CallState.LIVE.value, "day": new.day, "closed": False}
+        for new in new_calls
+    ]
     connection.execute(calls.insert(), rows)
 
 
@@ -61,19 +64,28 @@ def set_state(connection: Connection, call: CallId, state: CallState) -> None:
     connection.execute(update(calls).where(calls.c.id == call).values(state=state.value))
 
 
-def calls_in_state(connection: Connection, state: CallState) -> list[tuple[TenantId, CallId]]:
-    """All calls in a state, oldest first."""
-    query = select(calls.c.tenant, calls.c.id).where(calls.c.state == state.value).order_by(calls.c.serial)
-    return [(TenantId(tenant), CallId(call)) for tenant, call in connection.execute(query)]
+def open_calls(connection: Connection, state: CallState) -> list[tuple[TenantId, CallId]]:
+    """The calls in a state that are not closed, oldest first."""
+    query = select(calls.c.tenant, calls.c.id).where(calls.c.closed.is_(False), calls.c.state == state.value)
+    return [(TenantId(tenant), CallId(call)) for tenant, call in connection.execute(query.order_by(calls.c.serial))]
 
 
 def calls_due(connection: Connection) -> list[tuple[TenantId, CallId]]:
     """Calls that are over, whose streams are all complete, and that have no manifest."""
     streaming = (artefacts.c.kind.in_(STREAMS), artefacts.c.state == ArtefactState.WRITING.value)
     writing = exists().where(artefacts.c.call == calls.c.id, *streaming)
-    written = exists().where(manifests.c.call == calls.c.id)
-    query = select(calls.c.tenant, calls.c.id).where(calls.c.state.in_(_OVER), ~writing, ~written)
+    query = select(calls.c.tenant, calls.c.id).where(calls.c.closed.is_(False), calls.c.state.in_(_OVER), ~writing)
     return [(TenantId(tenant), CallId(call)) for tenant, call in connection.execute(query.order_by(calls.c.serial))]
+
+
+def is_closed(connection: Connection, call: CallId) -> bool:
+    """Whether nothing is added to the call's streams any more."""
+    return connection.scalar(select(calls.c.closed).where(calls.c.id == call)) is not False
+
+
+def close_call(connection: Connection, call: CallId, state: CallState) -> None:
+    """The call's last state: it has its manifest, or is erased."""
+    connection.execute(update(calls).where(calls.c.id == call).values(state=state.value, closed=True))
 
 
 def insert_jobs(connection: Connection, tenant: TenantId, call: CallId, subjects: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from sqlalchemy import select
 
-from storage.calls import calls_in_state, delete_jobs, read_call, read_calls, read_jobs
+from storage.calls import open_calls, delete_jobs, read_call, read_calls, read_jobs
 from storage.catalogue import Catalogue
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings
@@ -52,6 +52,8 @@ __all__ = [
 CALLS_AT_ONCE_MAX = 1_000
 """The longest page of a listing."""
 _TENANT_CHARS_MAX = 200
+_ENTRIES_CHECKED = 100
+"""Entries of the ledger that `check` verifies, some 0.1 ms each: it is asked often."""
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +85,7 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        store = cls(catalogue, provider, objects, installation, data_folder, clock, on_erasure_step)
-        store.node = node
-        return store
+        return cls(catalogue, provider, objects, installation, data_folder, node, clock, on_erasure_step)
 
     def __init__(
         self,
@@ -94,11 +94,12 @@ class Recordings:
         objects: ObjectStore,
         installation: Installation,
         data_folder: Path,
+        node: str,
         clock: Callable[[], float],
         on_erasure_step: Callable[[Step], None],
     ) -> None:
         signer = Signer(installation.ledger)
-        self.node = ""
+        self.node = node
         """The name of this machine, which spool files carry."""
         self.objects = objects
         self.spool_folder = data_folder / "spool"
@@ -122,12 +123,12 @@ class Recordings:
     def check(self) -> None:
         """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.
 
-        Tampered if the ledger's chain is broken.
+        Tampered if the end of the ledger's chain is broken.
         """
         self._provider.check()
         self.objects.check()
         with self._catalogue.reading() as connection:
-            self._ledger.verify(connection)
+            self._ledger.verify(connection, newest=_ENTRIES_CHECKED)
 
     def close(self) -> None:
         """Lets go of the catalogue."""
@@ -214,7 +215,7 @@ class Recordings:
     def live_calls(self) -> list[tuple[TenantId, CallId]]:
         """Calls that are in state LIVE: after a restart, those that the crash interrupted."""
         with self._catalogue.reading() as connection:
-            return calls_in_state(connection, CallState.LIVE)
+            return open_calls(connection, CallState.LIVE)
 
     def document(self, tenant: TenantId, artefact: ArtefactId) -> bytes:
         """A document or derived artefact, whole. NotFound, Erased, NotReady, DataError."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from media.errors import Malformed
 
@@ -196,11 +197,10 @@ def parse(data: bytes) -> SessionDescription:
     starts = [i for i, line in enumerate(lines) if line.startswith("m=")]
     if len(starts) > MEDIA_MAX:
         raise Malformed("session description has too many m-lines")
-    ends = [*starts[1:], len(lines)]
     head = _section(lines[1 : starts[0] if starts else len(lines)])
     if head.origin is None:
         raise Malformed("session description has no origin line")
-    media = tuple(_read_media(lines[start], lines[start + 1 : end]) for start, end in zip(starts, ends, strict=True))
+    media = tuple(_read_media(lines[start], lines[start + 1 : end]) for start, end in pairwise([*starts, len(lines)]))
     return SessionDescription(head.origin, media, head.connection, head.attributes, head.name, head.timing)
 
 

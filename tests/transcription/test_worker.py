@@ -189,9 +189,9 @@ def test_a_broken_job_is_tried_ever_later_and_then_given_up(tmp_path: Path) -> N
 def test_a_stopped_worker_hands_its_job_back(tmp_path: Path) -> None:
     with opened_store(tmp_path) as store:
         ids = recorded_call(store, [noise(1)])
-        worker: list[Worker] = []
-        worker.append(worker_with(store, Script(meanwhile=lambda: worker[0].stop())))
-        assert worker[0].work(job_of(ids)) == Again(0.0)
+        worker = worker_with(store, Script())
+        worker.stop()
+        assert worker.work(job_of(ids)) == Again(0.0)
         assert not store.call(*ids).find(Kind.TRANSCRIPT)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.sip.events import Ended, Invited, Settings
+from gateway.sip.events import Acknowledged, Ended, Invited, Settings
 from gateway.sip.uac import RING_S_MAX, Answered, Caller, CallerEvent, Failed, HungUp, Progress, Reanswered
 from tests.gateway.sip.bench import ANSWER, LOCAL, OFFER, PEER, counting, request_of
 from tests.gateway.sip.network import LOST, PROMPT, Fate, Network, Seen
@@ -59,6 +59,14 @@ def test_a_lost_datagram_costs_no_call(start: str, by_caller: bool, times: int) 
     assert [type(event) for event in network.heard] == [Answered, HungUp]
     assert [event.why for event in network.events if isinstance(event, Ended)] == ["bye"]
     assert network.server.dialogs == 0
+
+
+def test_a_lost_ack_is_sent_again_for_the_200_that_comes_again() -> None:
+    network = losing("ACK", 2, by_caller=True)
+    network.call()
+    network.run(40)
+    assert (network.sent("SIP/2.0 200"), network.sent("ACK")) == (3, 3)
+    assert [type(event) for event in network.events] == [Invited, Acknowledged]
 
 
 def test_the_servers_bye_is_answered() -> None:

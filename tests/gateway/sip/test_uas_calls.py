@@ -99,6 +99,18 @@ def test_our_bye_waits_for_the_ack() -> None:
     assert bench.ends == ["local"]
 
 
+def test_our_bye_waits_for_every_ack() -> None:
+    bench = Bench()
+    number, tag = bench.call(acknowledge=False)
+    bench.send(packet("INVITE", seq=2, branch="re", to_tag=tag))
+    bench.agent.accept(number, ANSWER, bench.now)
+    bench.taken()
+    bench.agent.bye(number, bench.now)
+    assert bench.send(packet("ACK", branch="ack", to_tag=tag)) == []
+    [bye] = bench.send(packet("ACK", seq=2, branch="re-ack", to_tag=tag))
+    assert request_of(bye).method == "BYE"
+
+
 def test_our_bye_is_sent_again_until_it_is_answered() -> None:
     bench = Bench()
     number, _ = bench.call()
@@ -261,12 +273,13 @@ def test_bye_terminates_a_pending_reinvite() -> None:
     assert bench.ends == ["bye"]
 
 
+@pytest.mark.parametrize("seq", [1, 4, 5])
 @pytest.mark.parametrize("method", ["BYE", "INVITE", "OPTIONS"])
-def test_request_with_an_old_number_is_out_of_order(method: str) -> None:
+def test_request_with_an_old_or_used_number_is_out_of_order(method: str, seq: int) -> None:
     bench = Bench()
     _, tag = bench.call()
     assert bench.status(packet("OPTIONS", seq=5, branch="o5", to_tag=tag)) == [200]
-    raw = packet(method, seq=4, branch="old", to_tag=tag)
+    raw = packet(method, seq=seq, branch="old", to_tag=tag)
     assert bench.status(raw) == [500]
     assert bench.status(raw) == [500]
     assert bench.ends == []
@@ -316,6 +329,18 @@ def test_contact_that_is_a_name_is_reached_where_its_requests_come_from() -> Non
     bench.agent.bye(bench.invited(), bench.now)
     [(raw, destination, _)] = bench.agent.take_datagrams()
     assert (request_of(raw).uri, destination) == ("sip:alice@sbc_1.example", PEER)
+
+
+def test_peer_that_moves_is_followed_where_its_contact_is_a_name() -> None:
+    bench = Bench()
+    bench.send(packet("INVITE").replace(b"<sip:alice@192.0.2.9:5061>", b"<sip:alice@sbc.example>"))
+    number = bench.invited()
+    bench.agent.accept(number, ANSWER, bench.now)
+    tag = response_of(only(bench.taken())).to.tag
+    bench.send(packet("ACK", branch="ack", to_tag=tag))
+    bench.send(packet("OPTIONS", seq=2, branch="o", to_tag=tag), ("192.0.2.10", 5099))
+    bench.agent.bye(number, bench.now)
+    assert bench.agent.take_datagrams()[0][1] == ("192.0.2.10", 5099)
 
 
 def test_peer_without_tags_has_a_dialog_too() -> None:

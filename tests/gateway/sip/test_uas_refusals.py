@@ -44,7 +44,8 @@ def test_refusal_is_stable_and_keeps_nothing(raw: bytes, status: int, header: tu
         assert response_of(first).headers.first(header[0]) == header[1]
     assert bench.send(raw) == [first]
     assert (bench.agent.dialogs, bench.agent.next_deadline(), bench.events) == (0, None, [])
-    assert b"To: <sip:service@192.0.2.1>;tag=" in first
+    assert first.count(b"\r\nTo: <sip:service@192.0.2.1>;tag=") == 1
+    assert first.count(b";tag=") == 2  # From's, and one of To
 
 
 def test_reason_of_a_400_names_the_rule() -> None:

@@ -59,7 +59,9 @@ def test_the_direction_of_the_session_counts_where_the_line_has_none() -> None:
 def test_every_line_is_mirrored_and_refused_ones_have_port_zero() -> None:
     description = offer(
         [OfferedMedia(4000, label="1"), OfferedMedia(4002, label="2"), OfferedMedia(4004, label="a_leg")],
-        **{"origin_id": 1, "origin_version": 1, "address": "192.0.2.1"},
+        origin_id=1,
+        origin_version=1,
+        address="192.0.2.1",
     )
     ours, media = answered(description, 5000, None, 5004)
     assert [(line.port, line.label) for line in media] == [(5000, "1"), (0, "2"), (5004, "a_leg")]

@@ -1,0 +1,269 @@
+"""The switchboard: who is admitted, what is told to the media worker, and that every call ends in its record."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.call import Parties
+from gateway.config import Settings, Tenant
+from gateway.events import Hub
+from gateway.journal import Journal
+from gateway.media_link import MediaLink
+from gateway.switchboard import SLOW_SECONDS, Busy, Switchboard
+from gateway.tenants import Directory, Match
+from media.framelog import NOTHING
+from media.messages import Close, Command, Ended, Message, Open, OpenFailed, Stats
+from media.ports import PortPool
+from media.sdp import SessionDescription, parse
+from media.timeline import TrackFacts
+from storage.errors import Unavailable
+from storage.model import CallState, Kind
+from storage.recordings import Recordings
+from storage.records import NewCall
+from tests.gateway.store import opened
+
+OFFER = """v=0
+o=- 1 1 IN IP4 {address}
+s=-
+c=IN IP4 {address}
+t=0 0
+m=audio 40000 RTP/AVP 8 101
+a=rtpmap:101 telephone-event/8000
+a=sendonly
+a=label:1
+m=audio 40002 RTP/AVP 8
+a=sendonly
+a=label:2
+"""
+PARTIES = Parties("100", "", "sip:100@test", "200", "sip:200@test", "127.0.0.1", "call-id")
+NO_FACTS = TrackFacts((), 8000, NOTHING, None, None, 0, (), ())
+
+
+@dataclass
+class Worker(MediaLink):
+    """Takes the place of the media process: keeps the commands, and closes legs at once when told to."""
+
+    on_event: Callable[[Message], None]
+    commands: list[Command] = field(default_factory=list)
+    dead: bool = False
+
+    @property
+    def alive(self) -> bool:
+        return not self.dead
+
+    def send(self, command: Command, sockets: Sequence[socket.socket] = ()) -> None:
+        self.commands.append(command)
+        if isinstance(command, Close):
+            asyncio.get_running_loop().call_soon(self.on_event, Ended(command.leg, NO_FACTS.to_json()))
+
+    def kinds(self) -> list[str]:
+        return [type(command).__name__ for command in self.commands]
+
+
+@dataclass
+class Bench:
+    board: Switchboard
+    worker: Worker
+    recordings: Recordings
+    ended: list[str]
+
+    def match(self, **policy: object) -> Match:
+        tenant = Tenant.model_validate({"name": "default"} | policy)
+        match = Directory(Settings()).find("127.0.0.1", "200")
+        assert match is not None
+        return Match(match.trunk, tenant)
+
+
+@asynccontextmanager
+async def bench(folder: Path, save: Callable[[Sequence[NewCall]], None] | None = None) -> AsyncIterator[Bench]:
+    with opened(folder) as recordings:
+        recordings.prepare(recordings.tenant("default"), ["quality"])
+        async with asyncio.TaskGroup() as tasks:
+            journal = Journal(save or recordings.save)
+            runner = asyncio.create_task(journal.run())
+            board = Switchboard(recordings, journal, PortPool("127.0.0.1", 42000, 42100), Hub(), tasks)
+            worker = Worker(board.on_media)
+            board.media = worker
+            ended: list[str] = []
+            board.hang_up = ended.append
+            yield Bench(board, worker, recordings, ended)
+            runner.cancel()
+            with suppress(asyncio.CancelledError):
+                await runner
+
+
+def offer(address: str = "127.0.0.1") -> SessionDescription:
+    return parse(OFFER.format(address=address).encode())
+
+
+def stats(tick_ms: float = 1.0, full: bool = False) -> Stats:
+    return Stats(tick_ms, tick_ms, 0, 0, 0.0, 0.0, 0, full)
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+def test_a_call_goes_from_keys_to_release_to_its_record(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.board.answered(call, offer())
+            assert b.worker.kinds() == ["Open", "Open"]  # nothing may be committed before the key row is durable
+            assert call.saved is not None
+            await call.saved
+            assert b.worker.kinds() == ["Open", "Open", "Release", "Release"]
+            assert b.recordings.call(call.tenant, call.id).state is CallState.LIVE
+            b.board.end(call, "bye")
+            b.board.end(call, "bye")  # once is enough
+            await b.board.settled(5)
+            assert b.worker.kinds()[4:] == ["Close", "Close"]
+            record = b.recordings.call(call.tenant, call.id)
+            assert record.state is CallState.NO_MEDIA
+            assert b'"from": "100"' in b.recordings.document(call.tenant, record.find(Kind.CALL_DETAIL)[0].ref.artefact)
+
+    run(work())
+
+
+@pytest.mark.parametrize("policy", ["refuse", "unrecorded"])
+def test_a_full_spool_does_what_the_policy_says_and_the_record_says_which(tmp_path: Path, policy: str) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            b.board.on_media(stats(full=True))
+            match = b.match(when_full=policy)
+            if policy == "refuse":
+                with pytest.raises(Busy, match="spool full"):
+                    b.board.begin(match, offer(), PARTIES)
+                return
+            call = b.board.begin(match, offer(), PARTIES)
+            b.board.answered(call, offer())
+            assert all(command.sink == {} for command in b.worker.commands if isinstance(command, Open))
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+            record = b.recordings.call(call.tenant, call.id)
+            assert record.state is CallState.NOT_RECORDED
+            detail = b.recordings.document(call.tenant, record.find(Kind.CALL_DETAIL)[0].ref.artefact)
+            assert b'"why": "spool full"' in detail
+
+    run(work())
+
+
+def test_three_slow_seconds_refuse_calls_and_one_fast_one_admits_them_again(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            for _ in range(SLOW_SECONDS - 1):
+                b.board.on_media(stats(tick_ms=19))
+            b.board.admit(b.match())
+            b.board.on_media(stats(tick_ms=19))
+            with pytest.raises(Busy, match="limit"):
+                b.board.admit(b.match())
+            b.board.on_media(stats(tick_ms=2))
+            b.board.admit(b.match())
+
+    run(work())
+
+
+def test_without_a_worker_or_while_draining_calls_are_refused(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            b.worker.dead = True
+            with pytest.raises(Busy, match="no media worker"):
+                b.board.begin(b.match(), offer(), PARTIES)
+            b.worker.dead = False
+            b.board.draining = True
+            with pytest.raises(Busy, match="shutting down"):
+                b.board.begin(b.match(), offer(), PARTIES)
+
+    run(work())
+
+
+def test_media_from_outside_the_trunks_networks_is_taken_from_nobody(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = b.board.begin(b.match(), offer("192.0.2.7"), PARTIES)
+            b.board.answered(call, offer("192.0.2.7"))
+            assert [command.remote for command in b.worker.commands if isinstance(command, Open)] == [None, None]
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+
+    run(work())
+
+
+def test_a_tenant_of_live_events_only_has_no_keys_and_no_record(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = b.board.begin(b.match(record="events"), offer(), PARTIES)
+            b.board.answered(call, offer())
+            assert call.new is None
+            assert [command.sink for command in b.worker.commands if isinstance(command, Open)] == [{}, {}]
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+            assert b.recordings.calls(call.tenant) == []
+
+    run(work())
+
+
+def test_a_call_that_cannot_be_made_durable_is_hung_up(tmp_path: Path) -> None:
+    def fail(calls: Sequence[NewCall]) -> None:
+        raise Unavailable("disk full")
+
+    async def work() -> None:
+        async with bench(tmp_path, fail) as b:
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.board.answered(call, offer())
+            assert call.saved is not None
+            assert await call.saved is False
+            assert b.ended == [call.id]
+            assert b.board.counters["calls_unsaved"] == 1
+            b.board.end(call, "local")
+            await b.board.settled(5)
+
+    run(work())
+
+
+def test_a_leg_that_cannot_be_opened_and_a_lost_worker_end_calls_as_interrupted_or_without_media(
+    tmp_path: Path,
+) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            for trouble in ("leg", "worker"):
+                call = b.board.begin(b.match(), offer(), PARTIES)
+                b.board.answered(call, offer())
+                assert call.saved is not None
+                await call.saved
+                if trouble == "leg":
+                    b.board.on_media(OpenFailed(call.legs[0].number, "test"))
+                else:
+                    b.board.on_media_lost()
+                assert call.id in b.ended
+                b.board.end(call, "local")
+                await b.board.settled(15)
+                assert b.recordings.call(call.tenant, call.id).state is CallState.NO_MEDIA  # nothing had come
+
+    run(work())
+
+
+def test_ports_rest_before_they_are_used_again_and_a_shortage_is_busy(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            calls = []
+            with pytest.raises(Busy, match="no ports free"):
+                while True:
+                    calls.append(b.board.begin(b.match(), offer(), PARTIES))
+            assert 1 <= len(calls) <= 25  # two pairs each, of fifty
+            for call in calls:
+                b.board.answered(call, offer())
+                b.board.end(call, "bye")
+            await b.board.settled(10)
+            with pytest.raises(Busy, match="no ports free"):
+                b.board.begin(b.match(), offer(), PARTIES)
+
+    run(work())
