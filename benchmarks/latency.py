@@ -123,7 +123,7 @@ class Round:
                 payload_type=PAYLOAD_TYPE,
                 first_ns=start_ns + index * native.PACKET_NS // len(pairs),
                 packets=round(seconds * PACKETS_A_SECOND),
-                offset=(call.number * 97 + track * 1009) * native.PACKET_SAMPLES,
+                offset=self._circle.pause(TRACKS * call.number + track),
             )
             for index, (call, track) in enumerate(pairs)
         ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +25,10 @@ TALK_SHARE = 0.7  # two people who speak at once 40 % of the time: more work for
 SEED = 8  # pauses are the same in every run
 WINDOW = 40  # 5 ms
 LOUD = 0.04  # of the clip's peak; the noise of its own pauses has 0.03
-JOIN_WINDOWS = 60  # pauses up to 300 ms belong to a spurt
-SPURT_S_MIN = 0.8
-PAUSE_S_MIN = 0.5  # above the detector's hangover, so that every spurt starts anew
+JOIN_WINDOWS = 40  # the clip's own pauses up to 200 ms stay; longer ones are cut to that
+BREATH = 1600  # 200 ms: too short for any detector to end speech, so that a spurt has one begin
+SPURT_S_MIN = 3.0  # with a pause of 0.4 times that on average
+PAUSE_S_MIN = 1.0  # longer than detectors hang on, so that every spurt starts anew
 NOISE = 12.0  # of 32768, about -69 dBFS: a quiet line is not digital silence
 TAPS = 30  # of the low-pass filter, on each side and for each octave of decimation
 
@@ -47,6 +49,11 @@ class Speech:
         """Share of the circle that is talk."""
         return sum(end - start for start, end in self.spurts) / len(self.octets)
 
+    def pause(self, number: int) -> int:
+        """An offset, whole packets, in the pause before a spurt: where a leg may begin so that its onsets are known."""
+        start, _ = self.spurts[number % len(self.spurts)]
+        return (start - RATE_HZ // 2) // PACKET_SAMPLES * PACKET_SAMPLES
+
     def onsets(self, offset: int, samples: int) -> list[int]:
         """Where speech begins for a leg that starts at `offset` and lasts `samples`, in its own samples."""
         size = len(self.octets)
@@ -58,18 +65,18 @@ class Speech:
 
 def make() -> Speech:
     """The circle, about a minute long. Raises NoSpeech."""
-    pcm = _clip()
-    spurts = _spurts(pcm)
+    spurts = list(_spurts(_clip()))
     random = np.random.default_rng(SEED)
-    pause = sum(end - start for start, end in spurts) * (1 - TALK_SHARE) / TALK_SHARE / len(spurts)
+    pauses = random.uniform(0.5, 1.5, len(spurts))
+    pauses *= sum(len(spurt) for spurt in spurts) * (1 - TALK_SHARE) / TALK_SHARE / pauses.sum()
     parts: list[NDArray[np.float64]] = []
     places: list[tuple[int, int]] = []
     position = 0
-    for start, end in spurts:
-        silent = int(max(PAUSE_S_MIN * RATE_HZ, random.uniform(0.5, 1.5) * pause))
-        parts += [np.zeros(silent), pcm[start:end]]
-        places.append((position + silent, position + silent + end - start))
-        position += silent + end - start
+    for spurt, pause in zip(spurts, pauses, strict=True):
+        start = position + max(int(PAUSE_S_MIN * RATE_HZ), int(pause))
+        parts += [np.zeros(start - position), spurt]
+        position = start + len(spurt)
+        places.append((start, position))
     parts.append(np.zeros(-position % PACKET_SAMPLES))
     whole = np.concatenate(parts)
     whole += random.normal(0.0, NOISE, len(whole))
@@ -90,15 +97,16 @@ def _clip() -> NDArray[np.float64]:
     return louder
 
 
-def _spurts(pcm: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Spans of talk, in samples: loud windows, with short pauses between them joined."""
+def _spurts(pcm: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+    """Stretches of talk, each of some phrases with a breath between them."""
     windows = np.abs(pcm[: len(pcm) // WINDOW * WINDOW].reshape(-1, WINDOW)).max(axis=1)
     loud = np.flatnonzero(windows > LOUD * windows.max())
     breaks = np.flatnonzero(np.diff(loud) > JOIN_WINDOWS)
-    starts = loud[np.concatenate(([0], breaks + 1))]
-    ends = loud[np.concatenate((breaks, [len(loud) - 1]))] + 1
-    return [
-        (int(start) * WINDOW, int(end) * WINDOW)
-        for start, end in zip(starts, ends, strict=True)
-        if (end - start) * WINDOW >= SPURT_S_MIN * RATE_HZ
-    ]
+    starts = loud[np.concatenate(([0], breaks + 1))] * WINDOW
+    ends = (loud[np.concatenate((breaks, [len(loud) - 1]))] + 1) * WINDOW
+    spurt: list[NDArray[np.float64]] = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        spurt += [pcm[start:end], np.zeros(BREATH)]
+        if sum(len(part) for part in spurt) >= SPURT_S_MIN * RATE_HZ:
+            yield np.concatenate(spurt[:-1])
+            spurt = []

@@ -21,6 +21,7 @@ AGGRESSIVENESS = 2  # of 0 to 3
 START_WINDOW = 4  # cells
 START_VOICED = 3  # of them: 60 ms of speech
 HANGOVER = 25  # cells: 500 ms
+SETTLING = 5  # cells that a new detector needs to know a line's noise; until then it takes any for speech
 
 _START_MASK = (1 << START_WINDOW) - 1
 _HANGOVER_MASK = (1 << HANGOVER) - 1
@@ -44,6 +45,7 @@ class Detectors:
     def __init__(self, rows: int) -> None:
         self._handles: list[Any] = [None] * rows
         self._history: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self._heard: NDArray[np.int64] = np.zeros(rows, np.int64)
         self._speaking: NDArray[np.bool_] = np.zeros(rows, np.bool_)
 
     def open(self, row: int) -> None:
@@ -52,7 +54,7 @@ class Detectors:
         _native.init(handle)
         _native.set_mode(handle, AGGRESSIVENESS)
         self._handles[row] = handle
-        self._history[row] = 0
+        self._history[row] = self._heard[row] = 0
         self._speaking[row] = False
 
     def close(self, row: int) -> None:
@@ -72,7 +74,9 @@ class Detectors:
             for row, at in zip(rows, range(0, len(pcm), _CELL_BYTES), strict=True)
         ]
         index = np.array(rows, np.int64)
-        history = (self._history[index] << 1 | np.array(voiced, np.int64)) & _HISTORY_MASK
+        settled = self._heard[index] >= SETTLING
+        history = (self._history[index] << 1 | np.array(voiced, np.int64) & settled) & _HISTORY_MASK
+        self._heard[index] += 1
         self._history[index] = history
         return self._decide(index, history)
 

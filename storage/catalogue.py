@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from storage.errors import AlreadyExists, Unavailable
 
@@ -112,6 +113,8 @@ def _translated() -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise AlreadyExists(f"the catalogue refuses a row: {error.orig}") from error
+    except PoolTimeoutError as error:
+        raise Unavailable("all connections to the catalogue are in use; try again") from error
     except DBAPIError as error:
         raise Unavailable(
             f"the catalogue cannot be used: {error.orig}; check its disk and the folder's owner"

@@ -177,7 +177,7 @@ class KeyTree:
         for _ in range(_ATTEMPTS):
             row = self._newest(tenant, root)
             same = held is not None and held.n == row.n
-            secret = held.secret if held is not None and same else open_secret(self._provider, row)
+            secret = held.secret if held is not None and same else self._open_secret(row)
             try:
                 with self._catalogue.writing() as connection:
                     compare_epochs(connection, {(tenant, root): row.n})
@@ -189,6 +189,12 @@ class KeyTree:
                 self._current[tenant, root] = epoch
             return epoch
         raise Unavailable("the epoch of a tenant's keys does not come to rest; try again")
+
+    def _open_secret(self, row: Row[Any]) -> bytes:
+        try:
+            return open_secret(self._provider, row)
+        except Erased as error:
+            raise Unavailable("the newest epoch's key is destroyed: is this catalogue an old backup?") from error
 
     def _newest(self, tenant: TenantId, root: Root) -> Row[Any]:
         with self._catalogue.reading() as connection:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from storage.errors import Malformed, NotFound, Refused, Tampered, WrongKey
 from storage.signing import Signer, canonical, fingerprint_of, parse_json, verify_signature
@@ -78,18 +78,20 @@ class Ledger:
             "between": [hashlib.sha256(row.body.encode()).hexdigest() for row in rows[1:-1]],
         }
 
-    def verify(self, connection: Connection) -> int:
-        """Checks the whole chain and every signature; gives the number of entries, raises Tampered."""
-        previous, seq = _START, 0
-        for seq, entry in enumerate(self._entries(connection), 1):  # the count is the answer
+    def verify(self, connection: Connection, newest: int | None = None) -> int:
+        """Checks the chain and every signature, of the `newest` entries or all; gives how many, raises DataError."""
+        last = connection.scalar(select(func.max(ledger.c.seq))) or 0
+        first = 1 if newest is None else max(last - newest + 1, 1)
+        expected, previous = first, _START if first == 1 else None
+        for entry in self._entries(connection, first):
             body = _verify_entry(entry, self._signer.public_key)
-            if entry["previous"] != previous or body["seq"] != seq:
-                raise Tampered(f"the ledger's chain is broken at entry {seq}")
-            previous = entry["hash"]
-        return seq
+            if previous not in (None, entry["previous"]) or body["seq"] != expected:
+                raise Tampered(f"the ledger's chain is broken at entry {expected}")
+            expected, previous = expected + 1, entry["hash"]
+        return expected - first
 
-    def _entries(self, connection: Connection) -> Iterator[dict[str, Any]]:
-        for row in connection.execute(select(ledger).order_by(ledger.c.seq)):
+    def _entries(self, connection: Connection, first: int) -> Iterator[dict[str, Any]]:
+        for row in connection.execute(select(ledger).where(ledger.c.seq >= first).order_by(ledger.c.seq)):
             body = parse_json(row.body.encode(), CERTIFICATE_BYTES_MAX)
             yield {"body": body, "previous": row.previous, "hash": row.hash, "signature": row.signature}
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from sqlalchemy import select
 
-from storage.calls import open_calls, delete_jobs, read_call, read_calls, read_jobs
+from storage.calls import delete_jobs, open_calls, read_call, read_calls, read_jobs
 from storage.catalogue import Catalogue
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings

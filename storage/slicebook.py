@@ -7,7 +7,7 @@ from itertools import islice
 
 from sqlalchemy import Connection, func, select, update
 
-from storage.calls import calls_due, read_call, set_state
+from storage.calls import calls_due, close_call, is_closed, read_call
 from storage.catalogue import Catalogue
 from storage.content import insert_slice
 from storage.epochs import ALIVE
@@ -83,13 +83,13 @@ class SliceBook:
             record = read_call(connection, tenant, call)
             if record.state is CallState.ERASED:
                 raise Erased(f"call {call} is erased")
-            if connection.scalar(select(manifests.c.call).where(manifests.c.call == call)) is not None:
+            if is_closed(connection, call):
                 return
             manifest = make_manifest(connection, self._signer, tenant, call, record.day)
             connection.execute(manifests.insert(), {"call": call, "body": json.dumps(manifest)})
-            if record.state is CallState.ENDED:
-                interrupted = any(entry["interrupted"] for entry in manifest["artefacts"])
-                set_state(connection, call, CallState.INTERRUPTED if interrupted else CallState.STORED)
+            interrupted = any(entry["interrupted"] for entry in manifest["artefacts"])
+            stored = CallState.INTERRUPTED if interrupted else CallState.STORED
+            close_call(connection, call, stored if record.state is CallState.ENDED else record.state)
 
     def sweep_orphans(self, objects: ObjectStore) -> int:
         """Deletes objects that no slice names; gives their number. Only while nobody uploads: at start."""
@@ -112,5 +112,5 @@ class SliceBook:
             raise Erased(f"artefact {artefact} is erased")
         if row is None:
             raise NotFound(f"no artefact {artefact}")
-        if connection.scalar(select(manifests.c.call).where(manifests.c.call == row.call)) is not None:
+        if is_closed(connection, row.call):
             raise NotFound(f"the call of artefact {artefact} has its manifest: nothing is added to it")

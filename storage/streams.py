@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, func, select
 
+from storage.calls import is_closed
 from storage.catalogue import Catalogue
 from storage.envelope import SliceReader, associated_data
 from storage.errors import NotFound, Truncated
@@ -20,7 +21,7 @@ from storage.model import ArtefactId, ArtefactRef, ArtefactState, TenantId
 from storage.objects import ObjectStore
 from storage.slices import SliceRow, object_name, open_index
 from storage.spoolfile import SpooledRecord, SpooledRecords, records_of
-from storage.tables import manifests, slices
+from storage.tables import slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def open_stream(
         opened = tree.open(connection, artefact, tenant)
         rows = slice_rows(connection, artefact)
         after = uploaded(connection, artefact)
-        closed = connection.scalar(select(manifests.c.call).where(manifests.c.call == opened.ref.call)) is not None
+        closed = is_closed(connection, opened.ref.call)
     spooled = SpooledRecords((), ended=False)
     if not closed:  # a complete stream, too: another run may have gone on with it
         # The spool first and the slices again afterwards: what the uploader moves meanwhile is then in one of them.

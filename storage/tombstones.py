@@ -8,14 +8,14 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, delete, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from storage.calls import close_call
 from storage.epochs import ALIVE, replaced_buckets
-from storage.model import ArtefactState, CallState, Kind, Root
+from storage.model import ArtefactState, CallId, CallState, Kind, Root
 from storage.records import ROOTS
 from storage.tables import (
     artefact_keys,
     artefacts,
     buckets,
-    calls,
     documents,
     epochs,
     erasure_steps,
@@ -39,7 +39,7 @@ def bury(connection: Connection, erasure: str, tenant: str, call: str) -> None:
         rows = [{"artefact": artefact, "tenant": tenant, "call": call, "erasure": erasure} for artefact in buried]
         connection.execute(tombstones.insert(), rows)
     connection.execute(update(artefacts).where(where).values(state=ArtefactState.ERASING.value))
-    connection.execute(update(calls).where(calls.c.id == call).values(state=CallState.ERASED.value))
+    close_call(connection, CallId(call), CallState.ERASED)
     connection.execute(delete(outbox).where(outbox.c.call == call))
     raise_fence(connection, tenant)
 

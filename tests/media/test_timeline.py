@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -103,8 +104,8 @@ def test_whatever_happens_a_replay_of_the_chunks_tells_the_same(seed: int) -> No
         bench.wait(chance.choice((0, 20, 20, 20, 20, 40)))
     facts = bench.close()  # compares
     spans = [(gap.start_us, gap.end_us) for gap in facts.gaps]
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
-    assert all(left.end <= right.start for left, right in zip(facts.map, facts.map[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    assert all(left.end <= right.start for left, right in pairwise(facts.map))
     frames = sum(len(chunk.frames.timestamps) for chunk in bench.chunks())
     assert facts.tally.packets - frames in range(3), "frames of equal timestamp are kept once"
     bench.audio(facts)

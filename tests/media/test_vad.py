@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from media.codecs import PCMA
+from media.codecs import CODECS, PCMA, Codec
 from media.codecs.g711 import Samples
 from media.vad import CELL_SAMPLES, HANGOVER, Decision, Detectors
 
@@ -51,9 +52,11 @@ def test_a_breath_does_not_end_speech() -> None:
     assert [decision.started for _, decision in decisions] == [True]
 
 
-def test_silence_never_starts_it() -> None:
-    assert heard(opened(), quiet(3000)) == []
-    assert heard(opened(), np.zeros(24_000, np.int16)) == []
+@pytest.mark.parametrize("loudness", [0, 3, 10, 50, 200])
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_a_lines_noise_never_starts_it(codec: Codec, loudness: int) -> None:
+    noisy = np.random.default_rng(5).normal(0, loudness, 24_000).astype(np.int16)
+    assert heard(opened(), codec.decode(codec.encode(noisy))) == []
 
 
 def test_legs_are_heard_apart() -> None:

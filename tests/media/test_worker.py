@@ -1,4 +1,4 @@
-"""A media worker as a process of its own: sockets come by descriptor passing, commands at once, every leg is reported."""
+"""A media worker as a process: sockets come by descriptor passing, commands at once, every leg is reported."""
 
 from __future__ import annotations
 

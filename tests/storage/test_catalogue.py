@@ -36,7 +36,7 @@ _COUNTERS = {
     "segment_bytes",
 }
 _WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step"}
-_FLAGS = {"finished", "interrupted", "revoked"}
+_FLAGS = {"closed", "finished", "interrupted", "revoked"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
 _DAYS = {"day"}

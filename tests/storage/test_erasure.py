@@ -207,6 +207,8 @@ def test_a_backup_and_todays_keyring_open_nothing_of_it(store: Recordings, tenan
                         use(tenant, artefact.ref.artefact)
             with pytest.raises(Erased):
                 restored.slices.artefact_key(new.artefacts[0].ref.artefact)
+        with pytest.raises(Unavailable, match="old backup"):
+            save_call(restored, tenant)
 
 
 def test_the_backup_opens_as_long_as_the_old_keyring_is_there(

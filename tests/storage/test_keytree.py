@@ -67,7 +67,7 @@ def make_tenant(catalogue: Catalogue) -> TenantId:
 def make_items(catalogue: Catalogue, tenant: TenantId, count: int = 2, kind: Kind = Kind.AUDIO) -> list[Placing]:
     call = CallId(new_id())
     with catalogue.writing() as connection:
-        row = {"id": call, "tenant": tenant, "state": CallState.LIVE.value, "day": DAY}
+        row = {"id": call, "tenant": tenant, "state": CallState.LIVE.value, "day": DAY, "closed": False}
         connection.execute(calls.insert(), row)
     refs = [
         ArtefactRef(tenant, call, ParticipantId(new_id()), ArtefactId(new_id()), kind, "service") for _ in range(count)

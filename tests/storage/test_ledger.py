@@ -138,6 +138,7 @@ def test_the_whole_chain_is_checked(catalogue: Catalogue, ledger: Ledger) -> Non
     certificate_of(catalogue, ledger)
     with catalogue.reading() as connection:
         assert ledger.verify(connection) == 5
+        assert ledger.verify(connection, newest=2) == 2
 
 
 @pytest.mark.parametrize("column", ["body", "previous", "hash", "signature"])

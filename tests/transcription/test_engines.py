@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_human_speech_over_the_telephone_is_understood() -> None:
     said = plain(TWO_CITIES)
     assert word_errors(said, plain(" ".join(word.text for word in words))) / len(said) <= WER_MAX
     assert all(word.start_ms <= word.end_ms for word in words)
-    assert all(before.start_ms <= after.start_ms for before, after in zip(words, words[1:], strict=False))
+    assert all(before.start_ms <= after.start_ms for before, after in pairwise(words))
     assert all(" " not in word.text and 0 <= word.probability <= 1 for word in words)
     assert words[-1].end_ms < 45_000
 

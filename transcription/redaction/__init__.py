@@ -45,8 +45,8 @@ RECOGNIZERS: Final[tuple[tuple[str, Callable[[Dialogue], Iterable[Match]]], ...]
     (phones.CATEGORY, phones.find),
     (dates.CATEGORY, dates.find),
     (addresses.CATEGORY, addresses.find),
-    (names.CATEGORY, names.find),
     (spelling.CATEGORY, spelling.find),
+    (names.CATEGORY, names.find),
     (passwords.CATEGORY, passwords.find),
     (digits.CATEGORY, digits.find),
 )

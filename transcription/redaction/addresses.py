@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CATEGORY: Final = "ADDRESS"
 
 _SUFFIX = re.compile(
-    r"\w*(?:straat|laan|weg|plein|kade|gracht|singel|dijk|hof|pad|steeg|plantsoen|markt|wal"
+    r"(?:straat|laan|weg|plein|kade|gracht|singel|dijk|hof|pad|steeg|plantsoen|markt|wal"
     r"|straße|strasse|str|allee|platz|gasse|ring|damm|ufer|chaussee|stieg)\Z"
 )
 """Dutch and German streets end in what they are, and the house number follows."""
@@ -33,6 +33,9 @@ _ENGLISH: Final = words(
 
 NAME_TOKENS_MAX = 3
 
+NAME_LETTERS_MIN = 3
+"""Letters before a street's ending: "Spring 20" is no street."""
+
 _POSTCODES = re.compile(r"\d{4}[A-Z]{2}|[A-Z]{1,2}\d[A-Z\d]?\d[A-Z]{2}")
 """Dutch, British; other countries' are digits only, and caught as such."""
 
@@ -45,7 +48,7 @@ def find(dialogue: Dialogue) -> Iterator[Match]:
         for place, token in enumerate(line.tokens):
             if token.word in _ENGLISH:
                 yield from _english(index, line, place, before)
-            elif token.bare[:1].isupper() and _SUFFIX.match(token.word):
+            elif token.bare[:1].isupper() and _is_street(line, place):
                 yield from _continental(index, line, place, numbers)
     for index, run in dialogue.all_runs():
         if _POSTCODES.fullmatch(run.text.upper()):
@@ -70,6 +73,12 @@ def _continental(index: int, line: Line, street: int, numbers: dict[int, Part]) 
     while first > 0 and street - first < NAME_TOKENS_MAX and _is_name(line, first - 1):
         first -= 1
     yield Match(index, first, part.last, CATEGORY)
+
+
+def _is_street(line: Line, place: int) -> bool:
+    """A name that ends as streets do ("Kerkstraat"), or such an ending behind a name ("Berliner Straße")."""
+    ending = _SUFFIX.search(line.word(place))
+    return ending is not None and (ending.start() >= NAME_LETTERS_MIN or (place > 0 and _is_name(line, place - 1)))
 
 
 def _is_name(line: Line, place: int) -> bool:

@@ -81,11 +81,10 @@ def _coded(run: Run, topic: Topic | None) -> bool:
     size = len(run.text)
     if not mixed or len(run.digits) < 2:
         return False
-    return size >= ASKED_CODE_MIN if topic is not None else size >= CODE_MIN and (len(run.digits) >= 3 or _both(run))
-
-
-def _both(run: Run) -> bool:
-    return sum(part.form is Form.CODE for part in run.parts) >= 1
+    if topic is not None:
+        return size >= ASKED_CODE_MIN
+    in_one = any(part.form is Form.CODE for part in run.parts)
+    return size >= CODE_MIN and not run.conjunctions and (in_one or len(run.digits) >= 3)
 
 
 def _misheard_start(line: Line, run: Run) -> int:

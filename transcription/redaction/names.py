@@ -84,7 +84,7 @@ def _after_introduction(index: int, line: Line, place: int, words: Words) -> Ite
             yield from _sure_name(index, line, after, words)
     for phrase in words.likely:
         after = _says(line, place, phrase)
-        if after and _capital(line, after, words.never):
+        if after and _begins_name(line, after, words.never):
             last = _name_end(line, after, words.never)
             if not _weak(line, place, phrase) or last > after:
                 yield Match(index, after, last, CATEGORY)
@@ -93,7 +93,7 @@ def _after_introduction(index: int, line: Line, place: int, words: Words) -> Ite
         after = place + 1
         while line.word(after).removesuffix(".") in words.titles:
             after += 1
-        if _capital(line, after, words.never):
+        if _begins_name(line, after, words.never):
             yield Match(index, place + 1, _name_end(line, after, words.never), CATEGORY)
     if word in words.relations and _capital(line, place + 1, words.never) and _is_relation(line, place):
         yield Match(index, place + 1, _name_end(line, place + 1, words.never), CATEGORY)
@@ -166,6 +166,14 @@ def _capital(line: Line, place: int, never: frozenset[str]) -> bool:
     if token.word in never or contracted in never:
         return False
     return token.bare[:1].isupper() and letters.isalpha() and len(letters) > 1
+
+
+def _begins_name(line: Line, place: int, never: frozenset[str]) -> bool:
+    """Whether a name begins at `place`: a capitalised word, or a capitalised particle before one ("De Vries")."""
+    if _capital(line, place, never):
+        return True
+    particle = line.word(place) in PARTICLES and line.tokens[place].bare[:1].isupper()
+    return particle and _capital(line, place + 1, never)
 
 
 def _name_end(line: Line, first: int, never: frozenset[str]) -> int:

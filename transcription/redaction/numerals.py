@@ -70,7 +70,7 @@ def spoken(line: Line, language: str) -> list[Spoken]:
     words: list[_Word] = []
     separated = False
     for token in line.tokens:
-        said = token.word.replace("-", "").isalpha()
+        said = token.word.replace("-", "").isalpha() and token.word not in ZEROS
         words.append(_Word(token.bare.lower() if said else ".", separated or not said))
         separated = token.ends_phrase or not said
     found: list[Spoken] = []

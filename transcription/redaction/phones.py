@@ -25,6 +25,10 @@ DIGITS: Final = range(8, 16)
 """Shorter ones are possible in some village, and caught as digits anyway; E.164 ends at fifteen."""
 
 
+AMERICAN_DIGITS = 10
+"""National numbers begin with a zero in all of REGIONS but the American, which have this length."""
+
+
 def find(dialogue: Dialogue) -> Iterator[Match]:
     """Telephone numbers said or written in any grouping."""
     for index, run in dialogue.all_runs():
@@ -41,7 +45,8 @@ def is_valid(digits: str, *, plus: bool = False) -> bool:
     """Whether the digits are a valid number of one of REGIONS, or of any country with its code."""
     if len(digits) not in DIGITS:
         return False
-    candidates = [(digits, region) for region in REGIONS]
+    national = digits.startswith("0") or len(digits) == AMERICAN_DIGITS
+    candidates = [(digits, region) for region in REGIONS if national]
     if plus or digits.startswith("00"):
         candidates.append((f"+{digits.removeprefix('00')}", "ZZ"))
     return any(_valid(text, region) for text, region in candidates)

@@ -29,6 +29,14 @@ FILLERS: Final = words(
 
 FILLERS_MAX = 2
 
+DICTATED: Final = (ZEROS - {"o"}) | MULTIPLIERS.keys()
+"""Words beside which an "oh" is a zero too."""
+
+SEPARATORS: Final = words("or to till until of tot oder bis")
+"""Conjunctions that part two numbers, unless both are small quantities."""
+
+SMALL_DIGITS = 3
+
 CONJUNCTIONS: Final = words(
     """
     and or to till until of tot en t/m und oder bis
@@ -125,7 +133,7 @@ def runs_of(line: Line, parts: Iterable[Part]) -> list[Run]:
     held: list[Part] = []
     conjunctions = 0
     for part in parts:
-        if held and not _joined(line, held[-1].last, part.first):
+        if held and not _joined(line, held[-1], part):
             runs += _run(held, conjunctions)
             held, conjunctions = [], 0
         if held:
@@ -146,11 +154,12 @@ def _run(parts: list[Part], conjunctions: int) -> list[Run]:
     return [Run(parts[0].first, parts[-1].last, tuple(parts), conjunctions)]
 
 
-def _joined(line: Line, before: int, after: int) -> bool:
-    """Whether only fillers and punctuation stand between two tokens."""
-    words = [word for word in (line.word(index) for index in range(before + 1, after)) if word]
-    fillers = (word in FILLERS or word in CONJUNCTIONS for word in words)
-    return len(words) <= FILLERS_MAX and all(fillers)
+def _joined(line: Line, before: Part, after: Part) -> bool:
+    """Whether only fillers and punctuation stand between two parts."""
+    between = [word for word in (line.word(index) for index in range(before.last + 1, after.first)) if word]
+    if not SEPARATORS.isdisjoint(between) and max(len(before.digits), len(after.digits)) > SMALL_DIGITS:
+        return False
+    return len(between) <= FILLERS_MAX and all(word in FILLERS or word in CONJUNCTIONS for word in between)
 
 
 def _written(token: Token, index: int) -> Part | None:
@@ -186,11 +195,12 @@ def _form(bare: str) -> Form:
 
 def _doubled(line: Line, parts: list[Part]) -> list[Part]:
     """The same with "double four" as 44, and with the words that are zeros only beside digits."""
-    by_first = {part.first: part for part in parts if part.form is not Form.LETTERS or part.text.casefold() != "o"}
-    ends = {part.last for part in by_first.values()}
+    by_first = {part.first: part for part in parts}
+    ends = {part.last for part in parts if part.digits}
     for index, token in enumerate(line.tokens):
-        beside = index - 1 in ends or index + 1 in by_first or line.word(index + 1) in ZEROS | MULTIPLIERS.keys()
-        if token.word in ZEROS and index not in by_first and (beside or line.word(index - 1) in MULTIPLIERS):
+        following = by_first.get(index + 1)
+        beside = index - 1 in ends or (following is not None and following.digits)
+        if token.word in ZEROS and (beside or not {line.word(index - 1), line.word(index + 1)}.isdisjoint(DICTATED)):
             by_first[index] = Part(index, index, "0", Form.DIGITS)
             ends.add(index)
     for index, token in enumerate(line.tokens):
