@@ -25,13 +25,9 @@ from pathlib import Path
 from benchmarks import installation, machine, native, recorded, report, speech
 from benchmarks.installation import Installation
 from benchmarks.processes import Use
-from benchmarks.signalling import Call, Callers
+from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of, make_calls
 
-TRACKS = {"siprec": 2}
-CALLER_ADDRESS = "127.0.0.2"  # the callers' own, so that no port of theirs is one of callvault's
-SOURCE_PORT_FIRST = 10_000
-PAYLOAD_TYPE = 8
-PACKETS_A_SECOND = 50
+STRIDE = 47 * native.PACKET_SAMPLES  # legs begin at different places of the speech, so that few change at once
 RATE = 50.0  # calls set up, and hung up, in a second
 CORE_SHARE = 0.7
 IDLE_S = 5.0
@@ -58,14 +54,6 @@ class Load:
     calls: int
     seconds: float
     rate: float
-
-    def make_calls(self) -> list[Call]:
-        """The calls, each with an even source port for each track."""
-        tracks = TRACKS[self.kind]
-        return [
-            Call(number, f"agent{number}", tuple(SOURCE_PORT_FIRST + 2 * (number * tracks + i) for i in range(tracks)))
-            for number in range(self.calls)
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +100,7 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         idle_shares = {role: spent / (before.at_s - idle.at_s) for role, spent in before.since(idle).items()}
         memory_idle = running.pss_mb()
         machine_before, own_before_s = machine.load(), time.process_time()
-        calls = load.make_calls()
+        calls = make_calls(load.kind, 0, load.calls)
         sent, memory, stages = _carry(load, running, callers, calls, generator, before)
         with running.recordings() as recordings:
             tenant = recordings.tenant(installation.TENANT)
@@ -148,7 +136,9 @@ def _carry(
     """Set up, talk, hang up."""
     callers.call(calls, load.rate)
     callers.run(lambda: all(call.state in ("up", "failed") for call in calls), load.calls / load.rate + SETUP_S)
-    legs = _legs(load, running.sip[0], [call for call in calls if call.state == "up"])
+    up = [call for call in calls if call.state == "up"]
+    packets = round(load.seconds * PACKETS_A_SECOND)
+    legs = legs_of(up, running.sip[0], time.monotonic_ns() + LEAD_NS, packets, lambda n: STRIDE * n)
     media = running.cpu()
     sending = generator.start(legs)
     callers.run(lambda: time.monotonic_ns() > sending.last_ns - load.seconds * 5e8, load.seconds + SETUP_S)
@@ -159,25 +149,6 @@ def _carry(
     callers.hang_up(calls, load.rate)
     callers.run(lambda: all(call.state in ("over", "failed") for call in calls), load.calls / load.rate + SETUP_S)
     return sent, memory, Stages(before, media, hang_up, hang_up)
-
-
-def _legs(load: Load, host: str, calls: list[Call]) -> list[native.Leg]:
-    """A leg for each track of each call, spread evenly over the 20 ms."""
-    pairs = [(call, track) for call in calls for track in range(TRACKS[load.kind])]
-    start_ns = time.monotonic_ns() + LEAD_NS
-    return [
-        native.Leg(
-            source=(CALLER_ADDRESS, call.source_ports[track]),
-            destination=(host, call.remote_ports[track]),
-            control_port=call.remote_ports[track] + 1,
-            ssrc=1 + call.number * TRACKS[load.kind] + track,
-            payload_type=PAYLOAD_TYPE,
-            first_ns=start_ns + index * native.PACKET_NS // len(pairs),
-            packets=round(load.seconds * PACKETS_A_SECOND),
-            offset=(call.number * 31 + track * 1009) * native.PACKET_SAMPLES,
-        )
-        for index, (call, track) in enumerate(pairs)
-    ]
 
 
 def _outcome(

@@ -20,188 +20,13 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks import installation, machine, native, report, speech
-from benchmarks.calls import CALLER_ADDRESS, PACKETS_A_SECOND, PAYLOAD_TYPE, SOURCE_PORT_FIRST
-from benchmarks.installation import Installation
-from benchmarks.signalling import Call, Callers
+from benchmarks.rounds import KIND, MEASURES, Heard, Round, Samples
+from benchmarks.signalling import CALLER_ADDRESS, Callers, make_calls
 from benchmarks.speech import Speech
-from gateway.client import ApiError, Client
-
-TRACKS = 2
-LEAD_NS = 200_000_000
-SETTLE_S = 1.0  # between the last packet and the BYE: what is measured is the hang-up, not the last speech event
-RATE = 100.0  # calls set up and hung up in a second, as the promise for set-up says
-WAIT_S = 30.0
-TRANSCRIPT_S = 300.0
-TRANSCRIPT_POLL_S = 0.1
-ONSET_EARLY_S = 0.1  # a detector that looks back may place the begin of speech before the label
-ONSET_LATE_S = 0.5  # an event this long after a label is no answer to it
-MEASURES = ("setup", "speech", "onset", "ready", "transcript")
-
-
-@dataclass(slots=True)
-class Samples:
-    """Every single measurement of one load, in milliseconds."""
-
-    ms: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
-    false_starts: int = 0
-    missed_onsets: int = 0
-    audio_s: float = 0.0
-    failures: list[str] = field(default_factory=list)
-    schedule_kept: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An event and when it was read: CLOCK_REALTIME as the kernel's stamps, CLOCK_MONOTONIC as everything else (ns)."""
-
-    name: str
-    fields: dict[str, Any]
-    real_ns: int
-    heard_ns: int
-
-
-@dataclass(slots=True)
-class Heard:
-    """What a subscriber has read so far; `on_ended` is told the id of each call that ends."""
-
-    events: list[Event] = field(default_factory=list)
-    on_ended: Callable[[str], None] = field(default=lambda call_id: None)
-
-    def read(self, client: Client) -> None:
-        """Read until the connection ends; for a thread."""
-        with contextlib.suppress(ApiError, OSError):
-            for name, fields in client.events(timeout_s=WAIT_S + TRANSCRIPT_S):
-                self.events.append(Event(name, fields, time.time_ns(), time.monotonic_ns()))
-                if name == "call_ended":
-                    self.on_ended(fields["call"])
-
-
-class Round:
-    """Some calls at once, from their INVITEs to their transcripts."""
-
-    def __init__(self, running: Installation, callers: Callers, heard: Heard, calls: list[Call]) -> None:
-        self._running = running
-        self._client = running.client
-        self._callers = callers
-        self._heard = heard
-        self._calls = calls
-
-    def measure(self, generator: native.Generator, circle: Speech, seconds: float, samples: Samples) -> None:
-        """Run it and add what was measured."""
-        first_event = len(self._heard.events)
-        self._callers.call(self._calls, RATE)
-        self._callers.run(lambda: all(call.state in ("up", "failed") for call in self._calls), WAIT_S)
-        up = [call for call in self._calls if call.state == "up"]
-        samples.ms["setup"] += [call.setup_ms for call in up]
-        legs = self._legs(up, seconds)
-        sending = generator.start(legs)
-        self._callers.run(lambda: time.monotonic_ns() > sending.last_ns, seconds + WAIT_S)
-        sent = sending.wait(time.monotonic_ns())
-        names = self._names()
-        samples.schedule_kept = min(samples.schedule_kept, sent.schedule_kept)
-        self._callers.run(lambda: False, SETTLE_S)
-        self._speech(self._heard.events[first_event:], names, legs, circle, samples)
-        self._end(up, names, samples)
-        samples.failures += [call.failure for call in self._calls if call.failure]
-
-    def _legs(self, up: Sequence[Call], seconds: float) -> list[native.Leg]:
-        start_ns = time.monotonic_ns() + LEAD_NS
-        pairs = [(call, track) for call in up for track in range(TRACKS)]
-        return [
-            native.Leg(
-                source=(CALLER_ADDRESS, call.source_ports[track]),
-                destination=(self._running.sip[0], call.remote_ports[track]),
-                control_port=call.remote_ports[track] + 1,
-                ssrc=TRACKS * call.number + track,
-                payload_type=PAYLOAD_TYPE,
-                first_ns=start_ns + index * native.PACKET_NS // len(pairs),
-                packets=round(seconds * PACKETS_A_SECOND),
-                offset=self._circle.pause(TRACKS * call.number + track),
-            )
-            for index, (call, track) in enumerate(pairs)
-        ]
-
-    def _names(self) -> dict[str, str]:
-        """Whom each of our calls is to callvault: its id by the number that was dialled."""
-        listed = self._client.json(f"/v1/calls?limit={min(500, 2 * len(self._calls))}")["calls"]
-        return {call["detail"]["to"]: call["id"] for call in listed if call.get("detail")}
-
-    def _speech(
-        self, events: list[Event], names: dict[str, str], legs: list[native.Leg], circle: Speech, samples: Samples
-    ) -> None:
-        """Speech events against the stamps that they carry, and against the labels of what was sent."""
-        numbers = {names[call.to_user]: call.number for call in self._calls if call.to_user in names}
-        onsets_ns: dict[int, list[int]] = {call.number: [] for call in self._calls}
-        for leg in legs:
-            # A packet leaves when its last sample has been spoken.
-            spoken_ns = leg.first_ns - native.PACKET_NS
-            places = circle.onsets(leg.offset, leg.packets * native.PACKET_SAMPLES)
-            onsets_ns[leg.ssrc // TRACKS] += [spoken_ns + place * 1_000_000_000 // speech.RATE_HZ for place in places]
-        for event in events:
-            number = numbers.get(str(event.fields["call"]))
-            if event.name != "speech_started" or number is None:
-                continue
-            samples.ms["speech"].append((event.real_ns - event.fields["stamp_ns"]) / 1e6)
-            labels = onsets_ns[number]
-            near = [at for at in labels if -ONSET_EARLY_S * 1e9 < event.heard_ns - at < ONSET_LATE_S * 1e9]
-            if near:
-                labels.remove(max(near))
-                samples.ms["onset"].append((event.heard_ns - max(near)) / 1e6)
-            else:
-                samples.false_starts += 1
-        samples.missed_onsets += sum(len(left) for left in onsets_ns.values())
-        samples.audio_s += sum(leg.packets for leg in legs) / PACKETS_A_SECOND
-
-    def _end(self, up: list[Call], names: dict[str, str], samples: Samples) -> None:
-        """Hang up, and ask for everything as soon as it is announced."""
-        by_id = {names[call.to_user]: call for call in up if call.to_user in names}
-        samples.failures += ["a call is not listed"] * (len(up) - len(by_id))
-        ended = {call_id: threading.Event() for call_id in by_id}
-        self._heard.on_ended = lambda call_id: ended[call_id].set() if call_id in ended else None
-        with ThreadPoolExecutor(max_workers=2 * len(up) + 1) as pool:
-            ready = {call_id: pool.submit(self._when_ready, call_id, ended[call_id]) for call_id in by_id}
-            transcript = {call_id: pool.submit(self._when_transcribed, call_id, ended[call_id]) for call_id in by_id}
-            self._callers.hang_up(up, RATE)
-            self._callers.run(lambda: all(call.state in ("over", "failed") for call in up), WAIT_S)
-            for name, futures in (("ready", ready), ("transcript", transcript)):
-                for call_id, future in futures.items():
-                    at_ns = future.result()
-                    if at_ns is None:
-                        samples.failures.append(f"no {name}")
-                    else:
-                        samples.ms[name].append((at_ns - by_id[call_id].left_ns) / 1e6)
-
-    def _when_ready(self, call_id: str, ended: threading.Event) -> int | None:
-        """When the first byte of the WAV had come, of a call that is no longer live."""
-        if not ended.wait(WAIT_S):
-            return None
-        try:
-            self._client.get(f"/v1/calls/{call_id}/audio", {"Range": "bytes=0-0"})
-            at_ns = time.monotonic_ns()
-            state = self._client.json(f"/v1/calls/{call_id}")["state"]
-        except ApiError:
-            return None
-        return at_ns if state in ("ended", "stored") else None
-
-    def _when_transcribed(self, call_id: str, ended: threading.Event) -> int | None:
-        """When the redacted transcript had come."""
-        deadline = time.monotonic() + TRANSCRIPT_S
-        ended.wait(WAIT_S)
-        while time.monotonic() < deadline:
-            try:
-                self._client.get(f"/v1/calls/{call_id}/transcript")
-            except ApiError:
-                time.sleep(TRANSCRIPT_POLL_S)
-            else:
-                return time.monotonic_ns()
-        return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -227,7 +52,8 @@ def run(calls: int, wanted: int, seconds: float, generator: native.Generator, ci
         threading.Thread(target=heard.read, args=(running.client,), daemon=True).start()
         before, callvault_s, own_s = machine.load(), running.cpu().total_s, time.process_time()
         for turn in range(-(-wanted // calls)):
-            Round(running, callers, heard, _calls(turn * calls, calls)).measure(generator, circle, seconds, samples)
+            made = make_calls(KIND, turn * calls, calls)
+            Round(running, callers, heard, circle, made, samples).measure(generator, seconds)
         used_s = running.cpu().total_s - callvault_s + time.process_time() - own_s
         shares = machine.disturbance(before, machine.load(), used_s)
         complaints = running.complaints()
@@ -246,13 +72,6 @@ def run(calls: int, wanted: int, seconds: float, generator: native.Generator, ci
         "remarks": machine.objections(shares),
         "log": complaints,
     }
-
-
-def _calls(first: int, count: int) -> list[Call]:
-    numbers = range(first, first + count)
-    return [
-        Call(n, f"agent{n}", tuple(SOURCE_PORT_FIRST + 2 * (n * TRACKS + t) for t in range(TRACKS))) for n in numbers
-    ]
 
 
 def _table(load: dict[str, object]) -> str:

@@ -16,6 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from benchmarks.native import PACKET_NS, Leg
+
+CALLER_ADDRESS = "127.0.0.2"  # the callers' own, so that no port of theirs is one of callvault's
+SOURCE_PORT_FIRST = 10_000
+PAYLOAD_TYPE = 8  # PCMA
+TRACKS = {"siprec": 2}
+"""The kinds of calls, and how many tracks each has."""
+PACKETS_A_SECOND = 50
 T1_S = 0.5
 T2_S = 4.0
 GIVE_UP_S = 32.0
@@ -52,6 +60,38 @@ class Call:
     def setup_ms(self) -> float:
         """From INVITE to 200."""
         return (self.answered_ns - self.invited_ns) / 1e6
+
+
+def make_calls(kind: str, first: int, count: int) -> list[Call]:
+    """Calls numbered from `first`, each with an even source port of its own for each track."""
+    tracks = TRACKS[kind]
+    ports = [SOURCE_PORT_FIRST + 2 * tracks * number for number in range(first, first + count)]
+    return [
+        Call(first + index, f"agent{first + index}", tuple(range(port, port + 2 * tracks, 2)))
+        for index, port in enumerate(ports)
+    ]
+
+
+def legs_of(calls: Sequence[Call], host: str, first_ns: int, packets: int, offset: Callable[[int], int]) -> list[Leg]:
+    """What calls that are up send: a leg for each track, spread evenly over the 20 ms.
+
+    A leg's SSRC is its number among all tracks; `offset` says for that number where in the speech it begins.
+    """
+    pairs = [(call, track) for call in calls for track in range(len(call.source_ports))]
+    numbers = [call.number * len(call.source_ports) + track for call, track in pairs]
+    return [
+        Leg(
+            source=(CALLER_ADDRESS, call.source_ports[track]),
+            destination=(host, call.remote_ports[track]),
+            control_port=call.remote_ports[track] + 1,
+            ssrc=number,
+            payload_type=PAYLOAD_TYPE,
+            first_ns=first_ns + index * PACKET_NS // len(pairs),
+            packets=packets,
+            offset=offset(number),
+        )
+        for index, ((call, track), number) in enumerate(zip(pairs, numbers, strict=True))
+    ]
 
 
 class Callers:

@@ -41,7 +41,16 @@ and whose body is not yet gets five times twenty."""
 
 
 def spool_files(folder: Path) -> list[Path]:
-    """The folder's spool files, each run's in the order of writing; none if there is no folder."""
+    """The folder's spool files, each run's in the order of writing and without holes; none if there is no folder.
+
+    A listing may miss a file that is made meanwhile and show a later one. So it is made twice: whatever the first one
+    shows, all earlier files of the same run stand in the second, or are deleted.
+    """
+    newest = {path.name.partition(".")[0]: path.name for path in _listed(folder)}
+    return [path for path in _listed(folder) if path.name <= newest.get(path.name.partition(".")[0], "")]
+
+
+def _listed(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIX))
     except FileNotFoundError:
@@ -126,8 +135,20 @@ class SpoolFile:
             self.broken += 1
             position = found
 
-    def find(self, artefact: bytes) -> Iterator[RecordHeader]:
-        """The headers of one artefact's records, in the order of the file, found by its id and not from the start."""
+    def find(self, artefact: bytes) -> list[RecordHeader]:
+        """The headers of one artefact's records, in the order of the file, found by its id and not from the start.
+
+        In a file that is being written, a read may miss a record and still see a later one, since it takes time itself.
+        Once the later one was seen, all before it is there: so a second look at that part finds everything.
+        """
+        finished = self.is_finished()
+        found = list(self._find(artefact))
+        if found and not finished:
+            last = found[-1].offset
+            found = [header for header in self._find(artefact) if header.offset <= last]
+        return found
+
+    def _find(self, artefact: bytes) -> Iterator[RecordHeader]:
         for place in self._search(artefact, FILE_HEADER_BYTES + ARTEFACT_OFFSET):
             offset = place - ARTEFACT_OFFSET
             header = parse_record(self.read(offset, RECORD_HEADER_BYTES), 0, offset)

@@ -186,16 +186,31 @@ class SpoolTail:
         for file in self._by_number.values():
             file.finishing = file.finishing or file.file.is_finished()
         self._find_new_files()
-        broken = 0
+        newest: dict[str, _File] = {}
         for file in self._by_number.values():
-            if not file.finished:
-                try:
-                    broken += self._read_on(file, now_s)
-                except Unavailable:  # one bad sector holds up its own file, not the others
-                    _log.error("spool file cannot be read", extra={"file": file.file.path.name})
-                else:
-                    file.finished = file.finishing
+            run = file.file.header.run
+            if run in newest:
+                newest[run].finishing = True  # its writer has moved on
+            newest[run] = file
+        broken = self._read_files(now_s)
         self._alive = {file.file.header.run for file in self._by_number.values() if not file.finished}
+        return broken
+
+    def _read_files(self, now_s: float) -> int:
+        """Each run's files in order: a record counts as seen when a later one was. A bad sector holds up its run."""
+        broken = 0
+        held: set[str] = set()
+        for file in self._by_number.values():
+            run = file.file.header.run
+            if file.finished or run in held:
+                continue
+            try:
+                broken += self._read_on(file, now_s)
+            except Unavailable:
+                held.add(run)
+                _log.error("spool file cannot be read", extra={"file": file.file.path.name})
+            else:
+                file.finished = file.finishing
         return broken
 
     def is_dead(self, run: str) -> bool:

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from storage.errors import AlreadyExists, Unavailable
-from storage.model import ArtefactRef, Secret
+from storage.model import ArtefactRef, Secret, TenantId
 from storage.objects.folder import FolderStore
+from storage.recordings import Recordings
+from storage.records import NewArtefact
 from storage.slices import IndexEntry, SliceRow, overlapping
 from storage.spool import SpoolWriter
 from storage.spoolfile import spool_files
+from storage.spoolformat import FILE_HEADER_BYTES, RECORD_HEADER_BYTES
 from storage.uploader import SLICE_BYTES, SLICE_S, Progress, Uploader
 from tests.storage.spooling import MemorySlices, durable, make_key, make_ref, until, write_stream
 from tests.storage.stores import audio_of, open_at, save_call
@@ -295,6 +298,31 @@ def test_broken_record_is_left_out_counted_and_the_stream_marked_interrupted(
     assert spool_files(spool) == []
 
 
+def test_broken_record_in_a_file_that_was_left_behind_costs_only_itself(
+    spool: Path, slices: MemorySlices, objects: StoreThatGoesAway
+) -> None:
+    ref = make_ref()
+    slices.add(ref)
+    piece = 200_000
+    with SpoolWriter(spool, node="n1", file_bytes=1 << 20, commit_s=0.01) as writer:
+        writer.open(1, ref, make_key(ref))
+        writer.release(1)
+        for number in range(12):
+            writer.append(1, number, number + 1, bytes([number]) * piece)
+        until(lambda: len(spool_files(spool)) == 3)
+        first = spool_files(spool)[0]
+        with first.open("r+b") as file:
+            file.seek(FILE_HEADER_BYTES + piece + RECORD_HEADER_BYTES + 16 + 3)
+            file.write(b"\0")
+        with Uploader(spool, slices, objects) as uploader:
+            uploader.step(0.0)
+            writer.close(1)
+            durable(writer, [1])
+            run_steps(uploader)
+    assert [start for start, *_ in slices.plaintext(ref)] == [0, *range(2, 12)]
+    assert slices.completed == {ref.artefact: True}
+
+
 def test_losses_told_by_the_end_record_mark_the_stream_interrupted(
     spool: Path, slices: MemorySlices, objects: StoreThatGoesAway
 ) -> None:
@@ -400,24 +428,31 @@ def test_live_reader_misses_nothing_while_the_uploader_moves_records(tmp_path: P
                     uploader.step(time.monotonic())
 
         moving = threading.Thread(target=upload)
-        with SpoolWriter(store.spool_folder, node="n1", file_bytes=1 << 20, commit_s=0.001) as writer:
-            writer.open(1, artefact.ref, artefact.key)
-            writer.release(1)
-            moving.start()
-            seen = 0
-            for number, piece in enumerate(pieces):
-                writer.append(1, number, number + 1, piece)
-                with store.stream(tenant, artefact.ref.artefact) as stream:
-                    got = [int(data[:5]) for data in stream.read()]
-                assert got == list(range(len(got)))
-                assert len(got) >= seen
-                seen = len(got)
-            writer.close(1)
-            durable(writer, [1])
+        moving.start()
+        try:
+            write_and_read(store, tenant, artefact, pieces)
+        finally:
+            stop.set()
+            moving.join()
+
+
+def write_and_read(store: Recordings, tenant: TenantId, artefact: NewArtefact, pieces: list[bytes]) -> None:
+    """Read the whole stream after each record: without holes, and never less than before."""
+    with SpoolWriter(store.spool_folder, node="n1", file_bytes=1 << 20, commit_s=0.001) as writer:
+        writer.open(1, artefact.ref, artefact.key)
+        writer.release(1)
+        seen = 0
+        for number, piece in enumerate(pieces):
+            writer.append(1, number, number + 1, piece)
             with store.stream(tenant, artefact.ref.artefact) as stream:
-                assert list(stream.read()) == pieces
-        stop.set()
-        moving.join()
+                got = [int(data[:5]) for data in stream.read()]
+            assert got == list(range(len(got)))
+            assert len(got) >= seen
+            seen = len(got)
+        writer.close(1)
+        durable(writer, [1])
+        with store.stream(tenant, artefact.ref.artefact) as stream:
+            assert list(stream.read()) == pieces
 
 
 def test_overlapping_entries_are_those_with_something_of_the_range() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,26 @@ from transcription.redaction import merged, restore
 from transcription.worker import DELIVERIES_MAX, ENGINE_RETRY_S, WINDOW_S, Worker, parse_facts, parse_language, serve
 
 SAID = "My name is Peter Johnson, call me on 0612345678."
+
+BUSY = """
+import sys, time
+from pathlib import Path
+from storage.recordings import Recordings
+from transcription.worker import run
+
+class Busy:
+    name = "busy"
+    def transcribe(self, samples, language):
+        print("hearing", flush=True)
+        time.sleep(60)
+        return []
+
+folder = Path(sys.argv[1])
+store = Recordings.open(
+    folder / "data", f"file:{folder / 'keys'}", f"file:{folder / 'data' / 'objects'}", node="worker"
+)
+run(store, Busy, folder / "queue")
+"""
 
 
 class Script:
@@ -237,6 +258,38 @@ def test_from_the_outbox_to_the_transcript(tmp_path: Path) -> None:
             serving.cancel()
             with suppress(asyncio.CancelledError):
                 await serving
+        finally:
+            await server.stop()
+
+    with opened_store(tmp_path) as store:
+        asyncio.run(scenario(store))
+
+
+def test_a_terminated_worker_process_ends_at_once_though_its_engine_is_busy(tmp_path: Path) -> None:
+    async def scenario(store: Recordings) -> None:
+        server = QueueServer(tmp_path / "queue")
+        address = await server.start()
+        try:
+            ids = recorded_call(store, [noise(2)])
+            async with await Queue.connect(address) as queue:
+                await Relay(store, queue).step()
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", BUSY, str(tmp_path), stdout=asyncio.subprocess.PIPE
+            )
+            assert worker.stdout is not None
+            assert await worker.stdout.readline() == b"hearing\n"
+            worker.terminate()
+            async with asyncio.timeout(5):
+                assert await worker.wait() == 0
+            serving = asyncio.create_task(serve(worker_with(store, Script()), lambda: address))
+            for _look in range(500):  # handed back, so taken at once by the next worker
+                if store.call(*ids).find(Kind.REDACTED_TRANSCRIPT):
+                    break
+                await asyncio.sleep(0.02)
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving
+            assert store.call(*ids).find(Kind.REDACTED_TRANSCRIPT)
         finally:
             await server.stop()
 
