@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, exists, select, update
 
 from storage.epochs import ALIVE, artefact_ref
-from storage.errors import Erased, NotFound
-from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId, new_id
+from storage.errors import AlreadyExists, Erased, NotFound
+from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.records import STREAMS, ArtefactRecord, CallRecord, Day, NewCall, OutboxRow
 from storage.tables import artefacts, calls, outbox
 
@@ -57,6 +57,15 @@ def check_alive(connection: Connection, tenant: TenantId, call: CallId, needed: 
     if set(connection.scalars(select(artefacts.c.id).where(*where))) != set(needed):
         raise Erased(f"an artefact of call {call} is erased")
     return CallState(state)
+
+
+def check_absent(connection: Connection, call: CallId, wanted: Sequence[tuple[ParticipantId, Kind]]) -> None:
+    """AlreadyExists if the call has, alive, an artefact of one of these kinds for its participant."""
+    where = (artefacts.c.call == call, artefacts.c.state.in_(ALIVE))
+    found = {(row.participant, row.kind) for row in connection.execute(select(artefacts).where(*where))}
+    for participant, kind in wanted:
+        if (participant, kind.value) in found:
+            raise AlreadyExists(f"call {call} has a {kind.value} of participant {participant}")
 
 
 def set_state(connection: Connection, call: CallId, state: CallState) -> None:

@@ -1,4 +1,4 @@
-"""Erasing a call: the steps of design.md §4 in their order, each a row, each resumed where a crash left it.
+"""Erasing a call: the steps of FORMAT.md §7 in their order, each a row, each resumed where a crash left it.
 
     intent     signed INTENT, tombstones and raised fence are durable: reads are refused from here on
     lapse      the lease under which another process may still use a key has run out

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, select, update
 
-from storage.calls import check_alive, insert_calls, insert_jobs, set_state
+from storage.calls import check_absent, check_alive, insert_calls, insert_jobs, set_state
 from storage.catalogue import Catalogue
 from storage.content import INLINE_BYTES_MAX, SealedObject, insert_slice, put_document, seal_object
 from storage.epochs import EpochMovedError
@@ -85,9 +85,7 @@ class Intake:
             for artefact, data in items.items():
                 target = own[artefact]
                 put_document(connection, target.ref, target.key, target.segment_bytes, data)
-                if (
-                    target.ref.kind not in STREAMS
-                ):  # a stream's document is what is known of it; its end comes by the spool
+                if target.ref.kind not in STREAMS:  # a stream ends by the spool; its document is what is known of it
                     done = {"state": ArtefactState.COMPLETE.value, "size": len(data)}
                     connection.execute(update(artefacts).where(artefacts.c.id == artefact).values(done))
             if state is not None:
@@ -109,9 +107,17 @@ class Intake:
     def add_derived(
         self, tenant: TenantId, call: CallId, sources: Sequence[ArtefactId], items: Sequence[Derived]
     ) -> tuple[ArtefactId, ...]:
-        """Stores what was derived, in the transaction that finds its sources alive; Erased if one is not."""
-        with self._catalogue.reading() as connection:
+        """Stores what was derived, in the transaction that finds its sources alive; Erased if one is not.
+
+        AlreadyExists, and nothing is stored, if one of the items is there already: two workers had the same job.
+        """
+
+        def check(connection: Connection) -> None:
             check_alive(connection, tenant, call, sources)
+            check_absent(connection, call, [(item.participant, item.kind) for item in items])
+
+        with self._catalogue.reading() as connection:
+            check(connection)
         made = self._make(tenant, call, items)
         day, complete = day_of(self._clock()), ArtefactState.COMPLETE
         placings = [Placing(new, day, complete, len(item.data)) for new, item in zip(made, items, strict=True)]
@@ -131,7 +137,7 @@ class Intake:
         try:
             for sealed in large:
                 self._objects.put(sealed.name, sealed.sealed)
-            self._place(placings, lambda connection: check_alive(connection, tenant, call, sources), fill)
+            self._place(placings, check, fill)
         except StoreError:
             self._withdraw(large)
             raise

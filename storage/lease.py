@@ -13,7 +13,7 @@ from storage.model import ArtefactId
 from storage.tables import artefacts
 
 LEASE_S = 0.5
-"""How long a key may be used without asking again; erasure waits as long before it goes on (design.md §4)."""
+"""How long a key may be used without asking again; erasure waits as long before it goes on."""
 
 
 class Lease:

@@ -1,7 +1,7 @@
 """The signed manifest of a call: what was stored, by hashes, so that nothing can be swapped, cut or added unseen.
 
 In clear stand ids, kinds, sizes, hashes and key commitments. Facts (gap map, time maps, consent, announcement) are in
-it as the ciphertext of the call's documents, so the manifest dies with them when their keys are destroyed.
+it as the ciphertext of the streams' documents, and die with their keys; of other documents it has the hash only.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sqlalchemy import Connection, select
 from storage.content import sealed_document
 from storage.epochs import ALIVE, artefact_ref
 from storage.errors import Malformed, Tampered
-from storage.model import CallId, Kind, TenantId
-from storage.records import Day
+from storage.model import CallId, TenantId
+from storage.records import STREAMS, Day
 from storage.signing import Signer, canonical, parse_json, verify_signature
 from storage.slices import SliceRow, object_name
 from storage.streams import slice_rows
@@ -31,9 +31,6 @@ MANIFEST_BYTES_MAX = 16 << 20
 _LABEL = "callvault manifest v1"
 _MEMBERS = {"format", "tenant", "call", "day", "artefacts", "public_key", "signature"}
 _KEY = re.compile(r"[0-9a-f]{64}\Z")
-
-_FACTS = frozenset({Kind.CALL_DETAIL})
-"""Kinds whose sealed documents stand in the manifest; of others it has the hash only."""
 
 
 def make_manifest(connection: Connection, signer: Signer, tenant: TenantId, call: CallId, day: Day) -> dict[str, Any]:
@@ -84,7 +81,7 @@ def _artefact(connection: Connection, row: Any) -> dict[str, Any]:
     if document is not None:
         stream_id, sealed = document
         entry["document"] = {"stream_id": stream_id, "sha256": hashlib.sha256(sealed).hexdigest(), "size": len(sealed)}
-        if ref.kind in _FACTS:
+        if ref.kind in STREAMS:
             entry["document"]["sealed"] = base64.b64encode(sealed).decode("ascii")
     return entry
 

@@ -197,7 +197,10 @@ class Recordings:
     def add_derived(
         self, tenant: TenantId, call: CallId, sources: Sequence[ArtefactId], items: Sequence[Derived]
     ) -> tuple[ArtefactId, ...]:
-        """Stores what was derived from `sources`, in the transaction that finds them alive; else Erased, NotFound."""
+        """Stores what was derived from `sources`, in the transaction that finds them alive; else Erased, NotFound.
+
+        AlreadyExists if one of the items is there already.
+        """
         return self._intake.add_derived(tenant, call, sources, items)
 
     # Going out.

@@ -22,16 +22,14 @@ Day = NewType("Day", str)
 """A UTC day, `YYYY-MM-DD`: the only time that stands in clear beside a recording."""
 
 DEFAULT_SEGMENT_BYTES = 65_536
-"""Ciphertext segment of new artefacts: a seek opens this much, and sealing is at full speed (components.md)."""
+"""Ciphertext segment of new artefacts: a seek opens this much, and sealing is at full speed ."""
 
 ROOTS: dict[Kind, Root] = {kind: Root.STATUTORY if kind is Kind.RATING else Root.CONTENT for kind in Kind}
 """Under which root of its tenant's tree each kind stands."""
 
-STREAMS = frozenset({Kind.AUDIO, Kind.REDACTED_AUDIO, Kind.DTMF, Kind.VOICEMAIL})
-"""The kinds that are written as streams, through the spool; their documents say what is known of the stream."""
-
 STREAMS = frozenset({Kind.AUDIO, Kind.VOICEMAIL})
-"""Kinds that come through the spool, and whose end a call waits for; all others are written whole."""
+"""Kinds that come through the spool, and whose end a call waits for; all others are written whole. A stream may have
+a document too: its facts (gap map, time map), which live as long as it does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ name only when it is locked: so a file without lock is finished, and a run witho
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -182,9 +183,11 @@ class SpoolFile:
         """The next stretch of written bytes at or after `start`."""
         try:
             begin = os.lseek(self._descriptor, start, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole from there on
-            return None
-        return begin, os.lseek(self._descriptor, begin, os.SEEK_HOLE)
+            return begin, os.lseek(self._descriptor, begin, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole from there on, or the file was cut just now
+                return None
+            raise Unavailable(f"spool file: {error.strerror}") from error
 
 
 def scan(path: Path, from_offset: int = FILE_HEADER_BYTES) -> Iterator[RecordHeader]:

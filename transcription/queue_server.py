@@ -29,7 +29,7 @@ ANY_PORT: Final = -1
 """NATS' word for a port of the kernel's choice."""
 
 START_LIMIT_S = 15.0
-"""30 ms is usual (components.md); a full disk cache or a long store to read takes longer."""
+"""30 ms is usual; a full disk cache or a long store to read takes longer."""
 
 STOP_LIMIT_S = 5.0
 """JetStream closes its files within tens of milliseconds; after this the child is killed."""

@@ -21,7 +21,7 @@ import media.errors
 from media.framelog import decode
 from media.render import media_span, render_pcm, total_samples
 from media.timeline import TrackFacts
-from storage.errors import Erased, NotFound, NotReady, StoreError
+from storage.errors import AlreadyExists, Erased, NotFound, NotReady, StoreError
 from storage.model import CallState, Kind, ParticipantId
 from storage.records import Derived
 from transcription.audio import quiet_cut, to_engine
@@ -102,8 +102,8 @@ class Worker:
         ids = {"tenant_id": job.tenant, "call_id": job.call}
         try:
             return self._transcribe(job)
-        except (Erased, NotFound):
-            log.info("transcription_dropped", extra=ids)
+        except (Erased, NotFound, AlreadyExists) as error:  # the last: another worker had the same job and was first
+            log.info("transcription_dropped", extra={**ids, "reason": type(error).__name__})
             return Done()
         except _Stopped:
             return Again(0.0)

@@ -75,10 +75,11 @@ def upload(store: Recordings) -> None:
 
 
 def stored_call(store: Recordings, tenant: TenantId, audio: bytes = b"audio", identity: bytes = b"identity") -> NewCall:
-    """A call that is over and stored: two streams in slices, two documents, a manifest."""
+    """A call that is over and stored: two streams in slices with their facts, two documents, a manifest."""
     new = save_call(store, tenant)
     spool(store, [(artefact, [audio] * 3) for artefact in audio_of(new)])
     documents = {new.find(Kind.IDENTITY).ref.artefact: identity, new.find(Kind.CALL_DETAIL).ref.artefact: b"detail"}
+    documents |= {artefact.ref.artefact: b"facts" for artefact in audio_of(new)}
     store.put_documents(new, documents, CallState.ENDED)
     upload(store)
     return new

@@ -401,10 +401,28 @@ def test_an_object_of_a_derived_artefact_that_was_changed_is_found(
             store.document(tenant, made)
 
 
-def test_a_stream_is_no_document(store: Recordings, tenant: TenantId) -> None:
+def test_the_document_of_a_stream_is_its_facts_and_never_its_content(store: Recordings, tenant: TenantId) -> None:
     new = stored_call(store, tenant)
+    assert store.document(tenant, audio_of(new)[0].ref.artefact) == b"facts"
+    without = save_call(store, tenant)
+    spool(store, [(artefact, [b"audio"]) for artefact in audio_of(without)])
+    upload(store)
     with pytest.raises(NotFound):
-        store.document(tenant, audio_of(new)[0].ref.artefact)
+        store.document(tenant, audio_of(without)[0].ref.artefact)
+
+
+def test_of_two_workers_with_the_same_job_the_second_stores_nothing(store: Recordings, tenant: TenantId) -> None:
+    new = stored_call(store, tenant)
+    source = audio_of(new)[0].ref
+    items = [Derived(source.participant, Kind.TRANSCRIPT, "quality", b"x" * 10)]
+    store.add_derived(tenant, new.call, [source.artefact], items)
+    objects = {info.name for info in store.objects.list("")}
+    for size in (10, 40_000):
+        again = [Derived(source.participant, Kind.TRANSCRIPT, "quality", b"y" * size)]
+        with pytest.raises(AlreadyExists):
+            store.add_derived(tenant, new.call, [source.artefact], again)
+    assert len(store.call(tenant, new.call).find(Kind.TRANSCRIPT)) == 1
+    assert {info.name for info in store.objects.list("")} == objects
 
 
 # Jobs.
