@@ -82,6 +82,12 @@ class Store(Section):
     spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
     spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
 
+    @model_validator(mode="after")
+    def _files(self) -> Store:
+        if self.spool_limit_mib < 2 * self.spool_file_mib:
+            raise ValueError("spool_limit_mib must hold two files of spool_file_mib: one that fills while one drains")
+        return self
+
 
 class Queue(Section):
     url: str = Field("embedded", description="`embedded` starts a NATS server as our child, or nats://host:port")

@@ -53,6 +53,8 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
         facts = facts_from_chunks(_chunks(recordings, tenant, artefact.ref.artefact))
         packets += facts.tally.packets
         documents[artefact.ref.artefact] = track_document(index, str(index), facts.to_json())
+        if not facts.tally.packets:  # nothing of it may have reached the spool, and then nothing else ends it
+            recordings.slices.complete_stream(artefact.ref.artefact, interrupted=True)
         missing.append([_end_ms(facts), until_ms])
     state = CallState.INTERRUPTED if packets else CallState.NO_MEDIA
     if not record.find(Kind.AUDIO):

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from gateway.api import audio, calls, events, health
 from gateway.api.context import Context
+from gateway.api.limits import BodyLimit
 from storage import errors
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def create_app(context: Context) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
+    app.add_middleware(BodyLimit)
     for module in (health, calls, audio, events):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)

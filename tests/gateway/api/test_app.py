@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from gateway.api.app import create_app, status_of
 from gateway.api.context import Context
+from gateway.api.limits import BODY_BYTES_MAX
 from gateway.events import Hub
 from storage import errors
 from storage.model import CallId, Kind, new_id
@@ -189,6 +190,16 @@ def test_every_error_of_the_store_has_a_status() -> None:
     expected = {"NotFound": 404, "Erased": 410, "NotReady": 409, "OnHold": 409, "Unavailable": 503, "Tampered": 500}
     found = {kind.__name__: status_of(kind("x")) for kind in below(errors.StoreError)}
     assert expected.items() <= found.items()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_beyond_the_limit_is_refused_unread(api: Api, chunked: bool) -> None:
+    body = b'{"ground": "' + b"x" * BODY_BYTES_MAX + b'"}'
+    content = iter([body[:1000], body[1000:]]) if chunked else body
+    headers = api.token(Role.ADMIN) | {"Content-Type": "application/json"}
+    answer = api.client.post(f"/v1/calls/{api.call}/erasure", content=content, headers=headers)
+    assert answer.status_code == 413
+    assert api.ended == []
 
 
 def test_health_needs_no_token(api: Api) -> None:
