@@ -14,7 +14,7 @@ from gateway.api.context import Context
 from gateway.api.limits import BODY_BYTES_MAX
 from gateway.events import Hub
 from storage import errors
-from storage.model import CallId, Kind, new_id
+from storage.model import CallId, Kind
 from storage.recordings import Recordings
 from storage.records import Derived
 from storage.tokens import Role
@@ -101,7 +101,7 @@ def test_another_tenants_call_is_not_found(api: Api, path: str) -> None:
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("call", ["x", "A" * 32, "0" * 31, "..%2f..", new_id()])
+@pytest.mark.parametrize("call", ["x", "A" * 32, "0" * 31, "..%2f..", "f" * 32])
 def test_what_is_no_id_is_not_found(api: Api, call: str) -> None:
     assert api.client.get(f"/v1/calls/{call}", headers=api.token(Role.ADMIN)).status_code == 404
 
