@@ -136,7 +136,12 @@ class Server:
         media = await stack.enter_async_context(self._media(settings_json, board, calls))
         sip, sip_address = await self._sip(board, stack)
         context = Context(
-            recordings, recordings.tokens, self._hub, board.end_by_id, lambda: self._missing(board, media)
+            recordings,
+            recordings.tokens,
+            self._hub,
+            board.end_by_id,
+            lambda: self._missing(board, media),
+            lambda: dict(board.counters + sip.counters),
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(self._running(api.serve()))

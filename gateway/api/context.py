@@ -18,13 +18,15 @@ TOKEN_CHARACTERS_MAX = 256  # ours have 50; anything longer is not looked up
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is not ready."""
+    """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is
+    not ready, `counters` tells how often things happened since the start."""
 
     recordings: Recordings
     tokens: Tokens
     hub: Hub
     end_call: Callable[[CallId], None]
     ready: Callable[[], list[str]]
+    counters: Callable[[], dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)

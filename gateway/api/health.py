@@ -16,6 +16,12 @@ async def live() -> dict[str, str]:
     return {"status": "live"}
 
 
+@router.get("/counters")
+async def counters(context: InContext) -> dict[str, int]:
+    """How often things happened since the start: calls answered and refused (why), datagrams dropped. Totals only."""
+    return context.counters()
+
+
 @router.get("/ready")
 async def ready(context: InContext) -> JSONResponse:
     """200 when calls are taken; 503 with the parts that are not ready."""

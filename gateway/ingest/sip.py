@@ -46,19 +46,24 @@ class SipUdp(asyncio.DatagramProtocol):
         self._dialogs: dict[CallId, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.DatagramTransport | None = None
-        self.counters: Counter[str] = Counter()
+        self._counted: Counter[str] = Counter()
         switchboard.hang_up = self.hang_up
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self.counters["datagrams"] += 1
+        self._counted["datagrams"] += 1
         self._agent.receive(data, (addr[0], addr[1]), self._listen, time.monotonic())
         self._pump()
 
     def error_received(self, exc: Exception) -> None:
-        self.counters["socket_errors"] += 1  # ICMP for something we sent: the transaction's timers deal with it
+        self._counted["socket_errors"] += 1  # ICMP for something we sent: the transaction's timers deal with it
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What happened since the start: here, and in the user agent (its names begin with `sip_`)."""
+        return self._counted + Counter({f"sip_{name}": count for name, count in self._agent.counts.items()})
 
     def drain(self) -> None:
         """From now on new calls get 503, and OPTIONS says so."""
@@ -116,24 +121,24 @@ class SipUdp(asyncio.DatagramProtocol):
         now = time.monotonic()
         match = self._directory.find(event.source[0], _user(event.request.uri))
         if match is None:
-            self.counters["refused_unknown_source"] += 1
+            self._counted["refused_unknown_source"] += 1
             self._agent.reject(event.dialog, 403, "Forbidden", now)
             return
         try:
             offer = parse(event.body)
         except Malformed as error:
-            self.counters["refused_sdp"] += 1
+            self._counted["refused_sdp"] += 1
             status, reason = (400, f"Bad SDP: {error}") if event.body else (488, "Offer Required")
             self._agent.reject(event.dialog, status, reason, now)
             return
         if not answerable(offer):
-            self.counters["refused_codec"] += 1
+            self._counted["refused_codec"] += 1
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_CODEC)])
             return
         try:
             call = self._switchboard.begin(match, offer, _parties(event.request, event.source[0]))
         except Busy as busy:
-            self.counters["refused_busy"] += 1
+            self._counted["refused_busy"] += 1
             log.warning("call refused", extra={"reason": busy.reason})
             retry = [("Retry-After", str(RETRY_AFTER_S))]
             self._agent.reject(event.dialog, 503, "Service Unavailable", now, headers=retry)

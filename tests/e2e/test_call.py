@@ -142,10 +142,13 @@ def test_an_agent_may_not_erase_or_read_originals(system: System) -> None:
 
 
 def test_an_unknown_source_is_refused_and_leaves_nothing(system: System) -> None:
-    before = system.client("acme").json("/v1/calls")["calls"]
+    client = system.client("acme")
+    before, counted = client.json("/v1/calls")["calls"], client.json("/health/counters")
     with pytest.raises(CallFailed, match="403"):
         asyncio.run(place_call(system.sip, [Track(tone(0.5, 9))], local_address="127.0.0.2", from_user="stranger"))
-    assert system.client("acme").json("/v1/calls")["calls"] == before
+    assert client.json("/v1/calls")["calls"] == before
+    refused = "refused_unknown_source"
+    assert client.json("/health/counters")[refused] == counted.get(refused, 0) + 1
 
 
 def test_a_tenant_of_live_events_only_gets_events_and_nothing_is_stored(system: System) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -46,6 +47,21 @@ def live(client: Client, user: str, results: list[CallResult | Exception]) -> di
         return call_from(client, user, "live")
 
     return until(look)
+
+
+def options(system: System) -> bytes:
+    """The answer to an OPTIONS, as a load balancer asks."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5)
+        sock.bind(("127.0.0.1", 0))
+        host, port = sock.getsockname()
+        request = (
+            f"OPTIONS sip:{host} SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bK{port}\r\n"
+            f"From: <sip:balancer@{host}>;tag=1\r\nTo: <sip:{host}>\r\nCall-ID: options-{port}\r\n"
+            "CSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        )
+        sock.sendto(request.encode(), system.sip)
+        return sock.recv(65535)
 
 
 def stored_ms(system: System, call: str, seconds: float) -> float:
@@ -125,12 +141,14 @@ def test_sigterm_refuses_new_calls_drains_running_ones_and_seals_them(tmp_path: 
     system.start()
     client = system.client()
     results: list[CallResult | Exception] = []
+    assert options(system).startswith(b"SIP/2.0 200 ")
     caller = in_background(system, "drained", 4.0, results)
     live(client, "drained", results)
     system.terminate()
     time.sleep(0.3)
     with pytest.raises(CallFailed, match="503"):
         asyncio.run(place_call(system.sip, [Track(tone(0.5, 24))], from_user="too-late", to_user="100"))
+    assert options(system).startswith(b"SIP/2.0 503 ")
     caller.join(20)
     assert isinstance(results[0], CallResult)
     assert results[0].hung_up_by == "us"  # it was allowed to go on to its end

@@ -54,7 +54,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
         ]
         recordings.add_derived(tenant, call, [audio.artefact], items)
         ended: list[CallId] = []
-        context = Context(recordings, recordings.tokens, Hub(), ended.append, list)
+        context = Context(recordings, recordings.tokens, Hub(), ended.append, list, lambda: {"calls_answered": 1})
         with TestClient(create_app(context)) as client:
             yield Api(client, recordings, call, ended)
 
@@ -205,3 +205,4 @@ def test_a_body_beyond_the_limit_is_refused_unread(api: Api, chunked: bool) -> N
 def test_health_needs_no_token(api: Api) -> None:
     assert api.client.get("/health/live").json() == {"status": "live"}
     assert api.client.get("/health/ready").status_code == 200
+    assert api.client.get("/health/counters").json() == {"calls_answered": 1}
