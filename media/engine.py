@@ -155,6 +155,7 @@ class Engine:
         if leg is None:
             return
         self._drain(leg, now_ns)
+        self._intake.settle(leg)
         self._flush(leg.row, closing=True)
         self._finished[number] = leg.timeline.facts()
         self._sink.close(number)
@@ -214,6 +215,7 @@ class Engine:
 
     def _withhold(self, leg: Leg, now_ns: int, *, held: bool, paused: bool) -> None:
         leg.held, leg.paused = held, paused
+        self._intake.settle(leg)
         recall(self._table, leg)
         if held or paused:
             leg.sequence.interrupt(Reason.PAUSED if paused else Reason.HOLD)

@@ -100,6 +100,13 @@ class Intake:
         for start, end in self._take_in_order(columns):
             self._take_singly(columns, start, end)
 
+    def settle(self, leg: Leg) -> None:
+        """Keep the packet that was set aside, if it is the leg's next one: nothing will come to confirm it."""
+        recall(self._table, leg)
+        for frame in leg.sequence.settle():
+            self._keep(leg, frame)
+        expect(self._table, leg, 0)
+
     def _admitted(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> _Columns:
         """What comes from the right source while its leg receives; the rest is counted."""
         table, rows = self._table, batch.keys

@@ -88,6 +88,8 @@ class Sequence:
             return self._earlier(packet, step, ticks)
         if not ours or ticks < 0 or not self._steady(packet, ticks):
             return self._doubted(packet)
+        if kept := self.settle():
+            return (*kept, *self.receive(packet))  # a stalled network catches up: the one set aside was simply late
         if self._resumed:
             self._resumed = False
             self.next_sequence, step = packet.sequence, 0
@@ -112,6 +114,22 @@ class Sequence:
         self._forget_doubt()
         self._missing.clear()
 
+    def settle(self) -> tuple[Placed, ...]:
+        """The packet set aside, if it is exactly the next one and so certainly ours; any other is given up.
+
+        For the end of the stream, and wherever nothing can confirm it any more.
+        """
+        first = self._doubt
+        if first is None or not self._is_next(first):
+            self._forget_doubt()
+            return ()
+        self._doubt = None
+        return (self._advance(first, 0, 0),)
+
+    def _is_next(self, packet: Arrived) -> bool:
+        in_step = packet.sequence == self.next_sequence & _SEQUENCE_MASK and packet.timestamp == self.next_timestamp
+        return packet.ssrc == self.ssrc and in_step and not self._resumed
+
     def _earlier(self, packet: Arrived, step: int, ticks: int) -> tuple[Placed, ...]:
         number = self.next_sequence + step
         if number not in self._missing:
@@ -128,15 +146,13 @@ class Sequence:
         """Set `packet` aside, or believe the one set aside if this one continues it."""
         first = self._doubt
         if first is None or not _continues(first, packet, self.clock_hz):
-            self._forget_doubt()
+            if kept := self.settle():
+                return (*kept, *self.receive(packet))
             self._doubt = packet
             return ()
         self._doubt = None
-        step = _signed(first.sequence - self.next_sequence, 16)
-        ticks = _signed(first.timestamp - self.next_timestamp, 32)
         queued = packet.arrival_us - first.arrival_us < self._us(first.duration) // 2
-        in_step = first.ssrc == self.ssrc and step == 0 and ticks == 0 and not self._resumed
-        if in_step and queued:
+        if self._is_next(first) and queued:
             # The network stood still and now delivers what it held; the sender's clock never stopped.
             return (self._advance(first, 0, 0), *self.receive(packet))
         passed = (first.arrival_us - self.transit_us) * self.clock_hz // 1_000_000

@@ -60,6 +60,26 @@ def test_a_gap_with_missing_numbers_is_loss_and_one_without_is_silence() -> None
     assert (silence.flags & REASON_MASK, sequence.lost) == (Reason.DTX, 3)
 
 
+def test_a_network_that_catches_up_after_a_standstill_loses_nothing() -> None:
+    """The first packet comes a little over a second late, the ones behind it a little less each."""
+    before = [packet(i) for i in range(50)]
+    burst = [packet(50 + i, at_us=20_000 * 50 + 1_005_000 + 2_000 * i) for i in range(60)]
+    sequence, placed = fed(*before, *burst, *(packet(i) for i in range(110, 130)))
+    assert [entry.timestamp for entry in placed] == [BASE + 160 * i for i in range(130)]
+    assert (sequence.lost, sequence.discarded) == (0, 0)
+    assert not any(entry.flags & NEW_PIECE for entry in placed[1:])
+
+
+def test_a_last_packet_that_came_very_late_is_kept_at_the_end_and_a_strays_is_not() -> None:
+    sequence, placed = fed(packet(0), packet(1), packet(2, at_us=3_000_000))
+    assert len(placed) == 2
+    (last,) = sequence.settle()
+    assert last.timestamp == BASE + 320
+    sequence, _ = fed(packet(0), packet(1), packet(70, ssrc=2))
+    assert sequence.settle() == ()
+    assert sequence.discarded == 1
+
+
 def test_an_outage_of_many_minutes_is_told_by_the_timestamps() -> None:
     sequence, _ = fed(packet(0))
     (placed,) = sequence.receive(packet(50_000))
