@@ -104,7 +104,7 @@ class Tenant(Section):
     when_full: Literal["refuse", "unrecorded"] = Field(
         "refuse", description="when the spool is full: refuse new calls with 503, or answer them unrecorded"
     )
-    purpose: str = Field("quality", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="declared purpose of its recordings")
+    purpose: str = Field("quality", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="declared purpose of its recordings")
     language: str = Field("en", pattern=r"^[a-z]{2}$", description="language spoken, for transcription")
     transcribe: bool = True
     emergency: tuple[str, ...] = Field(("112",), description="dialled numbers that are answered and never recorded")

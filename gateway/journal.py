@@ -1,31 +1,36 @@
-"""Makes new calls durable in groups: calls that arrive while one transaction runs share the next one."""
+"""Makes the beginnings and ends of calls durable in groups: what comes while one transaction runs shares the next."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from storage.errors import StoreError
-from storage.recordings import NewCall
 
 log = logging.getLogger(__name__)
 
-GROUP_MAX = 200  # calls in one transaction: some 20 ms of SQLite, far below the 250 ms of a spool commit
+GROUP_MAX = 200  # entries in one transaction: some 20 ms of SQLite, far below the 250 ms of a spool commit
+
+Entry = TypeVar("Entry")
 
 
-class Journal:
-    """Saves calls through `save`, a blocking function that makes a group durable in one transaction."""
+class Journal(Generic[Entry]):
+    """Writes entries through `write`, a blocking function that makes a group durable in one transaction.
 
-    def __init__(self, save: Callable[[Sequence[NewCall]], None]) -> None:
-        self._save = save
-        self._waiting: list[tuple[NewCall, asyncio.Future[None]]] = []
+    `write` returns for each entry None, or why it could not be written; when it raises, none was.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Entry]], Sequence[StoreError | None]]) -> None:
+        self._write_group = write
+        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
         self._wake = asyncio.Event()
 
-    async def save(self, call: NewCall) -> None:
-        """Return when the call is durable. Raises StoreError when it is not, and will not be."""
+    async def write(self, entry: Entry) -> None:
+        """Return when the entry is durable. Raises StoreError when it is not, and will not be."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((call, future))
+        self._waiting.append((entry, future))
         self._wake.set()
         await future
 
@@ -39,15 +44,17 @@ class Journal:
             if group:
                 await self._write(group)
 
-    async def _write(self, group: list[tuple[NewCall, asyncio.Future[None]]]) -> None:
+    async def _write(self, group: list[tuple[Entry, asyncio.Future[None]]]) -> None:
+        outcomes: Sequence[StoreError | None]
         try:
-            await asyncio.to_thread(self._save, [call for call, _ in group])
+            outcomes = await asyncio.to_thread(self._write_group, [entry for entry, _ in group])
         except StoreError as error:
-            log.exception("calls could not be made durable", extra={"calls": len(group)})
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for _, future in group:
-                if not future.done():
-                    future.set_result(None)
+            log.exception("a group could not be made durable", extra={"entries": len(group)})
+            outcomes = [error] * len(group)
+        for (_, future), outcome in zip(group, outcomes, strict=True):
+            if future.done():
+                continue
+            if outcome is None:
+                future.set_result(None)
+            else:
+                future.set_exception(outcome)

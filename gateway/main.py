@@ -27,12 +27,13 @@ from gateway.journal import Journal
 from gateway.media_link import MediaLink
 from gateway.recovery import recover_all
 from gateway.supervisor import BACKOFF_S, Child
-from gateway.switchboard import Switchboard
+from gateway.switchboard import Beginning, Switchboard, save_beginnings
 from gateway.tenants import Directory
 from media.ports import PortPool
 from storage.checks import problems
 from storage.model import CallId, TenantId
 from storage.recordings import Recordings
+from storage.records import Change
 from transcription.queue import Queue, QueueAddress, Relay
 from transcription.queue_server import QueueServer
 
@@ -128,11 +129,13 @@ class Server:
         uploader = Child("uploader", "gateway.uploader_process", settings_json, on_line=self._on_uploaded)
         await stack.enter_async_context(self._running(uploader.run()))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
-        journal = Journal(recordings.save)
-        await stack.enter_async_context(self._running(journal.run()))
+        beginnings = Journal[Beginning](lambda group: save_beginnings(recordings, group))
+        changes = Journal[Change](recordings.settle)
+        await stack.enter_async_context(self._running(beginnings.run()))
+        await stack.enter_async_context(self._running(changes.run()))
         await stack.enter_async_context(self._running(self._prepare_hourly(recordings)))
         ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
-        board = Switchboard(recordings, journal, ports, self._hub, calls)
+        board = Switchboard(recordings, beginnings, changes, ports, self._hub, calls)
         media = await stack.enter_async_context(self._media(settings_json, board, calls))
         sip, sip_address = await self._sip(board, stack)
         context = Context(

@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ from media.sdp import Direction, Media, SessionDescription, choose_codec, codecs
 from storage.errors import Erased, StoreError
 from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, ParticipantId, new_id
 from storage.recordings import Recordings
-from storage.records import NewCall, Wanted
+from storage.records import Change, NewCall, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,21 @@ FULL_TICKS_S = 3.0  # statistics older than this mean that the worker hangs
 TICK_P99_MS_MAX = 15.0  # of 20: what is left is for commands and the machine's own business
 SLOW_SECONDS = 3  # one slow tick is the machine's, three seconds of them are load
 RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """A call that is to become durable, with what is known of it so far."""
+
+    call: NewCall
+    documents: dict[ArtefactId, bytes]
+
+
+def save_beginnings(recordings: Recordings, group: Sequence[Beginning]) -> Sequence[None]:
+    """The journal's writer of beginnings: all of them or, raising StoreError, none."""
+    documents = {artefact: data for beginning in group for artefact, data in beginning.documents.items()}
+    recordings.save([beginning.call for beginning in group], documents)
+    return [None] * len(group)
 
 
 class Busy(Exception):
@@ -65,13 +80,15 @@ class Switchboard:
     def __init__(
         self,
         recordings: Recordings,
-        journal: Journal,
+        beginnings: Journal[Beginning],
+        changes: Journal[Change],
         ports: PortPool,
         hub: Hub,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._recordings = recordings
-        self._journal = journal
+        self._beginnings = beginnings
+        self._changes = changes
         self._ports = ports
         self._hub = hub
         self._tasks = tasks
@@ -259,11 +276,8 @@ class Switchboard:
 
     async def _save(self, call: Call, new: NewCall) -> bool:
         try:
-            await self._journal.save(new)
             detail = call.detail(ended_s=None, why="", missing=[])
-            await asyncio.to_thread(self._recordings.put_documents, new, _call_documents(call, new, detail))
-        except Erased:
-            return False
+            await self._beginnings.write(Beginning(new, _call_documents(call, new, detail)))
         except StoreError:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be made durable", extra={"call": call.id})
@@ -321,7 +335,7 @@ class Switchboard:
                 documents[artefact] = track_document(leg.index, leg.label, facts.get(artefact, {}))
         jobs = ["transcribe"] if call.policy.transcribe and state is CallState.ENDED else []
         try:
-            await asyncio.to_thread(self._recordings.put_documents, call.new, documents, state, jobs)
+            await self._changes.write(Change(call.new, documents, state, jobs))
         except Erased:
             log.info("a call was erased while it lived", extra={"call": call.id})
         except StoreError:

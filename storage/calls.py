@@ -6,16 +6,30 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, select, update
 
 from storage.epochs import ALIVE, artefact_ref
 from storage.errors import AlreadyExists, Erased, NotFound
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, TenantId, new_id
-from storage.records import STREAMS, ArtefactRecord, CallRecord, Day, NewCall, OutboxRow
+from storage.records import STREAMS, ArtefactRecord, CallRecord, Change, Day, NewCall, OutboxRow
 from storage.tables import artefacts, calls, outbox
 
 _OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallState.NO_MEDIA)
 """States in which a call without a manifest gets one."""
+
+WITHOUT_STREAMS = (CallState.NOT_RECORDED, CallState.NO_MEDIA)
+"""States in which no stream is going to be ended by a spool."""
+
+_STATES = select(calls.c.tenant, calls.c.id, calls.c.state).where(calls.c.id.in_(bindparam("ids", expanding=True)))
+_ALIVE = select(artefacts.c.id).where(
+    artefacts.c.id.in_(bindparam("ids", expanding=True)), artefacts.c.state.in_(ALIVE)
+)
+_MOVE = update(calls).where(calls.c.id == bindparam("of")).values(state=bindparam("to"))
+_COMPLETE_ALL = (
+    update(artefacts)
+    .where(artefacts.c.call == bindparam("of"), artefacts.c.state == ArtefactState.WRITING.value)
+    .values(state=ArtefactState.COMPLETE.value)
+)
 
 
 def insert_calls(connection: Connection, new_calls: Sequence[NewCall]) -> None:
@@ -59,6 +73,25 @@ def check_alive(connection: Connection, tenant: TenantId, call: CallId, needed: 
     return CallState(state)
 
 
+def outcomes(connection: Connection, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
+    """For each change what keeps it from being made: its call, or an artefact that it names, is not there any more."""
+    calls_named = [change.call.call for change in changes]
+    states = {(row.tenant, row.id): row.state for row in connection.execute(_STATES, {"ids": calls_named})}
+    needed = [artefact for change in changes for artefact in change.documents]
+    alive = set(connection.scalars(_ALIVE, {"ids": needed})) if needed else set()
+    found: list[NotFound | Erased | None] = []
+    for change in changes:
+        call = change.call.call
+        state = states.get((change.call.tenant, call))
+        if state is None:
+            found.append(NotFound(f"no call {call}"))
+        elif state == CallState.ERASED or not alive.issuperset(change.documents):
+            found.append(Erased(f"call {call} is erased, or an artefact of it"))
+        else:
+            found.append(None)
+    return found
+
+
 def check_absent(connection: Connection, call: CallId, wanted: Sequence[tuple[ParticipantId, Kind]]) -> None:
     """AlreadyExists if the call has, alive, an artefact of one of these kinds for its participant."""
     where = (artefacts.c.call == call, artefacts.c.state.in_(ALIVE))
@@ -68,9 +101,14 @@ def check_absent(connection: Connection, call: CallId, wanted: Sequence[tuple[Pa
             raise AlreadyExists(f"call {call} has a {kind.value} of participant {participant}")
 
 
-def set_state(connection: Connection, call: CallId, state: CallState) -> None:
-    """Moves a call on."""
-    connection.execute(update(calls).where(calls.c.id == call).values(state=state.value))
+def set_states(connection: Connection, changes: Sequence[Change]) -> None:
+    """Moves calls on, and completes what no spool is going to complete."""
+    moved = [{"of": change.call.call, "to": change.state.value} for change in changes if change.state is not None]
+    if moved:
+        connection.execute(_MOVE, moved)
+    ended = [{"of": change.call.call} for change in changes if change.state in WITHOUT_STREAMS]
+    if ended:
+        connection.execute(_COMPLETE_ALL, ended)
 
 
 def open_calls(connection: Connection, state: CallState) -> list[tuple[TenantId, CallId]]:
@@ -97,9 +135,13 @@ def close_call(connection: Connection, call: CallId, state: CallState) -> None:
     connection.execute(update(calls).where(calls.c.id == call).values(state=state.value, closed=True))
 
 
-def insert_jobs(connection: Connection, tenant: TenantId, call: CallId, subjects: Sequence[str]) -> None:
-    """Writes jobs into the outbox."""
-    rows = [{"id": new_id(), "tenant": tenant, "call": call, "subject": subject} for subject in subjects]
+def insert_jobs(connection: Connection, changes: Sequence[Change]) -> None:
+    """Writes the jobs of calls into the outbox."""
+    rows = [
+        {"id": new_id(), "tenant": change.call.tenant, "call": change.call.call, "subject": subject}
+        for change in changes
+        for subject in change.jobs
+    ]
     if rows:
         connection.execute(outbox.insert(), rows)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from storage.envelope import (
     HEADER_BYTES,
@@ -37,6 +38,8 @@ NO_RUN = "0" * 32
 """The spool run of what never was in a spool."""
 _INDEX_NONCE_BYTES = 12
 
+_FORGET = delete(documents).where(documents.c.artefact == bindparam("of"))
+
 
 @dataclass(frozen=True, slots=True)
 class SealedObject:
@@ -47,14 +50,31 @@ class SealedObject:
     sealed: bytes
 
 
-def put_document(connection: Connection, ref: ArtefactRef, key: Secret, segment_bytes: int, data: bytes) -> None:
-    """Writes the document of an artefact; an earlier one is replaced, under a stream id of its own."""
+@dataclass(frozen=True, slots=True)
+class SealedDocument:
+    """A small document sealed for its row."""
+
+    artefact: ArtefactId
+    stream_id: str
+    sealed: bytes
+
+
+def seal_document(ref: ArtefactRef, key: Secret, segment_bytes: int, data: bytes) -> SealedDocument:
+    """Seals a document under a stream id of its own."""
     if len(data) > DOCUMENT_BYTES_MAX:
         raise Refused(f"a document of {len(data)} bytes; {DOCUMENT_BYTES_MAX} is the limit")
     stream_id = new_id()
-    sealed = _seal(ref, key, segment_bytes, stream_id, data)
-    connection.execute(delete(documents).where(documents.c.artefact == ref.artefact))
-    connection.execute(documents.insert(), {"artefact": ref.artefact, "stream_id": stream_id, "sealed": sealed})
+    return SealedDocument(ref.artefact, stream_id, _seal(ref, key, segment_bytes, stream_id, data))
+
+
+def put_documents(connection: Connection, sealed: Sequence[SealedDocument], *, replace: bool) -> None:
+    """Writes documents; with `replace`, earlier ones of the same artefacts give way to them."""
+    if not sealed:
+        return
+    if replace:
+        connection.execute(_FORGET, [{"of": document.artefact} for document in sealed])
+    rows = [{"artefact": item.artefact, "stream_id": item.stream_id, "sealed": item.sealed} for item in sealed]
+    connection.execute(documents.insert(), rows)
 
 
 def sealed_document(connection: Connection, artefact: ArtefactId) -> tuple[str, bytes] | None:

@@ -6,13 +6,21 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from storage.calls import check_absent, check_alive, insert_calls, insert_jobs, set_state
+from storage.calls import check_absent, check_alive, insert_calls, insert_jobs, outcomes, set_states
 from storage.catalogue import Catalogue
-from storage.content import INLINE_BYTES_MAX, SealedObject, insert_slice, put_document, seal_object
+from storage.content import (
+    INLINE_BYTES_MAX,
+    SealedDocument,
+    SealedObject,
+    insert_slice,
+    put_documents,
+    seal_document,
+    seal_object,
+)
 from storage.epochs import EpochMovedError
-from storage.errors import Refused, StoreError, Unavailable
+from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
 from storage.keys import KEY_BYTES, Slot
 from storage.keytree import KeyTree, Placing
 from storage.model import (
@@ -26,7 +34,7 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
-from storage.records import STREAMS, Derived, NewArtefact, NewCall, Wanted
+from storage.records import STREAMS, Change, Derived, NewArtefact, NewCall, Wanted
 from storage.tables import artefacts, buckets
 from storage.times import day_of
 
@@ -40,8 +48,11 @@ _ID_BYTES = 16
 
 _PURPOSE = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 
-_WITHOUT_STREAMS = frozenset({CallState.NOT_RECORDED, CallState.NO_MEDIA})
-"""States in which no stream is going to be closed by a spool."""
+_COMPLETE = (
+    update(artefacts)
+    .where(artefacts.c.id == bindparam("of"))
+    .values(state=ArtefactState.COMPLETE.value, size=bindparam("length"))
+)
 
 
 class Intake:
@@ -68,32 +79,38 @@ class Intake:
         made = self._make(tenant, call, wanted)
         return NewCall(tenant, call, day_of(self._clock()), made)
 
-    def save(self, new_calls: Sequence[NewCall]) -> None:
-        """Makes calls and keys durable in one transaction; keys whose epoch ended meanwhile are wrapped again."""
-        items = [Placing(artefact, new.day) for new in new_calls for artefact in new.artefacts]
-        self._place(items, lambda connection: insert_calls(connection, new_calls))
+    def save(self, new_calls: Sequence[NewCall], documents: Mapping[ArtefactId, bytes]) -> None:
+        """Makes calls, keys and first documents durable in one transaction.
 
-    def put_documents(
-        self, new: NewCall, items: Mapping[ArtefactId, bytes], state: CallState | None, jobs: Sequence[str]
-    ) -> None:
-        """Seals documents into their rows and moves the call on, in one transaction; Erased, NotFound."""
-        if state is CallState.ERASED:
+        Keys whose epoch ended meanwhile are wrapped again.
+        """
+        made = [(artefact, new.day) for new in new_calls for artefact in new.artefacts]
+        items = [Placing(artefact, day, *_state_of(artefact, documents)) for artefact, day in made]
+        sealed = [
+            _sealed(artefact, documents[artefact.ref.artefact]) for artefact, _ in made if _has(artefact, documents)
+        ]
+        self._place(
+            items,
+            lambda connection: insert_calls(connection, new_calls),
+            lambda connection: put_documents(connection, sealed, replace=False),
+        )
+
+    def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
+        """Makes changes of saved calls in one transaction; for each that cannot be made, why. The others are made."""
+        if any(change.state is CallState.ERASED for change in changes):
             raise Refused("a call becomes erased by erasing it")
-        own = {artefact.ref.artefact: artefact for artefact in new.artefacts}
+        sealed = [_documents(change) for change in changes]  # before the catalogue is held
         with self._catalogue.writing() as connection:
-            check_alive(connection, new.tenant, new.call, tuple(items))
-            for artefact, data in items.items():
-                target = own[artefact]
-                put_document(connection, target.ref, target.key, target.segment_bytes, data)
-                if target.ref.kind not in STREAMS:  # a stream ends by the spool; its document is what is known of it
-                    done = {"state": ArtefactState.COMPLETE.value, "size": len(data)}
-                    connection.execute(update(artefacts).where(artefacts.c.id == artefact).values(done))
-            if state is not None:
-                set_state(connection, new.call, state)
-            if state in _WITHOUT_STREAMS:
-                writing = (artefacts.c.call == new.call, artefacts.c.state == ArtefactState.WRITING.value)
-                connection.execute(update(artefacts).where(*writing).values(state=ArtefactState.COMPLETE.value))
-            insert_jobs(connection, new.tenant, new.call, jobs)
+            found = outcomes(connection, changes)
+            due = [number for number, outcome in enumerate(found) if outcome is None]
+            made = [changes[number] for number in due]
+            put_documents(connection, [document for number in due for document in sealed[number]], replace=True)
+            complete = [row for change in made for row in _completed(change)]
+            if complete:
+                connection.execute(_COMPLETE, complete)
+            set_states(connection, made)
+            insert_jobs(connection, made)
+        return found
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call's keys again, after a restart; Erased, NotFound."""
@@ -124,13 +141,12 @@ class Intake:
         small, large = [], []
         for new, item in zip(made, items, strict=True):
             if len(item.data) <= INLINE_BYTES_MAX:
-                small.append((new, item.data))
+                small.append(_sealed(new, item.data))
             else:
                 large.append(seal_object(new.ref, new.key, new.segment_bytes, item.data))
 
         def fill(connection: Connection) -> None:
-            for new, data in small:
-                put_document(connection, new.ref, new.key, new.segment_bytes, data)
+            put_documents(connection, small, replace=False)
             for sealed in large:
                 insert_slice(connection, sealed.row)
 
@@ -189,3 +205,35 @@ class Intake:
                 raise Refused("a purpose is a word of up to 32 lower-case letters, digits and underscores")
             self._purposes.add(purpose)
         return purpose
+
+
+def _sealed(artefact: NewArtefact, data: bytes) -> SealedDocument:
+    return seal_document(artefact.ref, artefact.key, artefact.segment_bytes, data)
+
+
+def _has(artefact: NewArtefact, documents: Mapping[ArtefactId, bytes]) -> bool:
+    return artefact.ref.artefact in documents
+
+
+def _state_of(artefact: NewArtefact, documents: Mapping[ArtefactId, bytes]) -> tuple[ArtefactState, int]:
+    """First state and size: complete with its document, unless it is a stream, which ends by the spool."""
+    if artefact.ref.kind in STREAMS or not _has(artefact, documents):
+        return ArtefactState.WRITING, 0
+    return ArtefactState.COMPLETE, len(documents[artefact.ref.artefact])
+
+
+def _documents(change: Change) -> list[SealedDocument]:
+    return [_sealed(artefact, change.documents[artefact.ref.artefact]) for artefact in _named(change)]
+
+
+def _completed(change: Change) -> list[dict[str, object]]:
+    """What becomes complete by its document: everything but streams."""
+    return [
+        {"of": artefact.ref.artefact, "length": len(change.documents[artefact.ref.artefact])}
+        for artefact in _named(change)
+        if artefact.ref.kind not in STREAMS
+    ]
+
+
+def _named(change: Change) -> list[NewArtefact]:
+    return [artefact for artefact in change.call.artefacts if _has(artefact, change.documents)]

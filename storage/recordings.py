@@ -22,7 +22,7 @@ from storage.calls import delete_jobs, open_calls, read_call, read_calls, read_j
 from storage.catalogue import Catalogue
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings
-from storage.errors import Erased, NotReady, Refused, StoreError
+from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.keytree import KeyTree
@@ -30,7 +30,7 @@ from storage.ledger import Ledger
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
 from storage.providers import KeyProvider, open_provider
-from storage.records import ArtefactRecord, CallRecord, Derived, NewArtefact, NewCall, OutboxRow, Wanted
+from storage.records import ArtefactRecord, CallRecord, Change, Derived, NewArtefact, NewCall, OutboxRow, Wanted
 from storage.signing import Signer
 from storage.slicebook import SliceBook
 from storage.slices import SliceRow
@@ -41,6 +41,7 @@ from storage.tokens import Tokens
 __all__ = [
     "ArtefactRecord",
     "CallRecord",
+    "Change",
     "Derived",
     "NewArtefact",
     "NewCall",
@@ -173,9 +174,16 @@ class Recordings:
         """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""
         return self._intake.begin(tenant, call, wanted)
 
-    def save(self, new_calls: Sequence[NewCall]) -> None:
-        """Makes calls (as LIVE) and their keys durable, all in one transaction."""
-        self._intake.save(new_calls)
+    def save(self, new_calls: Sequence[NewCall], documents: Mapping[ArtefactId, bytes] | None = None) -> None:
+        """Makes calls (as LIVE), their keys, and their first documents durable, all in one transaction."""
+        self._intake.save(new_calls, documents or {})
+
+    def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
+        """Makes changes of saved calls, all in one transaction; for each that cannot be made, why: the others are.
+
+        A document (up to 256 KiB) replaces the one that its artefact had.
+        """
+        return self._intake.settle(changes)
 
     def put_documents(
         self,
@@ -184,11 +192,10 @@ class Recordings:
         state: CallState | None = None,
         jobs: Sequence[str] = (),
     ) -> None:
-        """Seals small documents (up to 256 KiB) of a saved call, moves it to `state`, and writes jobs: one transaction.
-
-        Erased if the call was erased meanwhile.
-        """
-        self._intake.put_documents(new, documents, state, jobs)
+        """One change by itself. Erased if the call was erased meanwhile, NotFound."""
+        for outcome in self.settle([Change(new, documents, state, jobs)]):
+            if outcome is not None:
+                raise outcome
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call with its keys, after a restart: what `put_documents` needs. Erased, NotFound."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NewType
 
 from storage.model import (
     NO_PARTICIPANT,
+    ArtefactId,
     ArtefactRef,
     ArtefactState,
     CallId,
@@ -65,6 +67,16 @@ class NewCall:
             if artefact.ref.kind is kind and artefact.ref.participant == participant:
                 return artefact
         raise KeyError(kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happens to a saved call: documents to seal, the state that it moves to, jobs to write."""
+
+    call: NewCall
+    documents: Mapping[ArtefactId, bytes]
+    state: CallState | None = None
+    jobs: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from gateway.journal import GROUP_MAX, Journal
-from storage.errors import Unavailable
+from storage.errors import Erased, StoreError, Unavailable
 from storage.model import CallId, TenantId, new_id
 from storage.records import Day, NewCall
 
@@ -26,18 +26,20 @@ class Book:
         self.groups: list[list[CallId]] = []
         self.go = threading.Event()
         self.fail = fail
+        self.erased: set[CallId] = set()
 
-    def save(self, calls: Sequence[NewCall]) -> None:
+    def save(self, calls: Sequence[NewCall]) -> list[StoreError | None]:
         self.go.wait(5)
         self.groups.append([call.call for call in calls])
         if self.fail:
             raise Unavailable("disk full")
+        return [Erased("erased") if call.call in self.erased else None for call in calls]
 
 
 async def saved(book: Book, count: int) -> list[BaseException | None]:
     journal = Journal(book.save)
     runner = asyncio.create_task(journal.run())
-    tasks = [asyncio.create_task(journal.save(new_call())) for _ in range(count)]
+    tasks = [asyncio.create_task(journal.write(new_call())) for _ in range(count)]
     await asyncio.sleep(0.05)
     book.go.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -66,3 +68,20 @@ def test_a_failure_reaches_every_call_of_the_group() -> None:
     assert all(isinstance(result, Unavailable) for result in results)
     with pytest.raises(Unavailable):
         raise results[0] or AssertionError
+
+
+def test_one_refused_entry_does_not_fail_the_others_of_its_group() -> None:
+    async def work() -> None:
+        book = Book()
+        book.go.set()
+        journal = Journal(book.save)
+        runner = asyncio.create_task(journal.run())
+        calls = [new_call() for _ in range(5)]
+        book.erased.add(calls[2].call)
+        results = await asyncio.gather(*(journal.write(call) for call in calls), return_exceptions=True)
+        assert [type(result) for result in results] == [type(None), type(None), Erased, type(None), type(None)]
+        runner.cancel()
+        with suppress(asyncio.CancelledError):
+            await runner
+
+    asyncio.run(work())

@@ -17,7 +17,7 @@ from gateway.config import Settings, Tenant
 from gateway.events import Hub
 from gateway.journal import Journal
 from gateway.media_link import MediaLink
-from gateway.switchboard import SLOW_SECONDS, Busy, Switchboard
+from gateway.switchboard import SLOW_SECONDS, Beginning, Busy, Switchboard, save_beginnings
 from gateway.tenants import Directory, Match
 from media.framelog import NOTHING
 from media.messages import Close, Command, Ended, Message, Open, OpenFailed, Stats
@@ -27,7 +27,6 @@ from media.timeline import TrackFacts
 from storage.errors import Unavailable
 from storage.model import CallState, Kind
 from storage.recordings import Recordings
-from storage.records import NewCall
 from tests.gateway.store import opened
 
 OFFER = """v=0
@@ -83,21 +82,25 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(folder: Path, save: Callable[[Sequence[NewCall]], None] | None = None) -> AsyncIterator[Bench]:
+async def bench(
+    folder: Path, save: Callable[[Sequence[Beginning]], Sequence[None]] | None = None
+) -> AsyncIterator[Bench]:
     with opened(folder) as recordings:
         recordings.prepare(recordings.tenant("default"), ["quality"])
         async with asyncio.TaskGroup() as tasks:
-            journal = Journal(save or recordings.save)
-            runner = asyncio.create_task(journal.run())
-            board = Switchboard(recordings, journal, PortPool("127.0.0.1", 42000, 42100), Hub(), tasks)
+            beginnings = Journal(save or (lambda group: save_beginnings(recordings, group)))
+            changes = Journal(recordings.settle)
+            runners = [asyncio.create_task(journal.run()) for journal in (beginnings, changes)]
+            board = Switchboard(recordings, beginnings, changes, PortPool("127.0.0.1", 42000, 42100), Hub(), tasks)
             worker = Worker(board.on_media)
             board.media = worker
             ended: list[str] = []
             board.hang_up = ended.append
             yield Bench(board, worker, recordings, ended)
-            runner.cancel()
-            with suppress(asyncio.CancelledError):
-                await runner
+            for runner in runners:
+                runner.cancel()
+                with suppress(asyncio.CancelledError):
+                    await runner
 
 
 def offer(address: str = "127.0.0.1") -> SessionDescription:
@@ -212,7 +215,7 @@ def test_a_tenant_of_live_events_only_has_no_keys_and_no_record(tmp_path: Path) 
 
 
 def test_a_call_that_cannot_be_made_durable_is_hung_up(tmp_path: Path) -> None:
-    def fail(calls: Sequence[NewCall]) -> None:
+    def fail(group: Sequence[Beginning]) -> Sequence[None]:
         raise Unavailable("disk full")
 
     async def work() -> None:

@@ -30,7 +30,7 @@ from storage.errors import (
 )
 from storage.model import NO_PARTICIPANT, ArtefactId, ArtefactState, CallId, CallState, Kind, TenantId, new_id
 from storage.recordings import Recordings
-from storage.records import Derived, NewCall, Wanted
+from storage.records import Change, Derived, NewCall, Wanted
 from storage.tables import documents
 from storage.tokens import Role
 from storage.uploader import Uploader
@@ -409,6 +409,32 @@ def test_the_document_of_a_stream_is_its_facts_and_never_its_content(store: Reco
     upload(store)
     with pytest.raises(NotFound):
         store.document(tenant, audio_of(without)[0].ref.artefact)
+
+
+def test_of_a_group_of_changes_the_impossible_ones_are_told_and_the_others_made(
+    store: Recordings, tenant: TenantId
+) -> None:
+    kept, erased, unsaved = save_call(store, tenant), save_call(store, tenant), begin_call(store, tenant)
+    store.erase_call(tenant, erased.call, ground=GROUND, actor=ACTOR)
+    changes = [
+        Change(new, {identity_of(new): b"who"}, CallState.NO_MEDIA, ["transcribe"]) for new in (unsaved, erased, kept)
+    ]
+    outcomes = store.settle(changes)
+    assert [type(outcome) for outcome in outcomes] == [NotFound, Erased, type(None)]
+    assert store.document(tenant, identity_of(kept)) == b"who"
+    assert store.call(tenant, kept.call).state is CallState.NO_MEDIA
+    assert [json.loads(row.body)["call"] for row in store.outbox_pending()] == [kept.call]
+
+
+def test_a_call_is_saved_with_its_first_documents_and_they_can_be_replaced(store: Recordings, tenant: TenantId) -> None:
+    new = begin_call(store, tenant)
+    store.save([new], {identity_of(new): b"first", audio_of(new)[0].ref.artefact: b"facts"})
+    assert store.document(tenant, identity_of(new)) == b"first"
+    states = {artefact.ref.artefact: artefact.state for artefact in store.call(tenant, new.call).artefacts}
+    assert states[identity_of(new)] is ArtefactState.COMPLETE
+    assert states[audio_of(new)[0].ref.artefact] is ArtefactState.WRITING  # a stream ends by the spool
+    store.put_documents(new, {identity_of(new): b"second"})
+    assert store.document(tenant, identity_of(new)) == b"second"
 
 
 def test_of_two_workers_with_the_same_job_the_second_stores_nothing(store: Recordings, tenant: TenantId) -> None:
