@@ -38,7 +38,8 @@ LEGS_MAX = 16  # tracks of one call: a conference leg for each participant of a 
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 FULL_TICKS_S = 3.0  # statistics older than this mean that the worker hangs
 TICK_P99_MS_MAX = 15.0  # of 20: what is left is for commands and the machine's own business
-SLOW_SECONDS = 3  # one slow tick is the machine's, three seconds of them are load
+SLOW_SECONDS, SLOW_OF = 10, 8  # a slow tick now and then is the machine's, eight slow seconds of ten are load
+SPOOL_MS_MAX = 2000.0  # of data not yet durable, or of one fsync: twice the second of audio that may be lost
 RETRY_AFTER_S = 5
 
 
@@ -71,7 +72,7 @@ class Health:
 
     stats: Stats | None = None
     at: float = 0.0
-    slow: int = 0  # seconds in a row with slow ticks
+    slow: tuple[bool, ...] = ()  # for each of the last seconds, whether it had slow ticks
 
 
 class Switchboard:
@@ -124,8 +125,10 @@ class Switchboard:
         if stats is not None:
             if time.monotonic() - self._health.at > FULL_TICKS_S:
                 raise Busy("media worker does not answer")
-            if self._health.slow >= SLOW_SECONDS:
+            if sum(self._health.slow) >= SLOW_OF:
                 raise Busy("media worker at its limit")
+            if max(stats.spool_lag_ms, stats.fsync_ms) > SPOOL_MS_MAX:
+                raise Busy("spool behind")
             if stats.full:
                 if match.tenant.when_full == "refuse":
                     raise Busy("spool full")
@@ -213,7 +216,7 @@ class Switchboard:
             self._on_open_failed(event)
         elif isinstance(event, Stats):
             slow = event.tick_p99_ms > TICK_P99_MS_MAX
-            self._health = Health(event, time.monotonic(), self._health.slow + 1 if slow else 0)
+            self._health = Health(event, time.monotonic(), (*self._health.slow, slow)[-SLOW_SECONDS:])
         elif isinstance(event, SpoolFull):
             self.counters["spool_full"] += 1
 

@@ -183,6 +183,9 @@ def test_hang_up_of_the_other_side_ends_the_playing() -> None:
             assert result.hung_up_by == "peer"
             assert 1 <= result.packets < 1500
             assert b"".join(packet.payload for packet in switch.heard(0)) == result.payloads[0]
+            async with asyncio.timeout(5):
+                while not switch.ends:  # our 200 to its BYE may still be on its way
+                    await asyncio.sleep(0.01)
             assert switch.ends == ["local"]
 
     asyncio.run(scenario())

@@ -17,7 +17,7 @@ from gateway.config import Settings, Tenant
 from gateway.events import Hub
 from gateway.journal import Journal
 from gateway.media_link import MediaLink
-from gateway.switchboard import SLOW_SECONDS, Beginning, Busy, Switchboard, save_beginnings
+from gateway.switchboard import SLOW_OF, SLOW_SECONDS, Beginning, Busy, Switchboard, save_beginnings
 from gateway.tenants import Directory, Match
 from media.framelog import NOTHING
 from media.messages import Close, Command, Ended, Message, Open, OpenFailed, Stats
@@ -107,8 +107,8 @@ def offer(address: str = "127.0.0.1") -> SessionDescription:
     return parse(OFFER.format(address=address).encode())
 
 
-def stats(tick_ms: float = 1.0, full: bool = False) -> Stats:
-    return Stats(tick_ms, tick_ms, 0, 0, 0.0, 0.0, 0, full)
+def stats(tick_ms: float = 1.0, *, full: bool = False, lag_ms: float = 0.0) -> Stats:
+    return Stats(tick_ms, tick_ms, 0, 0, lag_ms, 0.0, 0, full)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -159,16 +159,29 @@ def test_a_full_spool_does_what_the_policy_says_and_the_record_says_which(tmp_pa
     run(work())
 
 
-def test_three_slow_seconds_refuse_calls_and_one_fast_one_admits_them_again(tmp_path: Path) -> None:
+def test_eight_slow_seconds_of_ten_refuse_calls_until_it_is_better(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
-            for _ in range(SLOW_SECONDS - 1):
+            for _ in range(SLOW_OF - 1):
                 b.board.on_media(stats(tick_ms=19))
             b.board.admit(b.match())
             b.board.on_media(stats(tick_ms=19))
             with pytest.raises(Busy, match="limit"):
                 b.board.admit(b.match())
-            b.board.on_media(stats(tick_ms=2))
+            for _ in range(SLOW_SECONDS - SLOW_OF + 1):
+                b.board.on_media(stats(tick_ms=2))
+            b.board.admit(b.match())
+
+    run(work())
+
+
+def test_a_spool_that_is_two_seconds_behind_refuses_calls(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            b.board.on_media(stats(lag_ms=2100))
+            with pytest.raises(Busy, match="spool behind"):
+                b.board.admit(b.match())
+            b.board.on_media(stats())
             b.board.admit(b.match())
 
     run(work())
