@@ -197,11 +197,11 @@ async def _show_events(report: Steps, events: queue.SimpleQueue[Arrived]) -> Non
             _, wall_ns, name, fields = events.get()
             text = f"{name:<15} call {fields['call'][:8]}"
             if "stamp_ns" in fields:
+                text += f" {fields['participant'][:8]} at {fields['at_ms'] / 1000:.2f} s"
+            if name == "speech_started":  # its end may be decided by silence, which has no packet
                 delays.append((wall_ns - fields["stamp_ns"]) / 1e6)
                 report.figures["speech_event_ms_max"] = round(max(delays), 1)
-                text += (
-                    f" {fields['participant'][:8]} at {fields['at_ms'] / 1000:.2f} s, told after {delays[-1]:.1f} ms"
-                )
+                text += f", told {delays[-1]:.1f} ms after the packet that decided it"
             report.step(text)
 
 
