@@ -10,19 +10,18 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, bindparam, select
 
-from storage.content import sealed_document
 from storage.epochs import ALIVE, artefact_ref
 from storage.errors import Malformed, Tampered
 from storage.model import CallId, TenantId
 from storage.records import STREAMS, Day
 from storage.signing import Signer, canonical, parse_json, verify_signature
-from storage.slices import SliceRow, object_name
-from storage.streams import slice_rows
-from storage.tables import artefacts
+from storage.slices import object_name
+from storage.tables import artefacts, documents, slices
 
 FORMAT = "callvault manifest v1"
 MANIFEST_BYTES_MAX = 16 << 20
@@ -32,20 +31,43 @@ _LABEL = "callvault manifest v1"
 _MEMBERS = {"format", "tenant", "call", "day", "artefacts", "public_key", "signature"}
 _KEY = re.compile(r"[0-9a-f]{64}\Z")
 
+_ARTEFACTS = (
+    select(artefacts)
+    .where(artefacts.c.call.in_(bindparam("calls", expanding=True)), artefacts.c.state.in_(ALIVE))
+    .order_by(artefacts.c.serial)
+)
+_SLICES = (  # without their indexes, which are the larger part of a row
+    select(*(slices.c[name] for name in ("artefact", "slice_no", "stream_id", "size", "digest", "segment_bytes")))
+    .where(slices.c.artefact.in_(bindparam("artefacts", expanding=True)))
+    .order_by(slices.c.artefact, slices.c.slice_no)
+)
+_DOCUMENTS = select(documents).where(documents.c.artefact.in_(bindparam("artefacts", expanding=True)))
 
-def make_manifest(connection: Connection, signer: Signer, tenant: TenantId, call: CallId, day: Day) -> dict[str, Any]:
-    """The manifest of what the catalogue holds of a call in this snapshot."""
-    where = (artefacts.c.call == call, artefacts.c.tenant == tenant, artefacts.c.state.in_(ALIVE))
-    rows = connection.execute(select(artefacts).where(*where).order_by(artefacts.c.serial)).all()
-    statement: dict[str, Any] = {
-        "format": FORMAT,
-        "tenant": tenant,
-        "call": call,
-        "day": day,
-        "artefacts": [_artefact(connection, row) for row in rows],
-        "public_key": signer.public_key,
-    }
-    return {**statement, "signature": signer.sign(_LABEL, canonical(statement))}
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A call that is to get its manifest."""
+
+    tenant: TenantId
+    call: CallId
+    day: Day
+
+
+def make_manifests(connection: Connection, signer: Signer, closing: Sequence[Closing]) -> dict[CallId, dict[str, Any]]:
+    """The manifests of what the catalogue holds of these calls in this snapshot."""
+    if not closing:
+        return {}
+    rows = connection.execute(_ARTEFACTS, {"calls": [item.call for item in closing]}).all()
+    names = {"artefacts": [row.id for row in rows]}
+    slices_of: dict[str, list[Row[Any]]] = {}
+    for found in connection.execute(_SLICES, names) if rows else ():
+        slices_of.setdefault(found.artefact, []).append(found)
+    documents_of = {found.artefact: found for found in connection.execute(_DOCUMENTS, names)} if rows else {}
+    entries: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        entry = _artefact(row, slices_of.get(row.id, ()), documents_of.get(row.id))
+        entries.setdefault((row.tenant, row.call), []).append(entry)
+    return {item.call: _signed(signer, item, entries.get((item.tenant, item.call), [])) for item in closing}
 
 
 def parse_manifest(text: bytes) -> dict[str, Any]:
@@ -66,7 +88,19 @@ def verify(document: dict[str, Any], public_key: str) -> None:
     verify_signature(public_key, _LABEL, canonical(statement), document["signature"])
 
 
-def _artefact(connection: Connection, row: Any) -> dict[str, Any]:
+def _signed(signer: Signer, item: Closing, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    statement: dict[str, Any] = {
+        "format": FORMAT,
+        "tenant": item.tenant,
+        "call": item.call,
+        "day": item.day,
+        "artefacts": entries,
+        "public_key": signer.public_key,
+    }
+    return {**statement, "signature": signer.sign(_LABEL, canonical(statement))}
+
+
+def _artefact(row: Row[Any], slice_rows: Sequence[Row[Any]], document: Row[Any] | None) -> dict[str, Any]:
     ref = artefact_ref(row)
     entry: dict[str, Any] = {
         "artefact": ref.artefact,
@@ -75,22 +109,18 @@ def _artefact(connection: Connection, row: Any) -> dict[str, Any]:
         "purpose": ref.purpose,
         "commitment": row.commitment.hex(),
         "interrupted": row.interrupted,
-        "slices": [_slice(slice_row, object_name(ref, slice_row.stream_id)) for slice_row in _slices(connection, row)],
+        "slices": [_slice(found, object_name(ref, found.stream_id)) for found in slice_rows],
     }
-    document = sealed_document(connection, ref.artefact)
     if document is not None:
-        stream_id, sealed = document
-        entry["document"] = {"stream_id": stream_id, "sha256": hashlib.sha256(sealed).hexdigest(), "size": len(sealed)}
+        sealed = document.sealed
+        digest = hashlib.sha256(sealed).hexdigest()
+        entry["document"] = {"stream_id": document.stream_id, "sha256": digest, "size": len(sealed)}
         if ref.kind in STREAMS:
             entry["document"]["sealed"] = base64.b64encode(sealed).decode("ascii")
     return entry
 
 
-def _slices(connection: Connection, row: Any) -> Sequence[SliceRow]:
-    return slice_rows(connection, row.id)
-
-
-def _slice(row: SliceRow, name: str) -> dict[str, Any]:
+def _slice(row: Row[Any], name: str) -> dict[str, Any]:
     return {
         "slice": row.slice_no,
         "object": name,

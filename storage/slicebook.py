@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from itertools import islice
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import bindparam, select, update
 
-from storage.calls import calls_due, close_call, is_closed, read_call
+from storage.calls import calls_due
 from storage.catalogue import Catalogue
-from storage.content import insert_slice
-from storage.epochs import ALIVE
-from storage.errors import AlreadyExists, Erased, NotFound
-from storage.keytree import KeyTree
-from storage.manifest import make_manifest
+from storage.errors import Erased, NotFound, Refused, StoreError
+from storage.keytree import KeyTree, Opened
+from storage.manifest import Closing, make_manifests
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId
 from storage.objects import ObjectStore
+from storage.records import Day
 from storage.signing import Signer
+from storage.slicerows import add_slices, end_streams, read_stored
 from storage.slices import SliceRow, StreamKey
-from storage.streams import uploaded
-from storage.tables import artefacts, manifests, slices, tombstones
+from storage.tables import artefacts, calls, manifests, slices
 
 _LOOKUPS_AT_ONCE = 500
 """Objects of a sweep whose rows are looked up together: below SQLite's oldest limit of 999 values."""
+
+_CALLS = select(calls.c.id, calls.c.tenant, calls.c.state, calls.c.day, calls.c.closed).where(
+    calls.c.id.in_(bindparam("ids", expanding=True))
+)
+_CLOSE = update(calls).where(calls.c.id == bindparam("of")).values(state=bindparam("to"), closed=True)
 
 
 class SliceBook:
@@ -33,37 +39,31 @@ class SliceBook:
         self._tree = tree
         self._signer = signer
 
-    def artefact_key(self, artefact: ArtefactId) -> StreamKey:
-        """The key, read afresh, and the number of the next slice."""
+    def artefact_keys(self, wanted: Sequence[ArtefactId]) -> dict[ArtefactId, StreamKey | StoreError]:
+        """The keys, and what is stored, in one snapshot; instead of a key what `KeyTree.open` would raise."""
         with self._catalogue.reading() as connection:
-            opened = self._tree.open(connection, artefact)
-            query = select(func.max(slices.c.slice_no)).where(slices.c.artefact == artefact)
-            newest = connection.scalar(query)
-        return StreamKey(opened.ref, opened.key, opened.segment_bytes, 0 if newest is None else newest + 1)
+            keys = self._tree.open_each(connection, wanted)
+            stored = read_stored(connection, wanted)
+        outcomes: dict[ArtefactId, StreamKey | StoreError] = {}
+        for artefact, key in keys.items():
+            if isinstance(key, Opened):
+                has = stored[artefact]
+                outcomes[artefact] = StreamKey(key.ref, key.key, key.segment_bytes, has.next_slice, has.uploaded)
+            else:
+                outcomes[artefact] = key
+        return outcomes
 
-    def uploaded_seq(self, artefact: ArtefactId, run: str) -> int:
-        """The highest sequence number of that run that a slice has; -1 if none."""
-        with self._catalogue.reading() as connection:
-            return uploaded(connection, artefact).get(run, -1)
-
-    def commit_slice(self, row: SliceRow) -> None:
-        """Durable when it returns; AlreadyExists, Erased, NotFound. A stream that was complete is open again by it."""
+    def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> list[Refused | None]:
+        """Slices and ends of streams in one transaction; the outcome of each row."""
         with self._catalogue.writing() as connection:
-            self._check_growing(connection, row.artefact)
-            if row.first_seq <= uploaded(connection, row.artefact).get(row.run, -1):
-                raise AlreadyExists(f"records of artefact {row.artefact} stand in a slice already")
-            insert_slice(connection, row)
-            grown = {"state": ArtefactState.WRITING.value, "size": artefacts.c.size + row.size}
-            connection.execute(update(artefacts).where(artefacts.c.id == row.artefact).values(grown))
+            outcomes = add_slices(connection, rows)
+            refused = {row.artefact for row, outcome in zip(rows, outcomes, strict=True) if outcome is not None}
+            end_streams(connection, {artefact: end for artefact, end in ends.items() if artefact not in refused})
+        return outcomes
 
     def complete_stream(self, artefact: ArtefactId, interrupted: bool) -> None:
         """The stream is over; nothing happens if it is unknown or erased."""
-        over: dict[str, object] = {"state": ArtefactState.COMPLETE.value}
-        if interrupted:
-            over["interrupted"] = True
-        with self._catalogue.writing() as connection:
-            where = (artefacts.c.id == artefact, artefacts.c.state.in_(ALIVE))
-            connection.execute(update(artefacts).where(*where).values(over))
+        self.commit((), {artefact: interrupted})
 
     def writing(self) -> list[tuple[ArtefactId, str]]:
         """Artefact and run of streams that have slices and no end."""
@@ -78,18 +78,28 @@ class SliceBook:
             return calls_due(connection)
 
     def store_manifest(self, tenant: TenantId, call: CallId) -> None:
-        """Signs and stores the manifest, and moves an ended call to STORED or INTERRUPTED; idempotent."""
+        """Signs and stores one manifest, if the call has none; Erased, NotFound."""
+        (outcome,) = self.store_manifests([(tenant, call)])
+        if outcome is not None:
+            raise outcome
+
+    def store_manifests(self, due: Sequence[tuple[TenantId, CallId]]) -> list[Refused | None]:
+        """Signs and stores manifests, and moves ended calls to STORED or INTERRUPTED; the outcome of each call."""
         with self._catalogue.writing() as connection:
-            record = read_call(connection, tenant, call)
-            if record.state is CallState.ERASED:
-                raise Erased(f"call {call} is erased")
-            if is_closed(connection, call):
-                return
-            manifest = make_manifest(connection, self._signer, tenant, call, record.day)
-            connection.execute(manifests.insert(), {"call": call, "body": json.dumps(manifest)})
-            interrupted = any(entry["interrupted"] for entry in manifest["artefacts"])
-            stored = CallState.INTERRUPTED if interrupted else CallState.STORED
-            close_call(connection, call, stored if record.state is CallState.ENDED else record.state)
+            rows = {row.id: row for row in connection.execute(_CALLS, {"ids": [call for _, call in due]})}
+            outcomes = [_outcome(tenant, call, rows.get(call)) for tenant, call in due]
+            closing = [
+                Closing(tenant, call, Day(rows[call].day))
+                for (tenant, call), outcome in zip(due, outcomes, strict=True)
+                if outcome is None and rows[call].closed is False
+            ]
+            made = make_manifests(connection, self._signer, closing)
+            if made:
+                bodies = [{"call": call, "body": json.dumps(manifest)} for call, manifest in made.items()]
+                connection.execute(manifests.insert(), bodies)
+                closed = [{"of": call, "to": _closed_as(rows[call].state, made[call])} for call in made]
+                connection.execute(_CLOSE, closed)
+        return outcomes
 
     def sweep_orphans(self, objects: ObjectStore) -> int:
         """Deletes objects that no slice names; gives their number. Only while nobody uploads: at start."""
@@ -105,12 +115,15 @@ class SliceBook:
                     swept += 1
         return swept
 
-    def _check_growing(self, connection: Connection, artefact: ArtefactId) -> None:
-        row = connection.execute(select(artefacts.c.state, artefacts.c.call).where(artefacts.c.id == artefact)).first()
-        buried = connection.scalar(select(tombstones.c.erasure).where(tombstones.c.artefact == artefact))
-        if buried is not None or (row is not None and row.state not in ALIVE):
-            raise Erased(f"artefact {artefact} is erased")
-        if row is None:
-            raise NotFound(f"no artefact {artefact}")
-        if is_closed(connection, row.call):
-            raise NotFound(f"the call of artefact {artefact} has its manifest: nothing is added to it")
+
+def _outcome(tenant: TenantId, call: CallId, row: Any | None) -> Refused | None:
+    if row is None or row.tenant != tenant:
+        return NotFound(f"no call {call}")
+    return Erased(f"call {call} is erased") if row.state == CallState.ERASED else None
+
+
+def _closed_as(state: str, manifest: dict[str, Any]) -> str:
+    if state != CallState.ENDED:
+        return state
+    interrupted = any(entry["interrupted"] for entry in manifest["artefacts"])
+    return (CallState.INTERRUPTED if interrupted else CallState.STORED).value

@@ -8,7 +8,7 @@ to the right segment of the right object with one request.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from storage.envelope import HEADER_BYTES, derive
-from storage.errors import Malformed, Tampered
+from storage.errors import Malformed, Refused, StoreError, Tampered
 from storage.model import ArtefactId, ArtefactRef, CallId, Secret, TenantId
 
 INDEX_LABEL = b"callvault index v1"
@@ -67,25 +67,30 @@ class StreamKey:
     key: Secret
     segment_bytes: int
     next_slice: int  # how many slices the catalogue already has of it
+    uploaded: Mapping[str, int]  # of each spool run, the highest `last_seq` that those slices have
 
 
 class Slices(Protocol):
-    """The catalogue as the uploader sees it. Every method may raise `Unavailable`; the uploader then tries again."""
+    """The catalogue as the uploader sees it, many streams at a time: a transaction costs more than what stands in it.
 
-    def artefact_key(self, artefact: ArtefactId) -> StreamKey:
-        """The key and next slice number, read afresh. `Erased` if erased or tombstoned, `NotFound` if unknown."""
+    Every method may raise `Unavailable`; then it did nothing, as far as is known, and the uploader tries again. What
+    concerns one artefact or call is no reason to fail the others: it is given as an outcome and not raised.
+    """
 
-    def uploaded_seq(self, artefact: ArtefactId, run: str) -> int:
-        """The highest `last_seq` committed of that artefact and run; -1 if none. Also answers for erased ones."""
+    def artefact_keys(self, wanted: Sequence[ArtefactId]) -> Mapping[ArtefactId, StreamKey | StoreError]:
+        """Of each its key and what is stored of it, read afresh in one snapshot.
 
-    def commit_slice(self, row: SliceRow) -> None:
-        """Durable when it returns. `AlreadyExists` if slice_no is taken or first_seq is not above `uploaded_seq`.
-
-        `Erased` or `NotFound` if the artefact may not grow any more: the uploader then deletes the object.
+        Instead of a key `Erased` if it is erased or tombstoned, `NotFound` if unknown, `DataError` if it does not open.
         """
 
-    def complete_stream(self, artefact: ArtefactId, interrupted: bool) -> None:
-        """WRITING → COMPLETE, noting an interruption; idempotent, and nothing happens to erased or unknown ones."""
+    def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> Sequence[Refused | None]:
+        """Commit slices and ends of streams in one transaction, durable when it returns; the outcome of each row.
+
+        A row is refused with `AlreadyExists` if its slice_no is taken or its first_seq is not above what is uploaded
+        of its run, with `Erased` or `NotFound` if the artefact may not grow any more: its object is to be deleted.
+        `ends` says of streams that are over whether they were interrupted: WRITING → COMPLETE, idempotent. Nothing
+        happens to erased and unknown ones, nor to one of which a row was refused.
+        """
 
     def writing(self) -> Iterable[tuple[ArtefactId, str]]:
         """(artefact, run) of the streams that have slices and are still WRITING; asked once at the uploader's start."""
@@ -93,8 +98,11 @@ class Slices(Protocol):
     def ended_calls(self) -> Iterable[tuple[TenantId, CallId]]:
         """Calls in state ENDED whose streams are all COMPLETE: their manifest is due."""
 
-    def store_manifest(self, tenant: TenantId, call: CallId) -> None:
-        """Sign and store the call's manifest and move it on from ENDED (STORED, or INTERRUPTED); idempotent."""
+    def store_manifests(self, due: Sequence[tuple[TenantId, CallId]]) -> Sequence[Refused | None]:
+        """Sign and store the calls' manifests and move them on from ENDED (STORED, or INTERRUPTED), in one transaction.
+
+        Idempotent. The outcome of each call: `Erased` or `NotFound` if it gets none.
+        """
 
 
 def object_name(ref: ArtefactRef, stream_id: str) -> str:

@@ -69,9 +69,9 @@ class TailedStream:
         "artefact",
         "end",
         "erased",
+        "held_until_s",
         "missing",
         "places",
-        "resumed",
         "run",
         "since_s",
         "waiting_bytes",
@@ -84,7 +84,7 @@ class TailedStream:
         self.places = _Places()
         self.waiting_bytes = 0
         self.end: Place | None = None
-        self.resumed = False  # whether the catalogue was asked what it has of this stream
+        self.held_until_s = 0.0  # something about it alone is wrong: left alone until then
         self.erased = False
         self.missing = False
         self._pending = pending
@@ -129,7 +129,6 @@ class TailedStream:
 
     def pass_over(self, uploaded_seq: int) -> None:
         """The catalogue was asked, and has everything up to that number."""
-        self.resumed = True
         self.done(bisect_right(self.places.column(3, len(self.places)), uploaded_seq))
         self._last_stored = max(self._last_stored, uploaded_seq)
 
@@ -138,8 +137,8 @@ class TailedStream:
         if seqs[0] == self._last_stored + 1 and seqs[-1] - seqs[0] == len(seqs) - 1:
             self._last_stored = seqs[-1]  # they rise, so they are all there
             return
-        for seq in seqs:
-            if seq != self._last_stored + 1 and seq & 0xFFFF_FFFF:
+        for seq in seqs:  # some of them not for the first time, if storing them failed
+            if seq > self._last_stored + 1 and seq & 0xFFFF_FFFF:
                 self.missing = True
             self._last_stored = max(self._last_stored, seq)
 
@@ -216,6 +215,10 @@ class SpoolTail:
     def is_dead(self, run: str) -> bool:
         """Whether nothing more can come from that run."""
         return run not in self._alive
+
+    def is_over(self, stream: TailedStream) -> bool:
+        """Whether nothing more of the stream can come: its end was seen, or its run is dead."""
+        return stream.end is not None or stream.run not in self._alive
 
     def expect(self, artefact: ArtefactId, run: str, now_s: float) -> None:
         """There is such a stream, though maybe nothing of it in the spool."""

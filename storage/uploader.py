@@ -2,12 +2,15 @@
 
 `step` is called a few times a second by a process of its own. It follows the spool files, keeps for each stream where
 its records lie (never what they say), and, when a stream has a megabyte, a minute, or its end, reads them back, seals
-a slice, stores it and commits its row. The catalogue is the only memory: after a restart everything is read again and
-what is committed is passed over, so each record is in exactly one committed slice. Rules:
+a slice, stores it and commits its row; of many streams at once, since a transaction costs more than what stands in it.
+The catalogue is the only memory: after a restart everything is read again and what is committed is passed over, so
+each record is in exactly one committed slice. Rules:
 
 - A record counts as done when its slice is committed, its artefact is erased, or it does not open (counted, and the
   stream is marked interrupted). A file goes when it is finished and all of its records are done.
+- An object is stored before its row is committed: whatever stops in between leaves an object that no row names.
 - A stream without end is ended, as interrupted, when its run is dead.
+- What is wrong with one stream holds up that stream alone.
 - If catalogue or objects are away, nothing is dropped: the spool holds, and the uploader tries again with back-off.
 """
 
@@ -16,36 +19,39 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import secrets
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from storage.envelope import HEADER_BYTES, PREFIX_BYTES, SALT_BYTES, associated_data, salt_for, seal
-from storage.errors import AlreadyExists, Erased, Malformed, NotFound, Unavailable
-from storage.model import CallId, TenantId, new_id
+from storage.cut import SLICE_BYTES, Cut, cut_slice, is_whole
+from storage.errors import AlreadyExists, Erased, NotFound, StoreError, Unavailable
+from storage.lease import LEASE_S
+from storage.model import ArtefactId, CallId, TenantId
 from storage.objects import ObjectStore
-from storage.slices import IndexEntry, SliceIndex, SliceRow, Slices, StreamKey, object_name, seal_index
-from storage.spoolformat import RecordSeal, unpack_lost
-from storage.spooltail import Place, SpoolTail, TailedStream
+from storage.slices import SliceRow, Slices, StreamKey
+from storage.spoolformat import RecordSeal
+from storage.spooltail import SpoolTail, TailedStream
 
-__all__ = ["Progress", "SliceRow", "Slices", "StreamKey", "Uploader"]
+__all__ = ["SLICE_BYTES", "Progress", "SliceRow", "Slices", "StreamKey", "Uploader"]
 
-SLICE_BYTES = 1 << 20
-"""Plaintext at which a slice is cut: one request to an object store, and one GET to begin reading anywhere."""
-SLICE_RECORDS_MAX = 16_384
-"""Records in one slice: keeps its index below half a megabyte when records are tiny."""
 SLICE_S = 60.0
 """Age of its oldest record at which a slice is cut, so that spool files of slow streams can go."""
 PUTS_AT_ONCE = 8
-"""Slices sealed and stored side by side: 8 MiB of memory, and a store that takes 50 ms still takes 160 MiB/s."""
-SLICES_PER_STEP = 64
+"""Objects stored side by side: a store that takes 50 ms still takes 160 MiB/s."""
+BATCH_BYTES = PUTS_AT_ONCE * SLICE_BYTES
+"""Of slices that are sealed, stored and committed together: bounds memory, and what a failed commit does again."""
+BATCH_STREAMS = 64
+"""Streams in one transaction: its cost is spread, and other processes wait for it some milliseconds."""
+BATCHES_PER_STEP = 8
 """So that a step ends, and files are followed, while a long backlog drains."""
+MANIFESTS_AT_ONCE = 16
+"""Manifests in one transaction: each takes half a millisecond to make, and new calls wait for the write lock."""
+KEY_S = LEASE_S / 2
+"""No slice is begun with a key that was read longer ago: so its use ends within the lease that erasure waits for."""
 RETRY_S_MIN, RETRY_S_MAX = 0.5, 30.0
 """Back-off while objects or catalogue are away: a short fault is not felt, a long one is not hammered."""
 
@@ -66,18 +72,6 @@ class Progress:
     waiting_bytes: int = 0  # of spool records not yet in slices
     held: str | None = None  # what is away, if something is
     busy: bool = False  # there is more to do at once
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A sealed slice on its way, and the places of its records."""
-
-    stream: TailedStream
-    places: list[Place]
-    row: SliceRow
-    name: str
-    sealed: bytes = field(repr=False)
-    records: int = 0
 
 
 class Uploader:
@@ -105,7 +99,7 @@ class Uploader:
             else:
                 self._begin(now_s)
                 self._upload(now_s, progress)
-                self._complete(progress)
+                self._complete(now_s, progress)
                 self._write_manifests(progress)
                 self._retry_s = RETRY_S_MIN
             progress.files_deleted = self._tail.delete_done_files()
@@ -154,85 +148,111 @@ class Uploader:
     # Slices.
 
     def _upload(self, now_s: float, progress: Progress) -> None:
-        """Cut what is due, some slices side by side, a stream's own one after the other."""
-        for _ in range(SLICES_PER_STEP // PUTS_AT_ONCE):
-            due = (stream for stream in self._tail.streams.values() if self._is_due(stream, now_s))
-            streams = list(islice(due, PUTS_AT_ONCE))
-            if not streams:
+        """Cut what is due, some streams at once, a stream's own slices one after the other."""
+        due = [stream for stream in self._tail.streams.values() if self._is_due(stream, now_s)]
+        for _ in range(BATCHES_PER_STEP):
+            if not due:
                 return
-            cuts = [cut for stream in streams if (cut := self._cut(stream, now_s, progress)) is not None]
-            puts = [(cut, self._pool.submit(self._objects.put, cut.name, cut.sealed)) for cut in cuts]
-            failed: Unavailable | None = None
-            for cut, put in puts:
-                try:
-                    self._commit(cut, put, now_s, progress)
-                except Unavailable as error:
-                    failed = error
-            if failed is not None:
-                raise failed
-        progress.busy = True
+            batch, later = _divide(due)
+            self._upload_batch(batch, now_s, progress)
+            due = [stream for stream in batch if self._is_due(stream, now_s)] + later
+        progress.busy = bool(due)
 
     def _is_due(self, stream: TailedStream, now_s: float) -> bool:
-        if not stream.places:
+        if not stream.places or now_s < stream.held_until_s:
             return False
-        return (
-            stream.waiting_bytes >= SLICE_BYTES
-            or stream.end is not None
-            or now_s - stream.since_s >= SLICE_S
-            or self._tail.is_dead(stream.run)
-        )
+        return stream.waiting_bytes >= SLICE_BYTES or now_s - stream.since_s >= SLICE_S or self._tail.is_over(stream)
 
-    def _cut(self, stream: TailedStream, now_s: float, progress: Progress) -> _Cut | None:
-        """Seal the next slice of the stream; None if nothing is left to store of what was taken."""
-        self._resume(stream)
+    def _upload_batch(self, streams: Sequence[TailedStream], now_s: float, progress: Progress) -> None:
+        """One slice of each, stored side by side and committed together. What failed of some does not stop others."""
+        failed: Unavailable | None = None
+        cuts: list[Cut] = []
+        for stream, key in self._with_keys(streams, now_s, progress):
+            if isinstance(key, StoreError):
+                self._forget(stream, progress)
+                continue
+            try:
+                cut = self._cut(stream, key, now_s, progress)
+            except Unavailable as error:  # a bad sector in the spool
+                failed = error
+            else:
+                if cut is not None:
+                    cuts.append(cut)
+        # Only now, and not while others are cut: threads that come back from the disk slow the reading down.
+        puts = [(cut, self._pool.submit(self._objects.put, cut.name, cut.sealed)) for cut in cuts]
+        stored = []
+        for cut, put in puts:
+            try:
+                put.result()
+                stored.append(cut)
+            except Unavailable as error:
+                failed = error
+        if stored:
+            self._commit(stored, now_s, progress)
+        if failed is not None:
+            raise failed
+
+    def _with_keys(
+        self, streams: Sequence[TailedStream], now_s: float, progress: Progress
+    ) -> Iterator[tuple[TailedStream, StreamKey | Erased | NotFound]]:
+        """Each stream with its key, as long as keys may be used; the rest stays due. `streams` is a whole batch.
+
+        A stream whose key is damaged is left alone for a while.
+        """
+        asked_s, first = time.monotonic(), True
+        keys = self._slices.artefact_keys(list(dict.fromkeys(stream.artefact for stream in streams)))
+        for stream in streams:
+            key = keys[stream.artefact]
+            if isinstance(key, StreamKey):
+                if time.monotonic() - asked_s > KEY_S and not first:  # at least one gets on, however slow the answer
+                    return
+                first = False
+                stream.pass_over(key.uploaded.get(stream.run, -1))
+                yield stream, key
+            elif isinstance(key, Erased | NotFound):
+                yield stream, key
+            else:
+                stream.held_until_s = now_s + RETRY_S_MAX
+                progress.held = f"artefact {stream.artefact}: {key}"
+                _log.error("stream held", extra={"artefact": stream.artefact, "reason": type(key).__name__})
+
+    def _cut(self, stream: TailedStream, key: StreamKey, now_s: float, progress: Progress) -> Cut | None:
+        """Seal the next slice of the stream; None if the catalogue has what was due, or nothing of it opens."""
         if not self._is_due(stream, now_s):
             return None
-        try:
-            key = self._slices.artefact_key(stream.artefact)
-        except (Erased, NotFound):
-            self._forget(stream, progress)
+        cut = cut_slice(self._tail, stream, key)
+        progress.broken += cut.places - cut.records
+        if cut.row is None:
+            stream.done(cut.places)
             return None
-        places = stream.first_places(SLICE_BYTES, SLICE_RECORDS_MAX)
-        entries, parts, seqs = [], [], []
-        offset = 0
-        for record in self._tail.read(places, self._seal_of(stream, key)):
-            if record is None:
-                progress.broken += 1
-                stream.missing = True
-                _log.warning("spool record does not open", extra={"artefact": stream.artefact, "run": stream.run})
+        return cut
+
+    def _commit(self, cuts: Sequence[Cut], now_s: float, progress: Progress) -> None:
+        """One transaction for slices, and for the ends of the streams that end with them."""
+        rows = [cut.row for cut in cuts if cut.row is not None]
+        ends = {cut.stream.artefact: cut.interrupted for cut in cuts if cut.interrupted is not None}
+        unused = []
+        for cut, refusal in zip(cuts, self._slices.commit(rows, ends), strict=True):
+            if refusal is None:
+                self._take_off(cut, now_s, progress)
                 continue
-            size = len(record.data)
-            entries.append(IndexEntry(record.start, record.end, offset, size))
-            parts.append(record.data)
-            seqs.append(record.seq)
-            offset += size
-        if not seqs:
-            stream.done(len(places))
-            return None
-        stream.note_gaps(seqs)
-        return _seal_slice(stream, key, places, entries, parts, seqs)
+            unused.append(cut.name)
+            if isinstance(refusal, AlreadyExists):  # the stream stays due, and what the catalogue has is asked again
+                _log.warning("slice committed by another", extra={"artefact": cut.stream.artefact})
+            else:
+                self._forget(cut.stream, progress)
+        for name in unused:
+            self._objects.delete(name)
 
-    def _resume(self, stream: TailedStream) -> None:
-        """Pass over what the catalogue has already; asked once for each stream."""
-        if not stream.resumed:
-            stream.pass_over(self._slices.uploaded_seq(stream.artefact, stream.run))
-
-    def _commit(self, cut: _Cut, put: Future[None], now_s: float, progress: Progress) -> None:
-        put.result()
-        try:
-            self._slices.commit_slice(cut.row)
-        except AlreadyExists:
-            self._objects.delete(cut.name)
-            cut.stream.resumed = False  # what the catalogue has now is asked again
-            _log.warning("slice committed by another", extra={"artefact": cut.row.artefact})
-        except (Erased, NotFound):
-            self._objects.delete(cut.name)
-            self._forget(cut.stream, progress)
-        else:
-            cut.stream.done(len(cut.places))
-            cut.stream.since_s = now_s
-            progress.slices += 1
-            progress.records += cut.records
+    def _take_off(self, cut: Cut, now_s: float, progress: Progress) -> None:
+        """The slice is committed: its records are done, and maybe its stream is."""
+        cut.stream.done(cut.places)
+        cut.stream.since_s = now_s
+        progress.slices += 1
+        progress.records += cut.records
+        if cut.interrupted is not None:
+            progress.completed += 1
+            self._tail.forget(cut.stream)
 
     def _forget(self, stream: TailedStream, progress: Progress) -> None:
         """The artefact is erased, or takes nothing any more: nothing of it is kept, now or later."""
@@ -240,71 +260,54 @@ class Uploader:
         progress.erased += len(stream.places)
         stream.erase()
 
-    def _seal_of(self, stream: TailedStream, key: StreamKey) -> RecordSeal:
-        """Made anew for each slice: no key outlives the lease under which the catalogue gave it."""
-        return RecordSeal(key.ref, key.key, self._tail.salt(stream.run))
-
     # Ends.
 
-    def _complete(self, progress: Progress) -> None:
-        for stream in [stream for stream in self._tail.streams.values() if not stream.places]:
-            if stream.end is None and not self._tail.is_dead(stream.run):
-                continue
-            if not stream.erased:
-                self._resume(stream)
-                whole = stream.end is not None and self._is_whole(stream, stream.end)
-                self._slices.complete_stream(stream.artefact, interrupted=not whole)
-                progress.completed += 1
-            self._tail.forget(stream)
+    def _complete(self, now_s: float, progress: Progress) -> None:
+        """Streams that ended without one more slice: nothing was left, or they were empty."""
+        over = [stream for stream in self._tail.streams.values() if not stream.places and self._tail.is_over(stream)]
+        for stream in over:
+            if stream.erased:
+                self._tail.forget(stream)
+        waiting = [stream for stream in over if not stream.erased and now_s >= stream.held_until_s]
+        for at in range(0, len(waiting), BATCH_STREAMS):
+            self._complete_batch(waiting[at : at + BATCH_STREAMS], now_s, progress)
 
-    def _is_whole(self, stream: TailedStream, end: Place) -> bool:
-        """Whether the end says that nothing was dropped, and nothing else was missed."""
-        try:
-            key = self._slices.artefact_key(stream.artefact)
-            (record,) = self._tail.read([end], self._seal_of(stream, key))
-            if record is None:
-                return False
-            stream.note_gaps([record.seq])
-            return unpack_lost(record.data) == 0 and not stream.missing
-        except (Malformed, Erased, NotFound):
-            return False
+    def _complete_batch(self, streams: Sequence[TailedStream], now_s: float, progress: Progress) -> None:
+        """Ends of streams in one transaction; those with an END record are asked what it says."""
+        interrupted = {id(stream): True for stream in streams if stream.end is None}
+        ended = [stream for stream in streams if stream.end is not None]
+        for stream, key in self._with_keys(ended, now_s, progress) if ended else ():
+            whole = isinstance(key, StreamKey) and is_whole(self._tail, stream, self._seal_of(stream, key))
+            interrupted[id(stream)] = not whole
+        over = [stream for stream in streams if id(stream) in interrupted]
+        ends: dict[ArtefactId, bool] = {}
+        for stream in over:  # one artefact may have several: each run has its own
+            ends[stream.artefact] = ends.get(stream.artefact, False) or interrupted[id(stream)]
+        self._slices.commit((), ends)
+        for stream in over:
+            self._tail.forget(stream)
+        progress.completed += len(over)
+
+    def _seal_of(self, stream: TailedStream, key: StreamKey) -> RecordSeal:
+        return RecordSeal(key.ref, key.key, self._tail.salt(stream.run))
 
     def _write_manifests(self, progress: Progress) -> None:
-        for tenant, call in self._slices.ended_calls():
-            with suppress(Erased, NotFound):
-                self._slices.store_manifest(tenant, call)
-                progress.stored.append((tenant, call))
+        due = list(self._slices.ended_calls())
+        for at in range(0, len(due), MANIFESTS_AT_ONCE):
+            calls = due[at : at + MANIFESTS_AT_ONCE]
+            refusals = self._slices.store_manifests(calls)
+            progress.stored += [call for call, refusal in zip(calls, refusals, strict=True) if refusal is None]
 
 
-def _seal_slice(
-    stream: TailedStream,
-    key: StreamKey,
-    places: list[Place],
-    entries: list[IndexEntry],
-    parts: list[bytes],
-    seqs: list[int],
-) -> _Cut:
-    stream_id = new_id()
-    aad = associated_data(key.ref, key.next_slice, stream_id, key.segment_bytes)
-    sealed = seal(
-        key.key,
-        b"".join(parts),
-        aad,
-        segment_bytes=key.segment_bytes,
-        salt=salt_for(stream_id, secrets.token_bytes(SALT_BYTES - 16)),
-        nonce_prefix=secrets.token_bytes(PREFIX_BYTES),
-    )
-    index = SliceIndex(sealed[:HEADER_BYTES], tuple(entries))
-    row = SliceRow(
-        artefact=stream.artefact,
-        slice_no=key.next_slice,
-        stream_id=stream_id,
-        run=stream.run,
-        first_seq=seqs[0],
-        last_seq=seqs[-1],
-        size=len(sealed),
-        digest=sha256(sealed).digest(),
-        segment_bytes=key.segment_bytes,
-        index=seal_index(key.key, stream_id, aad, index, secrets.token_bytes(12)),
-    )
-    return _Cut(stream, places, row, object_name(key.ref, stream_id), sealed, len(entries))
+def _divide(due: Sequence[TailedStream]) -> tuple[list[TailedStream], list[TailedStream]]:
+    """The streams of the next batch, each of another artefact as a key is for one slice, and those that come later."""
+    batch: dict[ArtefactId, TailedStream] = {}
+    later: list[TailedStream] = []
+    room = BATCH_BYTES
+    for stream in due:
+        if room <= 0 or len(batch) == BATCH_STREAMS or stream.artefact in batch:
+            later.append(stream)
+        else:
+            batch[stream.artefact] = stream
+            room -= min(stream.waiting_bytes, SLICE_BYTES)
+    return list(batch.values()), later

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from storage.envelope import associated_data, open_slice
-from storage.errors import AlreadyExists, Erased, NotFound, Unavailable
+from storage.errors import AlreadyExists, Erased, NotFound, Refused, StoreError, Unavailable
 from storage.model import ArtefactId, ArtefactRef, CallId, Kind, ParticipantId, Secret, TenantId, new_id
 from storage.objects.folder import FolderStore
 from storage.slices import IndexEntry, SliceRow, StreamKey, object_name, open_index
@@ -72,6 +72,7 @@ class MemorySlices:
         self.erased: set[ArtefactId] = set()
         self.manifests: list[CallId] = []
         self.away = False
+        self.commits = 0
 
     def add(self, ref: ArtefactRef) -> None:
         self.refs[ref.artefact] = ref
@@ -95,32 +96,42 @@ class MemorySlices:
             out += [(entry.start, entry.end, _piece(plain, entry)) for entry in index.entries]
         return out
 
-    def _check(self, artefact: ArtefactId) -> None:
+    def artefact_keys(self, wanted: Sequence[ArtefactId]) -> dict[ArtefactId, StreamKey | StoreError]:
         if self.away:
             raise Unavailable("the catalogue is away")
+        return {artefact: self._refusal(artefact) or self._key(artefact) for artefact in wanted}
+
+    def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> list[Refused | None]:
+        if self.away:
+            raise Unavailable("the catalogue is away")
+        self.commits += 1
+        outcomes = [self._commit_row(row) for row in rows]
+        refused = {row.artefact for row, outcome in zip(rows, outcomes, strict=True) if outcome is not None}
+        for artefact in ends.keys() - refused - self.erased:
+            self.completed[artefact] = self.completed.get(artefact, False) or ends[artefact]
+        return outcomes
+
+    def _refusal(self, artefact: ArtefactId) -> Refused | None:
         if artefact in self.erased:
-            raise Erased("erased")
-        if artefact not in self.refs:
-            raise NotFound("unknown")
+            return Erased("erased")
+        return None if artefact in self.refs else NotFound("unknown")
 
-    def artefact_key(self, artefact: ArtefactId) -> StreamKey:
-        self._check(artefact)
-        ref = self.refs[artefact]
-        return StreamKey(ref, make_key(ref), SEGMENT_BYTES, len(self.rows[artefact]))
+    def _key(self, artefact: ArtefactId) -> StreamKey:
+        ref, rows = self.refs[artefact], self.rows[artefact]
+        uploaded = {run: self._uploaded(artefact, run) for run in {row.run for row in rows}}
+        return StreamKey(ref, make_key(ref), SEGMENT_BYTES, len(rows), uploaded)
 
-    def uploaded_seq(self, artefact: ArtefactId, run: str) -> int:
-        return max((row.last_seq for row in self.rows.get(artefact, []) if row.run == run), default=-1)
+    def _uploaded(self, artefact: ArtefactId, run: str) -> int:
+        return max((row.last_seq for row in self.rows[artefact] if row.run == run), default=-1)
 
-    def commit_slice(self, row: SliceRow) -> None:
-        self._check(row.artefact)
-        if row.slice_no != len(self.rows[row.artefact]) or row.first_seq <= self.uploaded_seq(row.artefact, row.run):
-            raise AlreadyExists("that slice is there")
+    def _commit_row(self, row: SliceRow) -> Refused | None:
+        refusal = self._refusal(row.artefact)
+        if refusal is not None:
+            return refusal
+        if row.slice_no != len(self.rows[row.artefact]) or row.first_seq <= self._uploaded(row.artefact, row.run):
+            return AlreadyExists("that slice is there")
         self.rows[row.artefact].append(row)
-
-    def complete_stream(self, artefact: ArtefactId, interrupted: bool) -> None:
-        if self.away:
-            raise Unavailable("the catalogue is away")
-        self.completed.setdefault(artefact, interrupted)
+        return None
 
     def writing(self) -> Iterable[tuple[ArtefactId, str]]:
         return [
@@ -137,8 +148,9 @@ class MemorySlices:
             if ref.artefact in self.completed and ref.call not in self.manifests
         ]
 
-    def store_manifest(self, tenant: TenantId, call: CallId) -> None:
-        self.manifests.append(call)
+    def store_manifests(self, due: Sequence[tuple[TenantId, CallId]]) -> list[Refused | None]:
+        self.manifests += [call for _, call in due]
+        return [None for _ in due]
 
 
 def _piece(plain: bytes, entry: IndexEntry) -> bytes:

@@ -5,23 +5,25 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from storage.errors import AlreadyExists, Unavailable
-from storage.model import ArtefactRef, Secret, TenantId
+from storage.errors import AlreadyExists, Refused, StoreError, Unavailable, WrongKey
+from storage.model import ArtefactId, ArtefactRef, Secret, TenantId
 from storage.objects.folder import FolderStore
 from storage.recordings import Recordings
 from storage.records import NewArtefact
-from storage.slices import IndexEntry, SliceRow, overlapping
+from storage.slices import IndexEntry, SliceRow, StreamKey, overlapping
 from storage.spool import SpoolWriter
 from storage.spoolfile import spool_files
 from storage.spoolformat import FILE_HEADER_BYTES, RECORD_HEADER_BYTES
-from storage.uploader import SLICE_BYTES, SLICE_S, Progress, Uploader
+from storage.uploader import BATCH_STREAMS, RETRY_S_MAX, SLICE_BYTES, SLICE_S, Progress, Uploader
 from tests.storage.spooling import MemorySlices, durable, make_key, make_ref, until, write_stream
 from tests.storage.stores import audio_of, open_at, save_call
+from tests.storage.stores import spool as spool_into
 
 RECORDS = [bytes([number]) * (1000 + number) for number in range(40)]
 EXPECTED = [(number * 250, number * 250 + 250, data) for number, data in enumerate(RECORDS)]
@@ -105,10 +107,10 @@ def test_restart_in_mid_way_gives_each_record_exactly_once(
         pass
 
     class DiesInBetween(MemorySlices):
-        def commit_slice(self, row: SliceRow) -> None:
-            if len(self.rows[row.artefact]) == stop_after:
+        def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> list[Refused | None]:
+            if len(self.rows[ref.artefact]) == stop_after:
                 raise Stopped
-            super().commit_slice(row)
+            return super().commit(rows, ends)
 
     dying = DiesInBetween(objects)
     dying.refs, dying.rows, dying.completed = slices.refs, slices.rows, slices.completed
@@ -208,9 +210,9 @@ def test_artefact_erased_while_its_slice_is_stored_leaves_no_object(
     write_stream(spool, ref, RECORDS)
 
     class ErasesMeanwhile(MemorySlices):
-        def commit_slice(self, row: SliceRow) -> None:
-            self.erased.add(row.artefact)
-            super().commit_slice(row)
+        def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> list[Refused | None]:
+            self.erased.add(ref.artefact)
+            return super().commit(rows, ends)
 
     erasing = ErasesMeanwhile(objects)
     erasing.add(ref)
@@ -230,11 +232,11 @@ def test_slice_committed_by_another_is_given_up_and_its_object_removed(
     class Contended(MemorySlices):
         refusals = 1
 
-        def commit_slice(self, row: SliceRow) -> None:
+        def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> list[Refused | None]:
             if self.refusals:
                 self.refusals -= 1
-                raise AlreadyExists("another was first")
-            super().commit_slice(row)
+                return [AlreadyExists("another was first") for _ in rows]
+            return super().commit(rows, ends)
 
     contended = Contended(objects)
     contended.add(ref)
@@ -242,6 +244,175 @@ def test_slice_committed_by_another_is_given_up_and_its_object_removed(
         run_steps(uploader)
     assert contended.plaintext(ref) == EXPECTED
     assert len(list(objects.list())) == 1
+
+
+def spool_streams(spool: Path, refs: Sequence[ArtefactRef]) -> None:
+    """The same records and an end in a stream of each artefact."""
+    with SpoolWriter(spool, node="n1") as writer:
+        for stream, ref in enumerate(refs):
+            writer.open(stream, ref, make_key(ref))
+            writer.release(stream)
+            for start, end, data in EXPECTED:
+                writer.append(stream, start, end, data)
+            writer.close(stream)
+        durable(writer, range(len(refs)))
+
+
+def test_streams_that_end_together_are_stored_and_ended_in_one_transaction(
+    spool: Path, slices: MemorySlices, objects: StoreThatGoesAway
+) -> None:
+    refs = [make_ref() for _ in range(20)]
+    for ref in refs:
+        slices.add(ref)
+    spool_streams(spool, refs)
+    with Uploader(spool, slices, objects) as uploader:
+        progress = uploader.step(0.0)
+    assert (progress.slices, progress.completed, progress.busy) == (20, 20, False)
+    assert slices.commits == 1
+    assert slices.completed == {ref.artefact: False for ref in refs}
+    for ref in refs:
+        assert slices.plaintext(ref) == EXPECTED
+
+
+def test_more_streams_than_one_transaction_takes_are_all_stored_in_one_step(
+    spool: Path, slices: MemorySlices, objects: StoreThatGoesAway
+) -> None:
+    refs = [make_ref() for _ in range(BATCH_STREAMS + 3)]
+    for ref in refs:
+        slices.add(ref)
+    spool_streams(spool, refs)
+    with Uploader(spool, slices, objects) as uploader:
+        assert uploader.step(0.0).completed == len(refs)
+        assert slices.commits == 2
+        uploader.step(1.0)
+    assert spool_files(spool) == []
+
+
+def test_failed_transaction_is_done_again_without_storing_anything_twice(
+    spool: Path, slices: MemorySlices, objects: StoreThatGoesAway
+) -> None:
+    refs = [make_ref() for _ in range(3)]
+    spool_streams(spool, refs)
+
+    class FailsAtFirst(MemorySlices):
+        attempts = 0
+
+        def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> list[Refused | None]:
+            self.attempts += 1
+            if self.attempts == 1:
+                raise Unavailable("nothing was done")
+            outcomes = super().commit(rows, ends)
+            if self.attempts == 2:
+                raise Unavailable("it was done all the same")
+            return outcomes
+
+    failing = FailsAtFirst(objects)
+    for ref in refs:
+        failing.add(ref)
+    with Uploader(spool, failing, objects) as uploader:
+        held = [uploader.step(float(second * 10)).held for second in range(4)]
+    assert held == ["nothing was done", "it was done all the same", None, None]
+    for ref in refs:
+        assert failing.plaintext(ref) == EXPECTED
+        assert len(failing.rows[ref.artefact]) == 1
+    assert failing.completed == {ref.artefact: False for ref in refs}, "a fault that passed is no interruption"
+    assert spool_files(spool) == []
+
+
+def test_object_that_could_not_be_stored_holds_up_its_stream_only(spool: Path, tmp_path: Path) -> None:
+    refs = [make_ref() for _ in range(3)]
+    spool_streams(spool, refs)
+
+    class RefusesOne(FolderStore):
+        refused: str | None = refs[1].call
+
+        def put(self, name: str, data: bytes) -> None:
+            if self.refused is not None and self.refused in name:
+                raise Unavailable("not this one")
+            super().put(name, data)
+
+    refusing = RefusesOne(tmp_path / "objects")
+    catalogue = MemorySlices(refusing)
+    for ref in refs:
+        catalogue.add(ref)
+    with Uploader(spool, catalogue, refusing) as uploader:
+        assert uploader.step(0.0).held == "not this one"
+        assert set(catalogue.completed) == {refs[0].artefact, refs[2].artefact}
+        refusing.refused = None
+        assert uploader.step(10.0).held is None
+    assert catalogue.completed == {ref.artefact: False for ref in refs}
+    assert catalogue.plaintext(refs[1]) == EXPECTED
+
+
+def test_key_that_does_not_open_holds_up_its_stream_only(
+    spool: Path, slices: MemorySlices, objects: StoreThatGoesAway
+) -> None:
+    damaged, whole = make_ref(), make_ref()
+    spool_streams(spool, [damaged, whole])
+
+    class Damaged(MemorySlices):
+        is_damaged = True
+
+        def artefact_keys(self, wanted: Sequence[ArtefactId]) -> dict[ArtefactId, StreamKey | StoreError]:
+            keys = super().artefact_keys(wanted)
+            if self.is_damaged and damaged.artefact in keys:
+                keys[damaged.artefact] = WrongKey("the key does not match its commitment")
+            return keys
+
+    catalogue = Damaged(objects)
+    for ref in (damaged, whole):
+        catalogue.add(ref)
+    with Uploader(spool, catalogue, objects) as uploader:
+        assert "does not match" in str(uploader.step(0.0).held)
+        assert catalogue.completed == {whole.artefact: False}
+        assert uploader.step(1.0).held is None, "it is left alone for a while"
+        assert len(spool_files(spool)) == 1, "and nothing of it is dropped"
+        catalogue.is_damaged = False
+        uploader.step(RETRY_S_MAX + 1.0)
+    assert catalogue.plaintext(damaged) == EXPECTED
+    assert catalogue.completed == {ref.artefact: False for ref in (damaged, whole)}
+
+
+def test_two_runs_of_one_artefact_follow_each_other(
+    spool: Path, slices: MemorySlices, objects: StoreThatGoesAway
+) -> None:
+    ref = make_ref()
+    slices.add(ref)
+    write_stream(spool, ref, RECORDS[:3])
+    with Uploader(spool, slices, objects) as uploader:
+        uploader.step(0.0)
+        write_stream(spool, ref, RECORDS[3:6], first=3)
+        write_stream(spool, ref, RECORDS[6:], first=6)
+        uploader.step(1.0)
+    assert sorted(slices.plaintext(ref)) == EXPECTED
+    assert [row.slice_no for row in slices.rows[ref.artefact]] == [0, 1, 2]
+    assert slices.completed == {ref.artefact: False}
+
+
+def test_stop_between_object_and_row_leaves_orphans_which_are_swept(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        new = save_call(store, tenant)
+        spool_into(store, [(artefact, [b"audio"] * 3) for artefact in audio_of(new)])
+
+        class Stopped(Exception):
+            pass
+
+        class StopsOnceStored(FolderStore):
+            def put(self, name: str, data: bytes) -> None:
+                super().put(name, data)
+                raise Stopped
+
+        stopping = StopsOnceStored(tmp_path / "data" / "objects")
+        with Uploader(store.spool_folder, store.slices, stopping) as uploader, pytest.raises(Stopped):
+            uploader.step(0.0)
+        assert len(list(store.objects.list(""))) == 2
+        with Uploader(store.spool_folder, store.slices, store.objects) as uploader:
+            assert (uploader.step(0.0).slices, uploader.step(1.0).slices) == (2, 0)
+        assert store.sweep_orphans() == 2
+        for artefact in audio_of(new):
+            with store.stream(tenant, artefact.ref.artefact) as stream:
+                assert (list(stream.read()), stream.ended) == ([b"audio"] * 3, True)
 
 
 def test_stream_of_a_dead_run_is_completed_as_interrupted(
