@@ -42,7 +42,7 @@ SHOWN = (
     *("cpu_us_per_packet_idle_part", "idle_core_share_by_role", "kernel_receive_us_per_packet"),
     *("calls_per_core", "rss_mb_per_call", "setup_ms", "cpu_ms_per_call_setup", "cpu_ms_per_call_hang_up"),
     *("call_states", "call_failures", "sip_repeated", "frames", "generator", "datagrams_dropped_by_kernel"),
-    *("machine_load", "log", "remarks", "void"),
+    *("machine_load", "machine_pace_ms", "log", "remarks", "void"),
 )
 
 
@@ -99,15 +99,17 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         before = running.cpu()
         idle_shares = {role: spent / (before.at_s - idle.at_s) for role, spent in before.since(idle).items()}
         memory_idle = running.pss_mb()
+        paces_ms = [machine.pace_ms()]
         machine_before, own_before_s = machine.load(), time.process_time()
         calls = make_calls(load.kind, 0, load.calls)
-        sent, memory, stages = _carry(load, running, callers, calls, generator, before)
+        sent, memory, stages = _carry(load, running, callers, calls, generator, before, paces_ms)
         with running.recordings() as recordings:
             tenant = recordings.tenant(installation.TENANT)
             answered = sum(call.answered_ns > 0 and call.failure != "no answer" for call in calls)
             states = recorded.wait_until_stored(recordings, tenant, answered, STORED_S)
             stages = Stages(stages.start, stages.media, stages.hang_up, running.cpu())
             machine_after = machine.load()
+            paces_ms.append(machine.pace_ms())
             own_s = stages.stored.total_s - before.total_s + sent.user_s + sent.sys_s
             own_s += time.process_time() - own_before_s
             found = recorded.open_all(recordings, tenant, circle)
@@ -123,7 +125,12 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         1e6 * (machine_after.softirq_s - machine_before.softirq_s) / max(1, sent.sent), 2
     )
     figures["datagrams_dropped_by_kernel"] = machine_after.datagrams_dropped - machine_before.datagrams_dropped
-    return figures | {"machine_load": shares, "remarks": machine.objections(shares), "log": complaints}
+    return figures | {
+        "machine_load": shares,
+        "machine_pace_ms": paces_ms,
+        "remarks": machine.objections(shares, paces_ms),
+        "log": complaints,
+    }
 
 
 def _callers(running: Installation) -> Callers:
@@ -131,7 +138,13 @@ def _callers(running: Installation) -> Callers:
 
 
 def _carry(
-    load: Load, running: Installation, callers: Callers, calls: list[Call], generator: native.Generator, before: Use
+    load: Load,
+    running: Installation,
+    callers: Callers,
+    calls: list[Call],
+    generator: native.Generator,
+    before: Use,
+    paces_ms: list[float],
 ) -> tuple[native.Sent, Mapping[str, float], Stages]:
     """Set up, talk, hang up."""
     callers.call(calls, load.rate)
@@ -143,6 +156,7 @@ def _carry(
     sending = generator.start(legs)
     callers.run(lambda: time.monotonic_ns() > sending.last_ns - load.seconds * 5e8, load.seconds + SETUP_S)
     memory = running.pss_mb()
+    paces_ms.append(machine.pace_ms())
     callers.run(lambda: time.monotonic_ns() > sending.last_ns, load.seconds + SETUP_S)
     sent = sending.wait(time.monotonic_ns())
     hang_up = running.cpu()

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+PACE_LOOPS = 300_000  # some 20 ms
+PACE_RUNS = 5
+PACE_SPREAD_MAX = 1.25
 FOREIGN_SHARE_MAX = 0.05  # of the machine, by processes that are no part of a run: above it figures are void
 STOLEN_SHARE_MAX = 0.05  # by other guests of the same host
 
@@ -52,6 +56,21 @@ def describe() -> dict[str, object]:
     }
 
 
+def pace_ms() -> float:
+    """CPU time of a fixed piece of Python, the median of some runs.
+
+    A virtual machine's CPU time is not what it was a minute ago: neighbours share its caches and execution units. Runs
+    whose pace differs cannot be compared.
+    """
+    times = []
+    for _ in range(PACE_RUNS):
+        start, total = time.thread_time(), 0
+        for number in range(PACE_LOOPS):
+            total += number & 7
+        times.append(time.thread_time() - start)
+    return round(1000 * sorted(times)[PACE_RUNS // 2], 2)
+
+
 def disturbance(before: Load, after: Load, own_s: float) -> dict[str, float]:
     """Shares of the machine's time between two readings: foreign processes (`own_s` is ours), and stolen."""
     available_s = max(1e-9, (after.at_s - before.at_s) * (os.cpu_count() or 1))
@@ -62,13 +81,15 @@ def disturbance(before: Load, after: Load, own_s: float) -> dict[str, float]:
     }
 
 
-def objections(shares: dict[str, float]) -> list[str]:
-    """Why a run under such disturbance does not count."""
+def objections(shares: dict[str, float], paces_ms: Sequence[float] = ()) -> list[str]:
+    """What makes a run doubtful: disturbance, or paces (of `pace_ms`, some during the run) that differ much."""
     found = []
     if shares["foreign_share"] > FOREIGN_SHARE_MAX:
         found.append(f"other processes took {shares['foreign_share']:.0%} of the machine")
     if shares["stolen_share"] > STOLEN_SHARE_MAX:
         found.append(f"the host withheld {shares['stolen_share']:.0%} of the machine")
+    if paces_ms and max(paces_ms) > PACE_SPREAD_MAX * min(paces_ms):
+        found.append(f"the CPU's own pace varied by {max(paces_ms) / min(paces_ms) - 1:.0%}")
     return found
 
 

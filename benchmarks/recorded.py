@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from storage.records import CallRecord
 PAGE = 500
 POLL_S = 0.25
 EVERYTHING = (-(1 << 62), 1 << 62)  # a range of media timestamps that holds any
+NOT_KEPT = ("lost", "late", "duplicate", "foreign", "discarded", "withheld")
 UNFINISHED = (CallState.LIVE, CallState.ENDED)
 PROBE_OCTETS = 800  # 100 ms, found once in a circle of human speech
 
@@ -29,6 +31,7 @@ class Found:
     frames: int
     repeated: int  # frames stored more than once
     intact: int  # tracks whose audio is, octet for octet and without a gap, a part of the speech that was sent
+    tally: dict[str, int]  # callvault's own account of packets that it did not keep, to explain a loss, not to count it
 
 
 def all_calls(recordings: Recordings, tenant: TenantId) -> Iterator[CallRecord]:
@@ -53,11 +56,14 @@ def wait_until_stored(recordings: Recordings, tenant: TenantId, calls: int, time
 def open_all(recordings: Recordings, tenant: TenantId, circle: bytes) -> Found:
     """Open every recording and count its frames; compare the audio with the speech that was sent in a circle."""
     tracks = frames = repeated = intact = 0
+    tally: Counter[str] = Counter()
     for call in all_calls(recordings, tenant):
         for artefact in call.find(Kind.AUDIO):
             read = recordings.stream(tenant, artefact.ref.artefact).read(*EVERYTHING)
             chunks = [framelog.decode(raw).frames for raw in read]
             tracks += 1
+            facts = json.loads(recordings.document(tenant, artefact.ref.artefact))["facts"]
+            tally.update({name: int(facts.get(name, 0)) for name in NOT_KEPT})
             if not chunks:
                 continue
             stamps = np.concatenate([chunk.timestamps for chunk in chunks])
@@ -66,7 +72,7 @@ def open_all(recordings: Recordings, tenant: TenantId, circle: bytes) -> Found:
             repeated += len(stamps) - unique
             in_order = bool((np.diff(stamps) == framelog_ticks(chunks)).all())
             intact += in_order and is_part_of(circle, b"".join(chunk.payload for chunk in chunks))
-    return Found(tracks, frames, repeated, intact)
+    return Found(tracks, frames, repeated, intact, {name: count for name, count in tally.items() if count})
 
 
 def framelog_ticks(chunks: list[framelog.Frames]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -25,7 +25,7 @@ from storage.model import ArtefactId, ArtefactRef, Secret, new_id
 from storage.objects import ObjectStore
 from storage.slices import IndexEntry, SliceIndex, SliceRow, object_name, open_index, seal_index
 from storage.streams import fetcher, slice_rows
-from storage.tables import documents, slices
+from storage.tables import documents
 
 DOCUMENT_BYTES_MAX = 256 * 1024
 """A document is read and written with its row: identities and call details have a few KiB, an hour's gap map 50."""
@@ -115,25 +115,6 @@ def seal_object(ref: ArtefactRef, key: Secret, segment_bytes: int, data: bytes) 
         index=seal_index(key, stream_id, aad, index, os.urandom(_INDEX_NONCE_BYTES)),
     )
     return SealedObject(row, object_name(ref, stream_id), sealed)
-
-
-def insert_slice(connection: Connection, row: SliceRow) -> None:
-    """Writes a slice's row; AlreadyExists if its number is taken."""
-    connection.execute(
-        slices.insert(),
-        {
-            "artefact": row.artefact,
-            "slice_no": row.slice_no,
-            "stream_id": row.stream_id,
-            "run": row.run,
-            "first_seq": row.first_seq,
-            "last_seq": row.last_seq,
-            "size": row.size,
-            "digest": row.digest,
-            "segment_bytes": row.segment_bytes,
-            "sealed_index": row.index,
-        },
-    )
 
 
 def open_whole(opened: Opened, row: SliceRow, objects: ObjectStore) -> bytes:

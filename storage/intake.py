@@ -14,7 +14,6 @@ from storage.content import (
     INLINE_BYTES_MAX,
     SealedDocument,
     SealedObject,
-    insert_slice,
     put_documents,
     seal_document,
     seal_object,
@@ -35,6 +34,7 @@ from storage.model import (
 )
 from storage.objects import ObjectStore
 from storage.records import STREAMS, Change, Derived, NewArtefact, NewCall, Wanted
+from storage.slicerows import insert_slices
 from storage.tables import artefacts, buckets
 from storage.times import day_of
 
@@ -147,8 +147,7 @@ class Intake:
 
         def fill(connection: Connection) -> None:
             put_documents(connection, small, replace=False)
-            for sealed in large:
-                insert_slice(connection, sealed.row)
+            insert_slices(connection, [sealed.row for sealed in large])
 
         try:
             for sealed in large:

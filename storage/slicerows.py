@@ -111,7 +111,7 @@ def add_slices(connection: Connection, rows: Sequence[SliceRow]) -> list[Refused
             refused[row.artefact] = outcome  # and what follows it in the same stream: no hole may come about
         outcomes.append(outcome)
     if added:
-        connection.execute(slices.insert(), [_values(row) for row in added])
+        insert_slices(connection, added)
         connection.execute(_GROW, [{"of": row.artefact, "more": row.size} for row in added])
     return outcomes
 
@@ -122,6 +122,12 @@ def end_streams(connection: Connection, ends: Mapping[ArtefactId, bool]) -> None
         ids = [artefact for artefact, cut_short in ends.items() if cut_short is interrupted]
         if ids:
             connection.execute(statement, {"ids": ids})
+
+
+def insert_slices(connection: Connection, rows: Sequence[SliceRow]) -> None:
+    """Writes the rows of slices; AlreadyExists if a number is taken."""
+    if rows:
+        connection.execute(slices.insert(), [_values(row) for row in rows])
 
 
 def _values(row: SliceRow) -> dict[str, object]:
