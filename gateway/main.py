@@ -40,6 +40,8 @@ from transcription.queue_server import QueueServer
 log = logging.getLogger(__name__)
 
 PREPARE_EVERY_S = 3600.0  # bucket keys reach 48 h ahead; an hour's delay is nothing to that
+BEGIN_LINGER_S = 0.1  # for company in the transaction: far below the 250 ms after which the spool first wants to commit
+END_LINGER_S = 0.05  # the same for ends: a part of the time from hang-up to download
 WIND_DOWN_S = 15.0  # after the drain limit: BYE, the last commit, the call's record
 
 
@@ -129,8 +131,8 @@ class Server:
         uploader = Child("uploader", "gateway.uploader_process", settings_json, on_line=self._on_uploaded)
         await stack.enter_async_context(self._running(uploader.run()))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
-        beginnings = Journal[Beginning](lambda group: save_beginnings(recordings, group))
-        changes = Journal[Change](recordings.settle)
+        beginnings = Journal[Beginning](lambda group: save_beginnings(recordings, group), BEGIN_LINGER_S)
+        changes = Journal[Change](recordings.settle, END_LINGER_S)
         await stack.enter_async_context(self._running(beginnings.run()))
         await stack.enter_async_context(self._running(changes.run()))
         await stack.enter_async_context(self._running(self._prepare_hourly(recordings)))

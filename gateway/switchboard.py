@@ -174,7 +174,7 @@ class Switchboard:
             self.media.send(self._open(call, leg, offer), (leg.pair.rtp_socket, leg.pair.rtcp_socket))
         self.counters["calls_answered"] += 1
         if call.new is not None:
-            call.saved = self._tasks.create_task(self._save(call, call.new))
+            call.saved = self._tasks.create_task(self._save_safely(call, call.new))
         self._publish("call_started", call)
 
     def update(self, call: Call, offer: SessionDescription) -> None:
@@ -191,7 +191,7 @@ class Switchboard:
         """The call is over; its legs close and its record is written, once."""
         if not call.ending:
             call.ending = True
-            self._tasks.create_task(self._finish(call, why))
+            self._tasks.create_task(self._finish_safely(call, why))
 
     def end_by_id(self, call_id: CallId) -> None:
         """End a live call on somebody's order; does nothing for others."""
@@ -277,6 +277,16 @@ class Switchboard:
         self.counters["media_address_refused"] += 1
         return None
 
+    async def _save_safely(self, call: Call, new: NewCall) -> bool:
+        """The outermost line of making a call durable: a fault of ours ends this call and no other."""
+        try:
+            return await self._save(call, new)
+        except Exception:
+            self.counters["calls_unsaved"] += 1
+            log.exception("a call could not be saved", extra={"call": call.id})
+            self.hang_up(call.id)
+            return False
+
     async def _save(self, call: Call, new: NewCall) -> bool:
         try:
             detail = call.detail(ended_s=None, why="", missing=[])
@@ -296,6 +306,20 @@ class Switchboard:
         for leg in call.legs:
             self._send(Release(leg.number))
 
+    async def _finish_safely(self, call: Call, why: str) -> None:
+        """The outermost line of a call's end: whatever fails here ends this call and no other."""
+        try:
+            await self._finish(call, why)
+        except Exception:
+            self.counters["calls_failed_at_end"] += 1
+            log.exception("a call's end failed; it is recovered at the next start", extra={"call": call.id})
+        finally:
+            for leg in call.legs:
+                self._legs.pop(leg.number, None)
+            self._calls.pop(call.id, None)
+            if not self._calls:
+                self._idle.set()
+
     async def _finish(self, call: Call, why: str) -> None:
         ended_s = time.time()
         for leg in call.legs:
@@ -308,11 +332,6 @@ class Switchboard:
         self._release_ports(call)
         if call.saved is not None and await call.saved:
             await self._write_down(call, facts, why, ended_s)
-        for leg in call.legs:
-            self._legs.pop(leg.number, None)
-        self._calls.pop(call.id, None)
-        if not self._calls:
-            self._idle.set()
         self.counters["calls_ended"] += 1
 
     async def _facts_of(self, call: Call, leg: Leg) -> dict[str, Any] | None:

@@ -14,7 +14,9 @@ from storage.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
-IDLE_S = 0.1  # how often the spool is looked at: a part of the time from hang-up to the signed manifest
+IDLE_S = (
+    0.25  # how often the spool is looked at: what ends meanwhile shares a transaction, and no download waits for it
+)
 DRAIN_S = 10.0  # at shutdown, for what the media worker committed last
 
 
