@@ -163,6 +163,7 @@ class Server:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         bound = sock.getsockname()[:2]
         protocol = SipUdp(self._settings, bound, Directory(self._settings), board)
+        protocol.warm_up()
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(lambda: protocol, sock=sock)
         stack.callback(transport.close)

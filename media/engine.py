@@ -32,7 +32,7 @@ from media.vad import Detectors
 
 LEGS_MAX = 4096  # of one worker: twice what a core carries
 TICK_NS = 20_000_000  # a packet's time: what arrives together is handled together
-FLUSH_TICKS = 12  # a leg is flushed every 240 ms, so that with the spool's 250 ms commit less than 1 s is at stake
+FLUSH_TICKS = 20  # a leg is flushed every 400 ms, so that with the spool's 250 ms commit less than 1 s is at stake
 REPORT_TICKS = 25  # RTCP is looked at every 500 ms
 HEAR_NS = 14_000_000  # into the tick: beyond this the speech detector is shed, to leave time for the audio
 PASSES_MAX = 16  # of bursts in one tick, 5 s of a leg's packets; what is left waits in the sockets' buffers

@@ -65,6 +65,19 @@ class SipUdp(asyncio.DatagramProtocol):
         """What happened since the start: here, and in the user agent (its names begin with `sip_`)."""
         return self._counted + Counter({f"sip_{name}": count for name, count in self._agent.counts.items()})
 
+    def warm_up(self) -> None:
+        """Take a call that nobody sees, so that the first real one does not pay for what is done once."""
+        agent = UserAgent(AgentSettings(*self._listen), secrets.token_bytes)
+        agent.receive(_SAMPLE, ("192.0.2.1", 5060), self._listen, time.monotonic())
+        for event in agent.take_events():
+            if isinstance(event, Invited) and answerable(offer := parse(event.body)):
+                self._directory.find(event.source[0], _user(event.request.uri))
+                _parties(event.request, event.source[0])
+                ours, here = [LocalMedia(2), None], self._settings.media.address
+                described = answer(offer, ours, origin_id=1, origin_version=1, address=here, receive_only=False)
+                agent.accept(event.dialog, described.to_bytes(), time.monotonic())
+        agent.take_datagrams()
+
     def drain(self) -> None:
         """From now on new calls get 503, and OPTIONS says so."""
         self._agent.draining = True
@@ -181,6 +194,34 @@ class SipUdp(asyncio.DatagramProtocol):
         )
         return described.to_bytes()
 
+
+_SAMPLE_OFFER = """v=0
+o=- 1 1 IN IP4 192.0.2.1
+s=-
+c=IN IP4 192.0.2.1
+t=0 0
+m=audio 40000 RTP/AVP 8 101
+a=rtpmap:8 PCMA/8000
+a=rtpmap:101 telephone-event/8000
+a=ptime:20
+a=label:1
+a=sendonly
+m=audio 40002 RTP/AVP 0
+a=label:2
+a=sendonly
+"""
+_SAMPLE = f"""INVITE sip:1@192.0.2.2 SIP/2.0
+Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKsample;rport
+Max-Forwards: 70
+From: "A" <sip:2@192.0.2.1>;tag=1
+To: <sip:1@192.0.2.2>
+Call-ID: sample
+CSeq: 1 INVITE
+Contact: <sip:2@192.0.2.1:5060>
+Content-Type: application/sdp
+Content-Length: {len(_SAMPLE_OFFER)}
+
+{_SAMPLE_OFFER}""".encode()
 
 _NO_CODEC = '305 callvault "Incompatible media format: PCMA, PCMU over RTP/AVP are taken"'
 
