@@ -14,9 +14,7 @@ from storage.uploader import Uploader
 
 log = logging.getLogger(__name__)
 
-IDLE_S = (
-    0.25  # how often the spool is looked at: what ends meanwhile shares a transaction, and no download waits for it
-)
+IDLE_S = 0.25  # between two looks at the spool: what ends meanwhile shares a transaction, no download waits
 DRAIN_S = 10.0  # at shutdown, for what the media worker committed last
 
 
