@@ -100,14 +100,9 @@ def _synthesise(sentences: Sequence[str]) -> list[Pcm]:
     try:
         done = subprocess.run(  # noqa: S603 -- our own interpreter; the text is ours
             [
-                sys.executable,
-                "-m",
-                "piper",
-                "-m",
-                str(model),
-                "--output-raw",
-                "--sentence-silence",
-                str(SENTENCE_SILENCE_S),
+                *(sys.executable, "-m", "piper", "-m", str(model), "--output-raw"),
+                *("--sentence-silence", str(SENTENCE_SILENCE_S)),
+                *("--noise-scale", "0", "--noise-w-scale", "0"),  # the same sound every time
             ],
             input=" ".join(sentences).encode(),  # one line: it pauses only between the sentences of a line
             capture_output=True,

@@ -92,7 +92,9 @@ def _local(line: Line, at: int) -> int:
     first = at
     while first > 0 and at - first < LOCAL_TOKENS_MAX:
         before = line.tokens[first - 1]
-        if before.word in BEFORE or before.ends_sentence or before.raw.endswith(":"):
+        # "is anna. smith@…": an engine's full stop inside the address, if an introduction stands right before it.
+        spoken_dot = before.raw.endswith(".") and line.word(first - 2) in BEFORE
+        if before.word in BEFORE or (before.ends_sentence and not spoken_dot) or before.raw.endswith(":"):
             break
         first -= 1
     return first

@@ -70,6 +70,8 @@ EMAILS = [
     ("en", "My email address is peter.johnson.net.example.com or", "My email address is [EMAIL] or"),
     ("en", "My email address is peter.johnsonnetexample.com", "My email address is [EMAIL]"),
     ("en", "My email is Peter Johnson at example.com.", "My email is [EMAIL]."),
+    ("en", "My email address is peter. johnson@example.com.", "My email address is [EMAIL]."),
+    ("en", "That is fine. Write to sales@example.com.", "That is fine. Write to [EMAIL]."),
     ("en", "It's m jones at hotmail dot co dot uk.", "It's [EMAIL]."),
     ("en", "It's peter at gmail, right?", "It's [EMAIL], right?"),
     ("en", "I was at home dot.", "I was at home dot."),
