@@ -106,7 +106,7 @@ class Callers:
         self._socket.setblocking(False)
         self._port: int = self._socket.getsockname()[1]
         self._calls: dict[str, Call] = {}
-        self._due: deque[tuple[float, Callable[[Call], None], Call]] = deque()
+        self._due: dict[str, deque[tuple[float, Call]]] = {"call": deque(), "hang up": deque()}
         self._repeats: list[tuple[float, int, float, float, str, bytes]] = []
         self._count = 0
 
@@ -116,11 +116,11 @@ class Callers:
 
     def call(self, calls: Sequence[Call], rate: float) -> None:
         """Set calls up, `rate` a second, from now on; `run` does it."""
-        self._schedule(calls, rate, self._invite)
+        self._schedule("call", calls, rate)
 
     def hang_up(self, calls: Sequence[Call], rate: float) -> None:
         """Send BYE for calls that are up, `rate` a second."""
-        self._schedule([call for call in calls if call.state == "up"], rate, self._bye)
+        self._schedule("hang up", [call for call in calls if call.state == "up"], rate)
 
     def run(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Send and receive until `done` or the time is over; whether it was done."""
@@ -129,18 +129,19 @@ class Callers:
             now = time.monotonic()
             if now >= deadline:
                 return False
-            while self._due and self._due[0][0] <= now:
-                _, act, call = self._due.popleft()
-                act(call)
+            for name, act in (("call", self._invite), ("hang up", self._bye)):
+                while (due := self._due[name]) and due[0][0] <= now:
+                    act(due.popleft()[1])
             self._repeat(now)
-            until = min(self._due[0][0] if self._due else deadline, now + NAP_S)
+            until = min([now + NAP_S, *(due[0][0] for due in self._due.values() if due)])
             if select.select([self._socket], [], [], max(0.0, until - time.monotonic()))[0]:
                 self._receive()
         return True
 
-    def _schedule(self, calls: Sequence[Call], rate: float, act: Callable[[Call], None]) -> None:
-        start = max(time.monotonic(), self._due[-1][0] if self._due else 0.0)
-        self._due.extend((start + index / rate, act, call) for index, call in enumerate(calls))
+    def _schedule(self, act: str, calls: Sequence[Call], rate: float) -> None:
+        due = self._due[act]
+        start = max(time.monotonic(), due[-1][0] + 1 / rate if due else 0.0)
+        due.extend((start + index / rate, call) for index, call in enumerate(calls))
 
     def _invite(self, call: Call) -> None:
         call.state = "inviting"

@@ -18,30 +18,27 @@ from gateway import logs
 from gateway.api.app import create_app
 from gateway.api.context import Context
 from gateway.api.server import ApiServer
+from gateway.callbook import CallBook
 from gateway.child import protect_memory
 from gateway.config import Loaded, Settings, Tenant, from_environment, parse_address
 from gateway.errors import ConfigError, Unavailable
 from gateway.events import Hub, LiveEvent
 from gateway.ingest.sip import RECEIVE_BUFFER_BYTES, SipUdp
-from gateway.journal import Journal
 from gateway.media_link import MediaLink
 from gateway.recovery import recover_all
 from gateway.supervisor import BACKOFF_S, Child
-from gateway.switchboard import Beginning, Switchboard, save_beginnings
+from gateway.switchboard import Switchboard
 from gateway.tenants import Directory
 from media.ports import PortPool
 from storage.checks import problems
 from storage.model import CallId, TenantId
 from storage.recordings import Recordings
-from storage.records import Change
 from transcription.queue import Queue, QueueAddress, Relay
 from transcription.queue_server import QueueServer
 
 log = logging.getLogger(__name__)
 
 PREPARE_EVERY_S = 3600.0  # bucket keys reach 48 h ahead; an hour's delay is nothing to that
-BEGIN_LINGER_S = 0.1  # for company in the transaction: far below the 250 ms after which the spool first wants to commit
-END_LINGER_S = 0.05  # the same for ends: a part of the time from hang-up to download
 WIND_DOWN_S = 15.0  # after the drain limit: BYE, the last commit, the call's record
 
 
@@ -131,13 +128,11 @@ class Server:
         uploader = Child("uploader", "gateway.uploader_process", settings_json, on_line=self._on_uploaded)
         await stack.enter_async_context(self._running(uploader.run()))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
-        beginnings = Journal[Beginning](lambda group: save_beginnings(recordings, group), BEGIN_LINGER_S)
-        changes = Journal[Change](recordings.settle, END_LINGER_S)
-        await stack.enter_async_context(self._running(beginnings.run()))
-        await stack.enter_async_context(self._running(changes.run()))
+        book = CallBook(recordings)
+        await stack.enter_async_context(self._running(book.run()))
         await stack.enter_async_context(self._running(self._prepare_hourly(recordings)))
         ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
-        board = Switchboard(recordings, beginnings, changes, ports, self._hub, calls)
+        board = Switchboard(recordings, book, ports, self._hub, calls)
         media = await stack.enter_async_context(self._media(settings_json, board, calls))
         sip, sip_address = await self._sip(board, stack)
         context = Context(
@@ -146,7 +141,7 @@ class Server:
             self._hub,
             board.end_by_id,
             lambda: self._missing(board, media),
-            lambda: dict(board.counters + sip.counters),
+            lambda: dict(board.counters + book.counters + sip.counters),
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(self._running(api.serve()))

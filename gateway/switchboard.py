@@ -12,67 +12,29 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from gateway.call import Call, Leg, Parties, outcome, track_document
+from gateway.admission import Admission, Busy
+from gateway.call import Call, Leg, Parties
+from gateway.callbook import CallBook
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
-from gateway.journal import Journal
 from gateway.media_link import MediaLink
-from gateway.recovery import recover_call
 from gateway.tenants import Match, media_networks, within
 from media.errors import Unavailable as NoPorts
 from media.messages import Close, Ended, Message, Open, OpenFailed, Release, Speech, SpoolFull, Stats, Update
 from media.ports import PortPool
 from media.sdp import Direction, Media, SessionDescription, choose_codec, codecs_of, event_payload_type
-from storage.errors import Erased, StoreError
-from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, ParticipantId, new_id
+from storage.model import NO_PARTICIPANT, ArtefactId, CallId, Kind, ParticipantId, new_id
 from storage.recordings import Recordings
-from storage.records import Change, NewCall, Wanted
+from storage.records import NewCall, Wanted
 
 log = logging.getLogger(__name__)
 
 LEGS_MAX = 16  # tracks of one call: a conference leg for each participant of a large meeting
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
-FULL_TICKS_S = 3.0  # statistics older than this mean that the worker hangs
-TICK_P99_MS_MAX = 15.0  # of 20: what is left is for commands and the machine's own business
-SLOW_SECONDS, SLOW_OF = 10, 8  # a slow tick now and then is the machine's, eight slow seconds of ten are load
-SPOOL_MS_MAX = 2000.0  # of data not yet durable, or of one fsync: twice the second of audio that may be lost
 RETRY_AFTER_S = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """A call that is to become durable, with what is known of it so far."""
-
-    call: NewCall
-    documents: dict[ArtefactId, bytes]
-
-
-def save_beginnings(recordings: Recordings, group: Sequence[Beginning]) -> Sequence[None]:
-    """The journal's writer of beginnings: all of them or, raising StoreError, none."""
-    documents = {artefact: data for beginning in group for artefact, data in beginning.documents.items()}
-    recordings.save([beginning.call for beginning in group], documents)
-    return [None] * len(group)
-
-
-class Busy(Exception):
-    """No new call can be taken now; `reason` says why, without personal data."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
-@dataclass(slots=True)
-class Health:
-    """The media worker's newest statistics."""
-
-    stats: Stats | None = None
-    at: float = 0.0
-    slow: tuple[bool, ...] = ()  # for each of the last seconds, whether it had slow ticks
 
 
 class Switchboard:
@@ -81,22 +43,20 @@ class Switchboard:
     def __init__(
         self,
         recordings: Recordings,
-        beginnings: Journal[Beginning],
-        changes: Journal[Change],
+        book: CallBook,
         ports: PortPool,
         hub: Hub,
         tasks: asyncio.TaskGroup,
     ) -> None:
         self._recordings = recordings
-        self._beginnings = beginnings
-        self._changes = changes
+        self._book = book
         self._ports = ports
         self._hub = hub
         self._tasks = tasks
         self._calls: dict[CallId, Call] = {}
         self._legs: dict[int, tuple[Call, Leg]] = {}
         self._numbers = itertools.count(1)
-        self._health = Health()
+        self._admission = Admission()
         self.media: MediaLink | None = None
         self.hang_up: Callable[[CallId], None] = lambda call: None
         self.counters: Counter[str] = Counter()
@@ -121,19 +81,7 @@ class Switchboard:
             raise Busy("shutting down")
         if self.media is None or not self.media.alive:
             raise Busy("no media worker")
-        stats = self._health.stats
-        if stats is not None:
-            if time.monotonic() - self._health.at > FULL_TICKS_S:
-                raise Busy("media worker does not answer")
-            if sum(self._health.slow) >= SLOW_OF:
-                raise Busy("media worker at its limit")
-            if max(stats.spool_lag_ms, stats.fsync_ms) > SPOOL_MS_MAX:
-                raise Busy("spool behind")
-            if stats.full:
-                if match.tenant.when_full == "refuse":
-                    raise Busy("spool full")
-                return "spool full"
-        return ""
+        return self._admission.check(match.tenant, time.monotonic())
 
     def begin(self, match: Match, offer: SessionDescription, parties: Parties) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy."""
@@ -215,8 +163,7 @@ class Switchboard:
         elif isinstance(event, OpenFailed):
             self._on_open_failed(event)
         elif isinstance(event, Stats):
-            slow = event.tick_p99_ms > TICK_P99_MS_MAX
-            self._health = Health(event, time.monotonic(), (*self._health.slow, slow)[-SLOW_SECONDS:])
+            self._admission.hear(event, time.monotonic())
         elif isinstance(event, SpoolFull):
             self.counters["spool_full"] += 1
 
@@ -232,7 +179,7 @@ class Switchboard:
 
     def on_media_lost(self) -> None:
         """The media worker died: its calls end as interrupted."""
-        self._health = Health()
+        self._admission.forget()
         for call in list(self._calls.values()):
             call.worker_lost = True
             for leg in call.legs:
@@ -280,27 +227,16 @@ class Switchboard:
     async def _save_safely(self, call: Call, new: NewCall) -> bool:
         """The outermost line of making a call durable: a fault of ours ends this call and no other."""
         try:
-            return await self._save(call, new)
+            saved = await self._book.begin(call, new)
         except Exception:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be saved", extra={"call": call.id})
             self.hang_up(call.id)
             return False
-
-    async def _save(self, call: Call, new: NewCall) -> bool:
-        try:
-            detail = call.detail(ended_s=None, why="", missing=[])
-            await self._beginnings.write(Beginning(new, _call_documents(call, new, detail)))
-        except StoreError:
-            self.counters["calls_unsaved"] += 1
-            log.exception("a call could not be made durable", extra={"call": call.id})
-            call.unrecorded = "store unavailable"
-            if call.policy.when_full == "refuse":
-                self.hang_up(call.id)
-            self._release_legs(call)  # what is committed now has no key row: nobody can read it, and it drains
-            return False
-        self._release_legs(call)
-        return True
+        if not saved and call.policy.when_full == "refuse":
+            self.hang_up(call.id)
+        self._release_legs(call)  # without a key row nobody can read what is committed now, and it drains
+        return saved
 
     def _release_legs(self, call: Call) -> None:
         for leg in call.legs:
@@ -331,7 +267,10 @@ class Switchboard:
                 facts[leg.artefact.ref.artefact] = found
         self._release_ports(call)
         if call.saved is not None and await call.saved:
-            await self._write_down(call, facts, why, ended_s)
+            assert call.new is not None
+            written = await self._book.end(call, facts, why, ended_s)
+            detail = {} if written.ready_ms is None else {"ready_ms": written.ready_ms}
+            self._publish("call_ended", call, state=written.state.value, **detail)
         self.counters["calls_ended"] += 1
 
     async def _facts_of(self, call: Call, leg: Leg) -> dict[str, Any] | None:
@@ -342,30 +281,6 @@ class Switchboard:
             log.error("a leg was not closed in time", extra={"call": call.id, "leg": leg.number})
             call.worker_lost = True
             return None
-
-    async def _write_down(self, call: Call, facts: dict[ArtefactId, dict[str, Any]], why: str, ended_s: float) -> None:
-        assert call.new is not None
-        if call.worker_lost and not call.unrecorded:
-            await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
-            self._publish("call_ended", call, state=CallState.INTERRUPTED.value)
-            return
-        state = outcome(call, facts)
-        documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=[]))
-        for leg in call.legs:
-            if leg.artefact is not None:
-                artefact = leg.artefact.ref.artefact
-                documents[artefact] = track_document(leg.index, leg.label, facts.get(artefact, {}))
-        jobs = ["transcribe"] if call.policy.transcribe and state is CallState.ENDED else []
-        try:
-            await self._changes.write(Change(call.new, documents, state, jobs))
-        except Erased:
-            log.info("a call was erased while it lived", extra={"call": call.id})
-        except StoreError:
-            self.counters["calls_unrecorded_end"] += 1
-            log.exception(
-                "a call's end could not be written; it is recovered at the next start", extra={"call": call.id}
-            )
-        self._publish("call_ended", call, state=state.value, ready_ms=round(1000 * (time.time() - ended_s), 1))
 
     def _release_ports(self, call: Call) -> None:
         for leg in call.legs:
@@ -380,13 +295,6 @@ class Switchboard:
 
     def _publish(self, name: str, call: Call, **detail: object) -> None:
         self._hub.publish(LiveEvent(name, call.tenant, call.id, detail=detail))
-
-
-def _call_documents(call: Call, new: NewCall, detail: bytes) -> dict[ArtefactId, bytes]:
-    return {
-        new.find(Kind.CALL_DETAIL).ref.artefact: detail,
-        new.find(Kind.IDENTITY).ref.artefact: call.identity(),
-    }
 
 
 def _codecs(media: Media) -> dict[int, str]:

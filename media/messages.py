@@ -139,6 +139,7 @@ class Stats:
     fsync_ms: float
     shed: int  # 20 ms cells that went without a speech decision, for lack of time
     full: bool
+    busy: float = 0.0  # share of wall time spent in ticks, 0 to 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,8 @@ class Worker:
             # A tick that came late is not made up for: the sockets have kept everything.
             next_ns += (max(0, now_ns - next_ns) // TICK_NS + 1) * TICK_NS
             if now_ns - stats_ns >= STATS_NS:
+                self._tell_stats(now_ns - stats_ns)
                 stats_ns = now_ns
-                self._tell_stats()
 
     def _tick(self, now_ns: int) -> None:
         for event in self._engine.tick(now_ns, time.time_ns()):
@@ -171,7 +171,7 @@ class Worker:
         for leg in self._engine.legs:
             self._engine.close(leg, now_ns)
 
-    def _tell_stats(self) -> None:
+    def _tell_stats(self, passed_ns: int) -> None:
         durations = sorted(self._durations_ns) or [0]
         self._durations_ns.clear()
         health = self._sink.health()
@@ -185,6 +185,8 @@ class Worker:
                 fsync_ms=health.fsync_ms,
                 shed=self._engine.shed,
                 full=health.full,
+                # The tick that was just measured began within `passed_ns` and may have ended after it.
+                busy=min(1.0, sum(durations) / passed_ns),
             )
         )
         if health.full and not self._full:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from typing import cast
 
+from gateway.admission import Busy
 from gateway.call import Call, Parties
 from gateway.config import Settings
 from gateway.sip.events import Acknowledged, Cancelled, Ended, Event, Invited, Reinvited
@@ -16,7 +17,7 @@ from gateway.sip.events import Settings as AgentSettings
 from gateway.sip.grammar import NameAddr
 from gateway.sip.message import Request
 from gateway.sip.uas import UserAgent
-from gateway.switchboard import RETRY_AFTER_S, Busy, Switchboard, answerable
+from gateway.switchboard import RETRY_AFTER_S, Switchboard, answerable
 from gateway.tenants import Directory
 from media.errors import Malformed
 from media.sdp import LocalMedia, SessionDescription, answer, parse

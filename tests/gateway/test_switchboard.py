@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from gateway.admission import BUSY_SECONDS, Busy
 from gateway.call import Parties
+from gateway.callbook import Beginning, CallBook
 from gateway.config import Settings, Tenant
 from gateway.events import Hub
-from gateway.journal import Journal
 from gateway.media_link import MediaLink
-from gateway.switchboard import SLOW_OF, SLOW_SECONDS, Beginning, Busy, Switchboard, save_beginnings
+from gateway.switchboard import Switchboard
 from gateway.tenants import Directory, Match
 from media.framelog import NOTHING
 from media.messages import Close, Command, Ended, Message, Open, OpenFailed, Stats
@@ -70,6 +71,7 @@ class Worker(MediaLink):
 @dataclass
 class Bench:
     board: Switchboard
+    book: CallBook
     worker: Worker
     recordings: Recordings
     ended: list[str]
@@ -88,27 +90,25 @@ async def bench(
     with opened(folder) as recordings:
         recordings.prepare(recordings.tenant("default"), ["quality"])
         async with asyncio.TaskGroup() as tasks:
-            beginnings = Journal(save or (lambda group: save_beginnings(recordings, group)))
-            changes = Journal(recordings.settle)
-            runners = [asyncio.create_task(journal.run()) for journal in (beginnings, changes)]
-            board = Switchboard(recordings, beginnings, changes, PortPool("127.0.0.1", 42000, 42100), Hub(), tasks)
+            book = CallBook(recordings, save)
+            writing = asyncio.create_task(book.run())
+            board = Switchboard(recordings, book, PortPool("127.0.0.1", 42000, 42100), Hub(), tasks)
             worker = Worker(board.on_media)
             board.media = worker
             ended: list[str] = []
             board.hang_up = ended.append
-            yield Bench(board, worker, recordings, ended)
-            for runner in runners:
-                runner.cancel()
-                with suppress(asyncio.CancelledError):
-                    await runner
+            yield Bench(board, book, worker, recordings, ended)
+            writing.cancel()
+            with suppress(asyncio.CancelledError):
+                await writing
 
 
 def offer(address: str = "127.0.0.1") -> SessionDescription:
     return parse(OFFER.format(address=address).encode())
 
 
-def stats(tick_ms: float = 1.0, *, full: bool = False, lag_ms: float = 0.0) -> Stats:
-    return Stats(tick_ms, tick_ms, 0, 0, lag_ms, 0.0, 0, full)
+def stats(tick_ms: float = 1.0, *, full: bool = False, lag_ms: float = 0.0, busy: float = 0.1) -> Stats:
+    return Stats(tick_ms, tick_ms, 0, 0, lag_ms, 0.0, 0, full, busy)
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -159,18 +159,27 @@ def test_a_full_spool_does_what_the_policy_says_and_the_record_says_which(tmp_pa
     run(work())
 
 
-def test_eight_slow_seconds_of_ten_refuse_calls_until_it_is_better(tmp_path: Path) -> None:
+def test_a_worker_that_ticks_three_quarters_of_the_time_refuses_calls_until_it_is_better(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
-            for _ in range(SLOW_OF - 1):
-                b.board.on_media(stats(tick_ms=19))
+            for _ in range(BUSY_SECONDS - 1):
+                b.board.on_media(stats(busy=0.8))
             b.board.admit(b.match())
-            b.board.on_media(stats(tick_ms=19))
+            b.board.on_media(stats(busy=0.8))
             with pytest.raises(Busy, match="limit"):
                 b.board.admit(b.match())
-            for _ in range(SLOW_SECONDS - SLOW_OF + 1):
-                b.board.on_media(stats(tick_ms=2))
+            b.board.on_media(stats(busy=0.2))
             b.board.admit(b.match())
+
+    run(work())
+
+
+def test_slow_ticks_without_load_refuse_nobody(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            for _ in range(2 * BUSY_SECONDS):
+                b.board.on_media(stats(tick_ms=40.0, busy=0.3))
+            assert b.board.admit(b.match()) == ""
 
     run(work())
 
@@ -238,7 +247,7 @@ def test_a_call_that_cannot_be_made_durable_is_hung_up(tmp_path: Path) -> None:
             assert call.saved is not None
             assert await call.saved is False
             assert b.ended == [call.id]
-            assert b.board.counters["calls_unsaved"] == 1
+            assert b.book.counters["calls_unsaved"] == 1
             b.board.end(call, "local")
             await b.board.settled(5)
 

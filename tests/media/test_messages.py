@@ -44,7 +44,7 @@ from media.messages import (
         Speech(1, True, 20_000, 10**18, 10**12),
         Ended(1, {"packets": 3, "map": [[1, 2, 3]]}),
         OpenFailed(1, "why"),
-        Stats(1.5, 2.5, 3, 4, 5.0, 6.0, 7, False),
+        Stats(1.5, 2.5, 3, 4, 5.0, 6.0, 7, False, 0.25),
         SpoolFull((1, 2)),
     ],
     ids=lambda message: type(message).__name__,

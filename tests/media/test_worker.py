@@ -160,6 +160,7 @@ def test_stats_come_every_second(worker: Process) -> None:
     stats = worker.expect(Stats)
     assert (stats.legs, stats.full) == (1, False)
     assert 0 < stats.tick_p50_ms <= stats.tick_p99_ms
+    assert 0 < stats.busy <= 1
 
 
 def test_drain_closes_every_leg_reports_it_and_ends_the_process(worker: Process) -> None:
