@@ -21,11 +21,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from benchmarks import installation, machine, native, recorded, report, speech
+from benchmarks import installation, machine, native, processes, recorded, report, speech
 from benchmarks.installation import Installation
 from benchmarks.processes import Use
 from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of, make_calls
+from benchmarks.stores import StoreServer, juicefs
 
 STRIDE = 47 * native.PACKET_SAMPLES  # legs begin at different places of the speech, so that few change at once
 RATE = 50.0  # calls set up, and hung up, in a second
@@ -37,6 +39,7 @@ STORED_S = 180.0
 LADDER = 1.25  # each rung carries so many times more calls than the one below
 RUNGS_MAX = 10
 SHOWN = (
+    *("objects", "store_cpu_us_per_packet"),
     *("calls", "seconds", "held", "packets_sent", "packets_lost_by_us", "cpu_us_per_packet"),
     *("cpu_us_per_packet_by_role", "cpu_us_per_packet_while_talking"),
     *("cpu_us_per_packet_idle_part", "idle_core_share_by_role", "kernel_receive_us_per_packet"),
@@ -54,6 +57,7 @@ class Load:
     calls: int
     seconds: float
     rate: float
+    objects: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     calls = arguments.calls
     with native.generator(circle.octets) as generator:
         while True:
-            load = Load(arguments.kind, calls, arguments.seconds, arguments.rate)
+            load = Load(arguments.kind, calls, arguments.seconds, arguments.rate, arguments.objects)
             runs.append(run(load, generator, circle.octets))
             print(_table(runs[-1]) + "\n")
             if not arguments.ladder or not runs[-1]["held"] or len(runs) == RUNGS_MAX:
@@ -92,15 +96,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, object]:
     """One run on a fresh installation: its figures."""
-    overrides = {"TRANSCRIPTION__WORKERS": 0}
-    with installation.running(overrides) as running, contextlib.closing(_callers(running)) as callers:
+    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0}
+    with contextlib.ExitStack() as stack:
+        store = None
+        if load.objects == "juicefs":
+            store = stack.enter_context(juicefs(Path(stack.enter_context(TemporaryDirectory()))))
+            overrides["STORE__OBJECTS"] = store.bucket("recordings")
+        running = stack.enter_context(installation.running(overrides))
+        callers = stack.enter_context(contextlib.closing(_callers(running)))
         idle = running.cpu()
         time.sleep(IDLE_S)
         before = running.cpu()
         idle_shares = {role: spent / (before.at_s - idle.at_s) for role, spent in before.since(idle).items()}
         memory_idle = running.pss_mb()
         paces_ms = [machine.pace_ms()]
-        machine_before, own_before_s = machine.load(), time.process_time()
+        machine_before, own_before_s, store_before_s = machine.load(), time.process_time(), _cpu_s(store)
         calls = make_calls(load.kind, 0, load.calls)
         sent, memory, stages = _carry(load, running, callers, calls, generator, before, paces_ms)
         with running.recordings() as recordings:
@@ -112,10 +122,13 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
             paces_ms.append(machine.pace_ms())
             own_s = stages.stored.total_s - before.total_s + sent.user_s + sent.sys_s
             own_s += time.process_time() - own_before_s
+            store_s = _cpu_s(store) - store_before_s
+            own_s += store_s
             found = recorded.open_all(recordings, tenant, circle)
         complaints = running.complaints()
     shares = machine.disturbance(machine_before, machine_after, own_s)
     figures: dict[str, object] = {"kind": load.kind, "calls": load.calls, "seconds": load.seconds, "rate": load.rate}
+    figures |= {"objects": load.objects, "store_cpu_us_per_packet": round(1e6 * store_s / max(1, sent.sent), 2)}
     figures |= _outcome(load, calls, sent, found, states)
     figures |= _cost(load, sent, stages, sum(idle_shares.values()))
     figures["idle_core_share_by_role"] = {role: round(share, 4) for role, share in idle_shares.items()}
@@ -233,12 +246,20 @@ def _shown(value: object) -> str:
     return str(value)
 
 
+def _cpu_s(store: StoreServer | None) -> float:
+    """CPU of the object store's own process: apart from callvault's, as the generator's is."""
+    return 0.0 if store is None else processes.cpu(store.pid).total_s
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description="How many calls a core carries.")
     parser.add_argument("--kind", choices=sorted(TRACKS), default="siprec")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each call talks")
     parser.add_argument("--rate", type=float, default=RATE, help="calls set up, and hung up, in a second")
+    parser.add_argument(
+        "--objects", choices=("folder", "juicefs"), default="folder", help="where uploads go: an S3 server beside it"
+    )
     parser.add_argument("--ladder", action="store_true", help=f"go on with {LADDER} times more calls while all is held")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args(argv)

@@ -42,6 +42,7 @@ class Installation:
     sip: tuple[str, int]
     url: str
     token: str
+    objects: str
     process: subprocess.Popen[bytes]
 
     @property
@@ -69,8 +70,7 @@ class Installation:
     @contextmanager
     def recordings(self) -> Iterator[Recordings]:
         """The store, opened by this process beside callvault's own: reading it costs callvault nothing."""
-        keys, objects = f"file:{self.data}-keys", f"file:{self.data / 'objects'}"
-        opened = Recordings.open(self.data, keys, objects, node=f"benchmark-{os.getpid()}")
+        opened = Recordings.open(self.data, f"file:{self.data}-keys", self.objects, node=f"benchmark-{os.getpid()}")
         try:
             yield opened
         finally:
@@ -98,7 +98,8 @@ def running(overrides: Mapping[str, object]) -> Iterator[Installation]:
             url = f"http://{ADDRESS}:{http}"
             _wait_until_ready(process, url, data)
             token = _token(data, environment)
-            yield Installation(data, (ADDRESS, sip), url, token, process)
+            objects = str(overrides.get("STORE__OBJECTS", f"file:{data / 'objects'}"))
+            yield Installation(data, (ADDRESS, sip), url, token, objects, process)
         finally:
             _stop(process)
 

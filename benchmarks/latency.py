@@ -1,6 +1,8 @@
-"""How long a call waits for callvault: `python -m benchmarks.latency [--calls 1,10] [--json FILE]`.
+"""How long a call waits for callvault: `python -m benchmarks.latency [--calls 1,10] [--background 0] [--json FILE]`.
 
-At each load, so many calls of two tracks at once, in rounds, on a whole callvault with transcription. For every call:
+At each load, so many calls of two tracks at once, in rounds, on a whole callvault, while as many others talk on as
+`--background` says. Transcription is on up to 10 calls: on one machine it takes what the call path is measured with.
+For every call:
 
     setup           INVITE on the wire → 200 received
     speech          kernel stamp of the packet that decided → `speech_started` read by a subscriber
@@ -20,13 +22,18 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import installation, machine, native, report, speech
-from benchmarks.rounds import KIND, MEASURES, Heard, Round, Samples
-from benchmarks.signalling import CALLER_ADDRESS, Callers, make_calls
+from benchmarks.installation import Installation
+from benchmarks.rounds import KIND, LEAD_NS, MEASURES, RATE, WAIT_S, Heard, Round, Samples
+from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, Call, Callers, legs_of, make_calls
 from benchmarks.speech import Speech
+
+TRANSCRIBED_MAX = 10
+ROUND_S_MAX = 10.0  # what a round takes beside its media
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,30 +45,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     loads: list[dict[str, object]] = []
     with native.generator(circle.octets) as generator:
         for calls in arguments.calls:
-            loads.append(run(calls, arguments.samples, arguments.seconds, generator, circle))
+            load = Load(calls, arguments.background, max(arguments.samples, calls), arguments.seconds)
+            loads.append(run(load, generator, circle))
             print(_table(loads[-1]) + "\n")
     report.write(arguments.json, {"machine": where, "loads": loads})
     return 1 if any(load["failures"] or load["void"] for load in loads) else 0
 
 
-def run(calls: int, wanted: int, seconds: float, generator: native.Generator, circle: Speech) -> dict[str, object]:
-    """One load on a fresh installation: at least `wanted` calls, `calls` of them at once."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`samples` calls are measured, `calls` of them at once for `seconds` each, beside `background` others."""
+
+    calls: int
+    background: int
+    samples: int
+    seconds: float
+
+    @property
+    def rounds(self) -> int:
+        return -(-self.samples // self.calls)
+
+    @property
+    def transcribed(self) -> bool:
+        return self.calls + self.background <= TRANSCRIBED_MAX
+
+
+def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, object]:
+    """One load on a fresh installation."""
     samples = Samples()
     heard = Heard()
-    with installation.running({}) as running, contextlib.closing(Callers(CALLER_ADDRESS, running.sip)) as callers:
+    overrides = {} if load.transcribed else {"TRANSCRIPTION__WORKERS": 0}
+    with (
+        installation.running(overrides) as running,
+        contextlib.closing(Callers(CALLER_ADDRESS, running.sip)) as callers,
+    ):
         threading.Thread(target=heard.read, args=(running.client,), daemon=True).start()
         before, callvault_s, own_s = machine.load(), running.cpu().total_s, time.process_time()
-        for turn in range(-(-wanted // calls)):
-            made = make_calls(KIND, turn * calls, calls)
-            Round(running, callers, heard, circle, made, samples).measure(generator, seconds)
+        with _talking(load, running, callers, generator, circle) as background:
+            for turn in range(load.rounds):
+                made = make_calls(KIND, turn * load.calls, load.calls)
+                Round(running, callers, heard, circle, made, samples, load.transcribed).measure(generator, load.seconds)
         used_s = running.cpu().total_s - callvault_s + time.process_time() - own_s
         shares = machine.disturbance(before, machine.load(), used_s)
         complaints = running.complaints()
+    samples.failures += [f"background: {call.failure}" for call in background if call.failure]
     kept = samples.schedule_kept
     return {
-        "calls": calls,
-        "rounds": -(-wanted // calls),
-        "seconds": seconds,
+        "calls": load.calls,
+        "background": load.background,
+        "rounds": load.rounds,
+        "seconds": load.seconds,
         **{f"{name}_ms": report.percentiles(samples.ms[name]) for name in MEASURES},
         "false_starts_a_minute": round(60 * samples.false_starts / max(1.0, samples.audio_s), 2),
         "missed_onsets": samples.missed_onsets,
@@ -74,6 +107,28 @@ def run(calls: int, wanted: int, seconds: float, generator: native.Generator, ci
     }
 
 
+@contextlib.contextmanager
+def _talking(
+    load: Load, running: Installation, callers: Callers, generator: native.Generator, circle: Speech
+) -> Iterator[list[Call]]:
+    """Calls that talk as long as the context lasts, of which nothing is measured."""
+    calls = make_calls(KIND, load.rounds * load.calls, load.background)
+    if not calls:
+        yield calls
+        return
+    callers.call(calls, RATE)
+    callers.run(lambda: all(call.state in ("up", "failed") for call in calls), WAIT_S)
+    up = [call for call in calls if call.state == "up"]
+    packets = round((load.rounds * (load.seconds + ROUND_S_MAX) + WAIT_S) * PACKETS_A_SECOND)
+    sending = generator.start(legs_of(up, running.sip[0], time.monotonic_ns() + LEAD_NS, packets, circle.pause))
+    try:
+        yield calls
+    finally:
+        sending.stop()
+        callers.hang_up(up, RATE)
+        callers.run(lambda: all(call.state in ("over", "failed") for call in up), WAIT_S)
+
+
 def _table(load: dict[str, object]) -> str:
     rows = []
     for name in MEASURES:
@@ -81,13 +136,23 @@ def _table(load: dict[str, object]) -> str:
         assert isinstance(found, dict)
         rows.append([name, *(found.get(column, "none") for column in ("p50", "p95", "p99", "count"))])
     lines = [report.table([f"at {load['calls']} calls", "p50", "p95", "p99", "count"], rows)]
-    names = ("false_starts_a_minute", "missed_onsets", "schedule_kept", "failures", "void", "remarks", "log")
+    names = (
+        "background",
+        "false_starts_a_minute",
+        "missed_onsets",
+        "schedule_kept",
+        "failures",
+        "void",
+        "remarks",
+        "log",
+    )
     return "\n".join([*lines, *(f"{name:<22} {load[name]}" for name in names)])
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description="How long a call waits.")
     parser.add_argument("--calls", type=_numbers, default=[1, 10], help="loads, as calls at once: 1,10")
+    parser.add_argument("--background", type=int, default=0, help="calls that talk on beside them")
     parser.add_argument("--samples", type=int, default=20, help="calls measured at each load")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each call talks")
     parser.add_argument("--json", type=Path, metavar="FILE")

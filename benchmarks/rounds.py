@@ -73,7 +73,14 @@ class Round:
     """Some calls at once, from their INVITEs to their transcripts."""
 
     def __init__(
-        self, running: Installation, callers: Callers, heard: Heard, circle: Speech, calls: list[Call], samples: Samples
+        self,
+        running: Installation,
+        callers: Callers,
+        heard: Heard,
+        circle: Speech,
+        calls: list[Call],
+        samples: Samples,
+        transcribed: bool,
     ) -> None:
         self._running = running
         self._client = running.client
@@ -82,6 +89,7 @@ class Round:
         self._circle = circle
         self._calls = calls
         self._samples = samples
+        self._transcribed = transcribed
 
     def measure(self, generator: native.Generator, seconds: float) -> None:
         """Run it and add to the samples what was measured."""
@@ -143,7 +151,10 @@ class Round:
         self._heard.on_ended = lambda call_id: ended[call_id].set() if call_id in ended else None
         with ThreadPoolExecutor(max_workers=2 * len(up) + 1) as pool:
             ready = {call_id: pool.submit(self._when_ready, call_id, ended[call_id]) for call_id in by_id}
-            transcript = {call_id: pool.submit(self._when_transcribed, call_id, ended[call_id]) for call_id in by_id}
+            transcribed = by_id if self._transcribed else ()
+            transcript = {
+                call_id: pool.submit(self._when_transcribed, call_id, ended[call_id]) for call_id in transcribed
+            }
             self._callers.hang_up(up, RATE)
             self._callers.run(lambda: all(call.state in ("over", "failed") for call in up), WAIT_S)
             for name, futures in (("ready", ready), ("transcript", transcript)):

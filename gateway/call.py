@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.clock import UNKNOWN, ClockState
 from gateway.config import Tenant, Trunk
+from gateway.numbers import reader_of
 from media.ports import PortPair
 from storage.model import ArtefactId, CallId, CallState, ParticipantId, TenantId
 from storage.records import NewArtefact, NewCall
@@ -26,8 +28,11 @@ class Parties:
     from_uri: str
     to_user: str
     to_uri: str
+    request_uri: str  # what was dialled
     source: str
     protocol_call_id: str
+    private: bool = False  # the caller asked not to be told to the called party (RFC 3325 §9.3)
+    transport: str = "udp"
 
 
 @dataclass(slots=True)
@@ -40,8 +45,29 @@ class Leg:
     participant: ParticipantId
     artefact: NewArtefact | None
     pair: PortPair
-    receiving: bool
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
+    quiet: bool = False  # no sign of life for the trunk's quiet_s
+
+
+@dataclass(slots=True)
+class Announcement:
+    """That the call is recorded, said to who is on the line before it is."""
+
+    prompt: str  # what was played, by the fingerprint of its samples
+    language: str
+    start_us: int | None = None  # call time of the first packet sent
+    end_us: int | None = None  # and of the last one, once all of it was
+    awaited: set[int] = field(default_factory=set)  # legs that have not heard it to its end
+
+    @property
+    def complete(self) -> bool:
+        """Whether everybody has heard all of it."""
+        return not self.awaited
+
+    def to_json(self) -> dict[str, object]:
+        """For call detail; times in ms of the call."""
+        body: dict[str, object] = {"prompt": self.prompt, "language": self.language, "complete": self.complete}
+        return body | {"start_ms": _ms(self.start_us), "end_ms": _ms(self.end_us) if self.complete else None}
 
 
 @dataclass(slots=True)
@@ -58,18 +84,27 @@ class Call:
     started_s: float  # wall clock: the offer
     answered_s: float  # wall clock: call time zero
     origin_ns: int  # monotonic clock: call time zero
+    clock: ClockState = UNKNOWN  # how sure the times are
     legs: list[Leg] = field(default_factory=list)
     saved: asyncio.Task[bool] | None = None
+    announcement: Announcement | None = None  # None: none is due
     worker_lost: bool = False
     ending: bool = False
 
     def detail(self, *, ended_s: float | None, why: str, missing: list[list[float | None]]) -> bytes:
-        """Call detail: when, how long, with whom, and what became of the recording."""
+        """Call detail: when, how long, with whom, and what became of the recording.
+
+        Numbers are E.164 where the trunk's rules could read them; as they came they are kept in `identity`.
+        """
+        numbers = reader_of(self.trunk.numbers)
         body = {
             "version": DETAIL_VERSION,
-            "from": self.parties.from_user,
-            "to": self.parties.to_user,
+            "from": numbers.read(self.parties.from_uri).text,
+            "to": numbers.read(self.parties.request_uri).text,
+            "numbers": numbers.version,
+            "private": self.parties.private,
             "trunk": self.trunk.name,
+            "clock": self.clock.fields(),
             "started": _utc(self.started_s),
             "answered": _utc(self.answered_s),
             "ended": None if ended_s is None else _utc(ended_s),
@@ -77,18 +112,27 @@ class Call:
             "recorded": not self.unrecorded,
             "why": self.unrecorded or why,
             "missing_ms": missing,
+            "announcement": self._announced(),
             "purpose": self.policy.purpose,
             "language": self.policy.language,
-            "signalling": "udp",
+            "signalling": self.parties.transport,
             "media": "rtp",
             "encrypted_in_transit": False,
         }
         return json.dumps(body).encode()
 
+    def _announced(self) -> dict[str, object] | None:
+        if self.announcement is not None:
+            return self.announcement.to_json()
+        if self.trunk.receive_only and not self.unrecorded:
+            return {"by": "recording client"}  # it alone can reach the parties (RFC 7866 §6.1): its duty
+        return None
+
     def identity(self) -> bytes:
         """Names, addresses and protocol identifiers, sealed apart from call detail: they have their own retention."""
         parties = self.parties
         body = {"display": parties.from_display, "from_uri": parties.from_uri, "to_uri": parties.to_uri}
+        body |= {"from_user": parties.from_user, "to_user": parties.to_user, "request_uri": parties.request_uri}
         body |= {"source": parties.source, "sip_call_id": parties.protocol_call_id}
         return json.dumps(body).encode()
 
@@ -105,6 +149,10 @@ def outcome(call: Call, facts: Mapping[ArtefactId, Mapping[str, Any]]) -> CallSt
     if not any(track.get("packets") for track in facts.values()):
         return CallState.NO_MEDIA
     return CallState.ENDED
+
+
+def _ms(at_us: int | None) -> float | None:
+    return None if at_us is None else at_us / 1000
 
 
 def _utc(seconds: float) -> str:

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from gateway.errors import GatewayError
 from gateway.sip.events import Settings
-from gateway.sip.uac import Answered, Caller, CallerEvent, Failed, HungUp
+from gateway.sip.flow import Flow
+from gateway.sip.outcomes import Answered, CallerEvent, Failed, HungUp
+from gateway.sip.uac import Caller
 from media.codecs import BY_NAME, Codec
 from media.errors import MediaError
 from media.rtcp import Goodbye, Report, SenderReport, SourceDescription
@@ -92,13 +94,17 @@ async def place_call(
     local_address: str = "127.0.0.1",
     from_user: str = "caller",
     to_user: str = "service",
+    offerless: bool = False,
 ) -> CallResult:
     """Calls `target` (address and port) and plays all tracks to their ends, in step.
 
+    `offerless` leaves the offer to the other side and answers it in the ACK; that takes a single track.
     Raises `CallFailed` if the call is refused or not answered, `ValueError` for arguments that make no call.
     """
     if not tracks or ptime_ms not in PTIMES_MS or codec not in BY_NAME:
         raise ValueError(f"a call needs a track, a codec of {', '.join(BY_NAME)} and a ptime of {PTIMES_MS} ms")
+    if offerless and len(tracks) > 1:
+        raise ValueError("an offer that is left to the other side has one m-line")
     streams: list[_Stream] = []
     signalling: _Signalling | None = None
     try:
@@ -108,7 +114,7 @@ async def place_call(
         _, signalling = await loop.create_datagram_endpoint(_Signalling, local_addr=(local_address, 0))
         description = offer(_offered(streams), origin_id=secrets.randbits(48), origin_version=1, address=local_address)
         began = time.monotonic()
-        answered = await signalling.call(target, description.to_bytes(), from_user, to_user)
+        answered = await signalling.call(target, description.to_bytes(), from_user, to_user, offerless=offerless)
         answered_at = signalling.answered_at
         try:
             _connect(streams, parse(answered.body))
@@ -211,23 +217,25 @@ class _Signalling(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)  # Python 3.11's own is no subclass of it
         self._local = transport.get_extra_info("sockname")[:2]
-        self._caller = Caller(Settings(*self._local, server_name="callvault-caller"), secrets.token_bytes)
+        self._caller = Caller(Settings(server_name="callvault-caller"), secrets.token_bytes)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if self._caller is not None:
-            self._caller.receive(data, addr, self._local, time.monotonic())
+            self._caller.receive(data, Flow("udp", self._local, addr), time.monotonic())
             self._pump(self._caller)
 
-    async def call(self, target: tuple[str, int], body: bytes, from_user: str, to_user: str) -> Answered:
+    async def call(
+        self, target: tuple[str, int], body: bytes, from_user: str, to_user: str, *, offerless: bool
+    ) -> Answered:
         """INVITE until it is answered. The transaction limits the wait; given up from outside, it is cancelled."""
         assert self._caller is not None
         self._call = self._caller.invite(
             f"sip:{to_user}@{target[0]}:{target[1]}",
-            target,
-            self._local,
-            body,
+            Flow("udp", self._local, target),
+            b"" if offerless else body,
             time.monotonic(),
             caller=f"sip:{from_user}@{self._local[0]}:{self._local[1]}",
+            answer=body,
         )
         self._pump(self._caller)
         try:
@@ -261,8 +269,8 @@ class _Signalling(asyncio.DatagramProtocol):
     def _pump(self, caller: Caller) -> None:
         for event in caller.take_events():
             self._on_event(event)
-        for data, destination, _ in caller.take_datagrams():
-            self._transport.sendto(data, destination)
+        for data, flow in caller.take_outgoing():
+            self._transport.sendto(data, flow.remote)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

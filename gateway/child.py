@@ -16,11 +16,12 @@ PR_SET_DUMPABLE = 4
 
 def settings_from_stdin() -> tuple[Settings, threading.Event]:
     """Read the settings line; the event is set when the parent closes our standard input, or dies."""
-    logs.start()
+    logs.start()  # as the settings say once they are read
     protect_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     settings = Settings.model_validate_json(sys.stdin.readline())
+    logs.set_level(settings.log.level)
     stop = threading.Event()
 
     def wait() -> None:

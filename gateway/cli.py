@@ -63,6 +63,7 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     call.add_argument("--ptime", type=int, choices=(10, 20, 30, 40, 60), default=20, help="packet time in ms")
     calls = _command(commands, "calls", "gateway.commands:calls", "list a tenant's calls")
     calls.add_argument("--limit", type=int, default=50)
+    calls.add_argument("--utc", action="store_true", help="show times as they are kept, not in the tenant's time zone")
     _api(calls)
     get = _command(commands, "get", "gateway.commands:get", "download a call's audio, transcript, detail or manifest")
     get.add_argument("call")
@@ -92,10 +93,50 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     token.add_argument("--label", default="", help="what it is for; sealed")
     token.add_argument("--id", help="which token to revoke")
     _configuration(token)
+    spool = _command(commands, "spool", "gateway.spool_command:command", "what waits in the spool, and for what")
+    spool.add_argument(
+        "action", nargs="?", choices=("show", "replay"), default="show", help="replay: upload it while no server runs"
+    )
+    spool.add_argument("--json", action="store_true", help="everything, streams by their ids")
+    _configuration(spool)
+    reconcile = _command(
+        commands,
+        "reconcile",
+        "gateway.reconcile_command:command",
+        "compare call detail, spool, catalogue and objects; exit 1 if anything is unexplained",
+    )
+    reconcile.add_argument("--json", action="store_true", help="everything, with all ids")
+    reconcile.add_argument("--hashes", action="store_true", help="read every object and compare its hash")
+    reconcile.add_argument("--sweep", action="store_true", help="delete objects that no slice names; no server may run")
+    reconcile.add_argument(
+        "--settle", type=float, default=60.0, metavar="S", help="seconds after which what is wrong is looked at again"
+    )
+    _configuration(reconcile)
+    jobs = _command(
+        commands, "jobs", "gateway.jobs_command:command", "transcription jobs: what waits, and what was given up"
+    )
+    jobs.add_argument("action", nargs="?", choices=("list", "retry", "drop"), default="list")
+    jobs.add_argument("id", nargs="?", default="", help="which to retry or drop, or `all`")
+    jobs.add_argument("--json", action="store_true", help="the list as JSON")
+    _configuration(jobs)
     config = _command(
         commands, "config", "gateway.commands:config", "the effective configuration, and where each value came from"
     )
+    config.add_argument("--check", action="store_true", help="only say whether it can be used; exit 2 and why if not")
     _configuration(config)
+    password = _command(
+        commands,
+        "trunk-password",
+        "gateway.trunk_password:command",
+        "read a trunk's password from standard input, print the hashes for the configuration",
+    )
+    password.add_argument("user", help="whom the trunk signs its requests as")
+    password.add_argument("realm", nargs="?", default="callvault", help="`sip.realm` (default: callvault)")
+    doctor = _command(
+        commands, "doctor", "gateway.doctor.command:command", "check what callvault needs here, and how to mend it"
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    _configuration(doctor)
 
 
 def _command(

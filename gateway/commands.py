@@ -6,7 +6,9 @@ import argparse
 import asyncio
 import json
 import sys
+import zoneinfo
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from gateway.caller import CallFailed, Track, place_call
@@ -45,11 +47,13 @@ def calls(arguments: argparse.Namespace) -> int:
     """List calls, newest first."""
 
     def run() -> None:
-        found = Client.of(arguments.url, arguments.token).json(f"/v1/calls?limit={arguments.limit}")["calls"]
-        for row in found:
+        found = Client.of(arguments.url, arguments.token).json(f"/v1/calls?limit={arguments.limit}")
+        zone = "UTC" if arguments.utc else found["zone"]
+        for row in found["calls"]:
             detail = row.get("detail") or {}
             seconds = (detail.get("duration_ms") or 0) / 1000
-            _print(f"{row['id']}  {row['state']:<12}  {detail.get('answered') or row['day']:<24}  {seconds:8.1f} s")
+            when = shown(detail["answered"], zone) if detail.get("answered") else row["day"]
+            _print(f"{row['id']}  {row['state']:<12}  {when:<29}  {seconds:8.1f} s")
 
     return _asking(run)
 
@@ -136,16 +140,28 @@ def token(arguments: argparse.Namespace) -> int:
 
 
 def config(arguments: argparse.Namespace) -> int:
-    """Show every setting in effect and its origin."""
+    """Show every setting in effect and its origin; or only say whether they can be used."""
     try:
         loaded = from_environment(arguments.config, {"data": arguments.data})
     except ConfigError as error:
         return _problems(error)
+    if arguments.check:
+        _print("the configuration can be used")
+        return 0
     rows = describe(loaded)
     width = max(len(key) for key, _, _ in rows)
     for key, value, origin in rows:
         _print(f"{key:<{width}}  {value}  # {origin}")
     return 0
+
+
+def shown(utc: str, zone: str) -> str:
+    """A kept time (UTC) in a time zone, with its distance from UTC; as it is where the zone is not known here."""
+    try:
+        local = datetime.fromisoformat(utc).astimezone(zoneinfo.ZoneInfo(zone))
+    except (ValueError, OSError, KeyError):
+        return utc
+    return local.isoformat(sep=" ", timespec="milliseconds")
 
 
 def _asking(run: Callable[[], None]) -> int:

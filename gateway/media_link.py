@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from gateway.errors import Unavailable
 from media.messages import MESSAGE_BYTES_MAX, Command, Message, Ready, decode, encode
@@ -22,11 +23,27 @@ READY_S = 20.0  # numpy and cryptography import in about a second on a busy mach
 STOP_S = 10.0
 
 
-class MediaLink:
-    """One media worker process. `on_event` gets its events, `on_lost` is called once when it is gone unasked."""
+class File(Protocol):
+    """A socket, or anything else with a descriptor that stays open until the command has gone out."""
 
-    def __init__(self, settings_json: str, on_event: Callable[[Message], None], on_lost: Callable[[], None]) -> None:
+    def fileno(self) -> int: ...
+
+
+class MediaLink:
+    """One media worker process. `on_event` gets its events, `on_lost` is called once when it is gone unasked.
+
+    It gets the commands `first` before any other: what it must know to play announcements.
+    """
+
+    def __init__(
+        self,
+        settings_json: str,
+        on_event: Callable[[Message], None],
+        on_lost: Callable[[], None],
+        first: Sequence[tuple[Command, Sequence[File]]] = (),
+    ) -> None:
         self._settings_json = settings_json
+        self._first = first
         self._on_event = on_event
         self._on_lost = on_lost
         self._backlog: deque[tuple[bytes, tuple[int, ...]]] = deque()
@@ -58,6 +75,8 @@ class MediaLink:
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
         ours.send(self._settings_json.encode())
+        for command, files in self._first:
+            self.send(command, files)
         loop.add_reader(ours, self._receive)
         try:
             async with asyncio.timeout(READY_S):
@@ -66,15 +85,15 @@ class MediaLink:
             self.kill()
             raise Unavailable("the media worker did not become ready") from error
 
-    def send(self, command: Command, sockets: Sequence[socket.socket] = ()) -> None:
-        """Queue a command; with it, duplicates of `sockets` go to the worker. Raises Unavailable when it is gone."""
+    def send(self, command: Command, files: Sequence[File] = ()) -> None:
+        """Queue a command; with it, duplicates of `files` go to the worker. Raises Unavailable when it is gone."""
         if self._socket is None:
             raise Unavailable("no media worker")
         if len(self._backlog) >= BACKLOG_MAX:
             log.error("media worker takes no commands, ending it", extra={"pid": self.pid})
             self.kill()
             raise Unavailable("the media worker is stuck")
-        self._backlog.append((encode(command), tuple(s.fileno() for s in sockets)))
+        self._backlog.append((encode(command), tuple(file.fileno() for file in files)))
         if len(self._backlog) == 1:
             self._flush()
 

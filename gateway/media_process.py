@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from gateway import logs
 from gateway.child import protect_memory
@@ -15,8 +17,12 @@ from gateway.config import Settings
 from media.messages import MESSAGE_BYTES_MAX
 from media.sink import SinkHealth
 from media.worker import Worker
+from storage.errors import StoreError
 from storage.model import ArtefactId, ArtefactRef, CallId, Kind, ParticipantId, Secret, TenantId
 from storage.spool import SpoolWriter
+from storage.spoollock import writing
+
+log = logging.getLogger(__name__)
 
 
 class SpoolSink:
@@ -68,7 +74,9 @@ class SpoolSink:
     def health(self) -> SinkHealth:
         """The spool's health in the engine's words."""
         health = self._spool.health()
-        return SinkHealth(health.lag_ms, health.fsync_ms, health.full)
+        return SinkHealth(
+            health.lag_ms, health.fsync_ms, health.full, health.exposure_ms, health.exposure_ms_max, health.dropped
+        )
 
 
 def main(fd: int) -> None:
@@ -81,8 +89,19 @@ def main(fd: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # four descriptors a two-track call
     control = socket.socket(fileno=fd)
     settings = Settings.model_validate_json(control.recv(MESSAGE_BYTES_MAX))
+    logs.set_level(settings.log.level)
+    folder = settings.data_folder / "spool"
+    try:
+        with writing(folder):
+            _work(control, settings, folder)
+    except StoreError as error:
+        log.error("media worker cannot write the spool", extra={"reason": str(error)})
+        sys.exit(1)
+
+
+def _work(control: socket.socket, settings: Settings, folder: Path) -> None:
     spool = SpoolWriter(
-        settings.data_folder / "spool",
+        folder,
         node=str(os.getpid()),
         file_bytes=settings.store.spool_file_mib << 20,
         limit_bytes=settings.store.spool_limit_mib << 20,

@@ -8,27 +8,39 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from gateway.call import track_document
-from media import framelog
-from media.errors import Malformed
+from gateway.losses import CORRUPTED, Spans, in_call_time, mark, readable
 from media.timeline import TrackFacts, facts_from_chunks
 from storage.errors import Erased, StoreError
 from storage.model import ArtefactId, CallId, CallState, Kind, TenantId
 from storage.recordings import Recordings
+from storage.spoollock import WRITER_WAIT_S, writing
 
 log = logging.getLogger(__name__)
 
-EVERYTHING = (-(1 << 62), 1 << 62)  # a range of media timestamps that holds any
+
+def recover_all(recordings: Recordings, wait_s: float | None = WRITER_WAIT_S) -> int:
+    """Bring every call that a former run left live to its end. Returns how many.
+
+    First the spool's former writer must be gone: what it still commits belongs to these calls. `Unavailable` if it is
+    not within `wait_s`, for then these calls are another server's, and live. None: the caller is the writer.
+    """
+    live = recordings.live_calls()
+    if not live:
+        return 0
+    if wait_s is None:
+        return _recover(recordings, live)
+    with writing(recordings.spool_folder, wait_s):
+        return _recover(recordings, recordings.live_calls())
 
 
-def recover_all(recordings: Recordings) -> int:
-    """Bring every call that a former run left live to its end. Returns how many."""
+def _recover(recordings: Recordings, live: Sequence[tuple[TenantId, CallId]]) -> int:
     count = 0
-    for tenant, call in recordings.live_calls():
+    for tenant, call in live:
         try:
             recover_call(recordings, tenant, call, None)
             count += 1
@@ -50,7 +62,10 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     detail = _detail(recordings, tenant, detail_id)
     until_ms = _until_ms(detail, ended_s)
     for index, artefact in enumerate(record.find(Kind.AUDIO)):
-        facts = facts_from_chunks(_chunks(recordings, tenant, artefact.ref.artefact))
+        damaged: Spans = []
+        with recordings.stream(tenant, artefact.ref.artefact) as stream:
+            facts = facts_from_chunks(readable(stream, damaged))
+        facts = mark(facts, in_call_time(facts, damaged), CORRUPTED)
         packets += facts.tally.packets
         documents[artefact.ref.artefact] = track_document(index, str(index), facts.to_json())
         if not facts.tally.packets:  # nothing of it may have reached the spool, and then nothing else ends it
@@ -59,6 +74,11 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     state = CallState.INTERRUPTED if packets else CallState.NO_MEDIA
     if not record.find(Kind.AUDIO):
         state = CallState.NOT_RECORDED
+    announcement = detail.get("announcement") or {}
+    if announcement.get("complete") is False:  # as it was when the call began; nothing is kept before its end
+        announcement["complete"] = packets > 0
+        if not packets:
+            state, detail["why"] = CallState.NOT_RECORDED, "interrupted before the announcement had ended"
     detail["missing_ms"] = missing
     detail["why"] = detail.get("why") or "interrupted"
     if ended_s is not None:
@@ -67,14 +87,6 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     documents[detail_id] = json.dumps(detail).encode()
     recordings.put_documents(new, documents, state, ["transcribe"] if state is CallState.INTERRUPTED else [])
     return state
-
-
-def _chunks(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> Iterator[framelog.Chunk]:
-    for raw in recordings.stream(tenant, artefact).read(*EVERYTHING):
-        try:
-            yield framelog.decode(raw)
-        except Malformed:
-            log.error("a chunk could not be read", extra={"artefact": artefact})
 
 
 def _detail(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> dict[str, Any]:

@@ -12,20 +12,39 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.admission import Admission, Busy
-from gateway.call import Call, Leg, Parties
+from gateway.announcement import Prompt
+from gateway.call import Announcement, Call, Leg, Parties
 from gateway.callbook import CallBook
+from gateway.clock import clock_state
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
+from gateway.logs import about
 from gateway.media_link import MediaLink
-from gateway.tenants import Match, media_networks, within
+from gateway.numbers import reader_of
+from gateway.offer import labels_of
+from gateway.tenants import Match
+from gateway.terms import opening, terms
 from media.errors import Unavailable as NoPorts
-from media.messages import Close, Ended, Message, Open, OpenFailed, Release, Speech, SpoolFull, Stats, Update
+from media.messages import (
+    Close,
+    Ended,
+    Message,
+    OpenFailed,
+    Play,
+    Played,
+    Quiet,
+    Release,
+    Speech,
+    SpoolFull,
+    Stats,
+    Update,
+)
 from media.ports import PortPool
-from media.sdp import Direction, Media, SessionDescription, choose_codec, codecs_of, event_payload_type
+from media.sdp import SessionDescription
 from storage.model import NO_PARTICIPANT, ArtefactId, CallId, Kind, ParticipantId, new_id
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
@@ -58,11 +77,19 @@ class Switchboard:
         self._numbers = itertools.count(1)
         self._admission = Admission()
         self.media: MediaLink | None = None
+        self.prompts: Mapping[str, Prompt] = {}  # announcements that workers know, by tenant
         self.hang_up: Callable[[CallId], None] = lambda call: None
+        self.probe: Callable[[CallId], None] = lambda call: None
+        self.on_ready: Callable[[float], None] = lambda seconds: None
         self.counters: Counter[str] = Counter()
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def stats(self) -> Stats | None:
+        """The media worker's newest statistics."""
+        return self._admission.stats
 
     @property
     def live(self) -> int:
@@ -75,25 +102,32 @@ class Switchboard:
             async with asyncio.timeout(limit_s):
                 await self._idle.wait()
 
-    def admit(self, match: Match) -> str:
-        """Why a new call of this tenant would go unrecorded ("" if it would be recorded). Raises Busy."""
+    def admit(self, match: Match, *, emergency: bool = False) -> str:
+        """Why a new call of this tenant would go unrecorded ("" if it would be recorded). Raises Busy.
+
+        No limit of ours refuses an emergency call.
+        """
         if self.draining:
             raise Busy("shutting down")
         if self.media is None or not self.media.alive:
             raise Busy("no media worker")
+        if emergency:
+            return "emergency call"
         return self._admission.check(match.tenant, time.monotonic())
 
-    def begin(self, match: Match, offer: SessionDescription, parties: Parties) -> Call:
-        """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy."""
-        unrecorded = self.admit(match)
+    def begin(self, match: Match, offer: SessionDescription | None, parties: Parties) -> Call:
+        """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
+
+        Without an offer there is one leg, for the m-line that we are going to offer.
+        """
+        emergency = reader_of(match.trunk.numbers).is_emergency(parties.request_uri, match.tenant.emergency)
+        unrecorded = self.admit(match, emergency=emergency)
         if match.tenant.record == "events":
             unrecorded = "policy: live events only"
-        elif parties.to_user in match.tenant.emergency:
-            unrecorded = "emergency call"
         call_id = CallId(new_id())
         tenant = self._recordings.tenant(match.tenant.name)
-        accepted = [(i, media) for i, media in enumerate(offer.media) if choose_codec(media) is not None][:LEGS_MAX]
-        people = [ParticipantId(new_id()) for _ in accepted]
+        labels = {0: "0"} if offer is None else labels_of(offer)
+        people = [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
         if not unrecorded:
@@ -101,39 +135,64 @@ class Switchboard:
         new = None if match.tenant.record == "events" else self._recordings.begin(tenant, call_id, wanted)
         now_s = time.time()
         call = Call(
-            call_id, tenant, match.tenant, match.trunk, parties, new, unrecorded, now_s, now_s, time.monotonic_ns()
-        )  # fmt: skip
+            id=call_id,
+            tenant=tenant,
+            policy=match.tenant,
+            trunk=match.trunk,
+            parties=parties,
+            new=new,
+            unrecorded=unrecorded,
+            started_s=now_s,
+            answered_s=now_s,
+            origin_ns=time.monotonic_ns(),
+            clock=clock_state(),
+        )
+        prompt = self.prompts.get(match.tenant.name)
+        if prompt is not None and not unrecorded and not match.trunk.receive_only:
+            call.announcement = Announcement(prompt.name, prompt.language)
         try:
-            for person, (index, media) in zip(people, accepted, strict=True):
-                call.legs.append(self._leg(call, index, media, offer, person))
+            for person, (index, label) in zip(people, labels.items(), strict=False):
+                call.legs.append(self._leg(call, index, label, person))
         except NoPorts as error:
             self._release_ports(call)
             raise Busy("no ports free") from error
         return call
 
-    def answered(self, call: Call, offer: SessionDescription) -> None:
-        """The answer goes out now: call time zero. Opens the media legs and makes the call durable."""
+    def answered(self, call: Call, offer: SessionDescription | None) -> None:
+        """The answer goes out now: call time zero. Opens the media legs and makes the call durable.
+
+        Where the peer made no offer, `update` with its answer says where its media comes from.
+        """
         assert self.media is not None
         call.answered_s, call.origin_ns = time.time(), time.monotonic_ns()
         self._calls[call.id] = call
         self._idle.clear()
         for leg in call.legs:
             self._legs[leg.number] = (call, leg)
-            self.media.send(self._open(call, leg, offer), (leg.pair.rtp_socket, leg.pair.rtcp_socket))
+            self.media.send(
+                opening(call, leg, self._terms(call, leg, offer)), (leg.pair.rtp_socket, leg.pair.rtcp_socket)
+            )
+        if call.announcement is not None:
+            call.announcement.awaited = {leg.number for leg in call.legs}
+            for leg in call.legs:
+                self._send(Play(leg.number, call.announcement.prompt))
         self.counters["calls_answered"] += 1
         if call.new is not None:
             call.saved = self._tasks.create_task(self._save_safely(call, call.new))
         self._publish("call_started", call)
 
     def update(self, call: Call, offer: SessionDescription) -> None:
-        """A re-INVITE: hold, resume, another address or codec. New m-lines get legs without a track of their own."""
+        """A new description: hold, resume, another address or codec. New m-lines get no legs."""
         for leg in call.legs:
-            if leg.index >= len(offer.media):
-                continue
-            media = offer.media[leg.index]
-            leg.receiving = media.port != 0 and _flows(offer, media)
-            remote = self._allowed(call, _remote(offer, media))
-            self._send(Update(leg.number, _codecs(media), remote, leg.receiving, event_payload_type(media)))
+            if leg.index < len(offer.media):
+                leg.quiet = False
+                self._send(self._terms(call, leg, offer))
+
+    def alive(self, call_id: CallId) -> None:
+        """The peer was asked, and the call still stands; the worker tells of its silence again if it lasts."""
+        call = self._calls.get(call_id)
+        for leg in call.legs if call is not None else ():
+            leg.quiet = False
 
     def end(self, call: Call, why: str) -> None:
         """The call is over; its legs close and its record is written, once."""
@@ -164,8 +223,39 @@ class Switchboard:
             self._on_open_failed(event)
         elif isinstance(event, Stats):
             self._admission.hear(event, time.monotonic())
+        elif isinstance(event, Played):
+            self._on_played(event)
+        elif isinstance(event, Quiet):
+            self._on_quiet(event)
         elif isinstance(event, SpoolFull):
             self.counters["spool_full"] += 1
+
+    def _on_played(self, event: Played) -> None:
+        """A leg has heard the announcement, and the recording begins with the end of it; or it cannot hear it."""
+        found = self._legs.get(event.leg)
+        if found is None or (announcement := found[0].announcement) is None:
+            return
+        if not event.complete:
+            if not found[0].ending:
+                found[0].unrecorded = "the announcement could not be played"
+                self.counters["announcements_failed"] += 1
+            return
+        announcement.awaited.discard(event.leg)
+        starts, ends = announcement.start_us, announcement.end_us
+        announcement.start_us = event.start_us if starts is None else min(starts, event.start_us)
+        announcement.end_us = event.end_us if ends is None else max(ends, event.end_us)
+        if announcement.complete:
+            self._publish("recording_started", found[0])
+
+    def _on_quiet(self, event: Quiet) -> None:
+        """A leg has given no sign of life; a call of which nobody gives any is asked whether it still stands."""
+        found = self._legs.get(event.leg)
+        if found is not None and not found[0].ending:
+            call, leg = found
+            leg.quiet = True
+            if all(other.quiet for other in call.legs):
+                self.counters["calls_probed"] += 1
+                self.probe(call.id)
 
     def _on_open_failed(self, event: OpenFailed) -> None:
         found = self._legs.get(event.leg)
@@ -187,47 +277,25 @@ class Switchboard:
                     leg.ended.set_result(None)
             self.hang_up(call.id)
 
-    def _leg(self, call: Call, index: int, media: Media, offer: SessionDescription, person: ParticipantId) -> Leg:
+    def _leg(self, call: Call, index: int, label: str, person: ParticipantId) -> Leg:
         artefact = None
         if call.new is not None and not call.unrecorded:
             artefact = call.new.find(Kind.AUDIO, person)
-        label = media.value("label") or str(index)
         pair = self._ports.take(time.monotonic())
         future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
-        return Leg(next(self._numbers), index, label[:64], person, artefact, pair, _flows(offer, media), future)
+        return Leg(next(self._numbers), index, label, person, artefact, pair, future)
 
-    def _open(self, call: Call, leg: Leg, offer: SessionDescription) -> Open:
-        media = offer.media[leg.index]
-        networks = tuple(n for n in media_networks(call.trunk) if ":" not in n)  # the engine receives IPv4
-        remote = self._allowed(call, _remote(offer, media))
-        sink: dict[str, str] = {}
-        if leg.artefact is not None:
-            ref = leg.artefact.ref
-            sink = {"tenant": ref.tenant, "call": ref.call, "participant": ref.participant, "artefact": ref.artefact}
-            sink |= {"kind": ref.kind.value, "purpose": ref.purpose, "key": leg.artefact.key.reveal().hex()}
-        return Open(
-            leg=leg.number,
-            codecs=_codecs(media),
-            event_pt=event_payload_type(media),
-            remote=remote,
-            nat=call.trunk.nat,
-            networks=networks,
-            origin_ns=call.origin_ns,
-            sending=leg.receiving,
-            sink=sink,
-        )
-
-    def _allowed(self, call: Call, remote: tuple[str, int] | None) -> tuple[str, int] | None:
-        """An address outside the trunk's media networks is nobody's: nothing is taken from it."""
-        if remote is not None and within(remote[0], media_networks(call.trunk)):
-            return remote
-        self.counters["media_address_refused"] += 1
-        return None
+    def _terms(self, call: Call, leg: Leg, offer: SessionDescription | None) -> Update:
+        found = terms(leg.number, call.trunk, offer, leg.index)
+        if found.remote is None:
+            self.counters["media_address_refused"] += 1
+        return found
 
     async def _save_safely(self, call: Call, new: NewCall) -> bool:
         """The outermost line of making a call durable: a fault of ours ends this call and no other."""
         try:
-            saved = await self._book.begin(call, new)
+            with about(call=call.id, tenant=call.tenant):
+                saved = await self._book.begin(call, new)
         except Exception:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be saved", extra={"call": call.id})
@@ -245,7 +313,8 @@ class Switchboard:
     async def _finish_safely(self, call: Call, why: str) -> None:
         """The outermost line of a call's end: whatever fails here ends this call and no other."""
         try:
-            await self._finish(call, why)
+            with about(call=call.id, tenant=call.tenant):
+                await self._finish(call, why)
         except Exception:
             self.counters["calls_failed_at_end"] += 1
             log.exception("a call's end failed; it is recovered at the next start", extra={"call": call.id})
@@ -266,9 +335,14 @@ class Switchboard:
             if found is not None and leg.artefact is not None:
                 facts[leg.artefact.ref.artefact] = found
         self._release_ports(call)
+        if call.announcement is not None and not call.announcement.complete:
+            call.unrecorded = call.unrecorded or "hung up during the announcement"
         if call.saved is not None and await call.saved:
             assert call.new is not None
             written = await self._book.end(call, facts, why, ended_s)
+            self.counters[f"ended_{written.state.value}"] += 1
+            if written.ready_ms is not None:
+                self.on_ready(written.ready_ms / 1000)
             detail = {} if written.ready_ms is None else {"ready_ms": written.ready_ms}
             self._publish("call_ended", call, state=written.state.value, **detail)
         self.counters["calls_ended"] += 1
@@ -286,7 +360,7 @@ class Switchboard:
         for leg in call.legs:
             self._ports.release(leg.pair, time.monotonic())
 
-    def _send(self, command: Release | Close | Update) -> None:
+    def _send(self, command: Play | Release | Close | Update) -> None:
         if self.media is not None and self.media.alive:
             try:
                 self.media.send(command)
@@ -295,21 +369,3 @@ class Switchboard:
 
     def _publish(self, name: str, call: Call, **detail: object) -> None:
         self._hub.publish(LiveEvent(name, call.tenant, call.id, detail=detail))
-
-
-def _codecs(media: Media) -> dict[int, str]:
-    return {number: codec.name for number, codec in codecs_of(media).items()}
-
-
-def _flows(offer: SessionDescription, media: Media) -> bool:
-    return offer.direction(media) in (Direction.SENDONLY, Direction.SENDRECV)
-
-
-def _remote(offer: SessionDescription, media: Media) -> tuple[str, int] | None:
-    address = offer.address(media)
-    return None if address is None or media.port == 0 else (address, media.port)
-
-
-def answerable(offer: SessionDescription) -> bool:
-    """Whether any m-line of the offer has a codec of ours."""
-    return any(choose_codec(media) is not None for media in offer.media)

@@ -1,13 +1,17 @@
-"""Whose call it is: a source network finds the trunk, then the dialled number, only within that trunk, the tenant."""
+"""Whose call it is: user, listener or source network find the trunk; the dialled number, only within it, the tenant."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from gateway.config import Settings, Tenant, Trunk
+from gateway.config import MASK, Settings, Tenant, Trunk, TrunkUser
+from gateway.sip.digest import HASHES, Algorithm
+
+EVERYWHERE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+"""The sources of a trunk that names none, and is known by its listener or its users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,26 +23,99 @@ class Match:
 
 
 class Directory:
-    """Finds the tenant of a request. Trunks are tried with the narrowest network first."""
+    """Finds the trunk and tenant of a request.
+
+    Of the trunks that fit a request without a user, those with a listener come first, then the narrowest network.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        rows = [(ipaddress.ip_network(network), trunk) for trunk in settings.trunks for network in trunk.sources]
-        self._rows = sorted(rows, key=lambda row: row[0].prefixlen, reverse=True)
+        self._networks = {trunk.name: _sources(trunk) for trunk in settings.trunks}
+        rows = [(network, trunk) for trunk in settings.trunks for network in self._networks[trunk.name]]
+        self._rows = sorted(rows, key=lambda row: (bool(row[1].listener), row[0].prefixlen), reverse=True)
         self._tenants = {tenant.name: tenant for tenant in settings.tenants}
+        self._trunks = {trunk.name: trunk for trunk in settings.trunks}
+        self._users = {user.name: (trunk, user) for trunk in settings.trunks for user in trunk.users}
+        self._asking = [trunk for trunk in settings.trunks if trunk.users]
+        self._proxies = [ipaddress.ip_network(network) for network in settings.sip.proxies]
+        users = [user for _, user in self._users.values()]
+        self.algorithms: tuple[Algorithm, ...] = tuple(
+            name for name in HASHES if any(self.hash(user.name, name) for user in users)
+        )
+        """Those that any user has a hash for, the best first; none if no trunk has users."""
 
-    def find(self, source: str, dialled: str) -> Match | None:
+    def find(self, source: str, dialled: str, listener: str = "") -> Match | None:
         """The trunk and tenant for a request from address `source` to user part `dialled`, or None: refuse it."""
-        trunk = self.trunk(source)
-        if trunk is None:
-            return None
+        trunk = self.trunk(source, listener)
+        return None if trunk is None else self._match(trunk, dialled)
+
+    def within(self, trunk: str, dialled: str) -> Match | None:
+        """The same where the trunk is known by name; None if it is there no more."""
+        found = self._trunks.get(trunk)
+        return None if found is None else self._match(found, dialled)
+
+    def trunk(self, source: str, listener: str = "") -> Trunk | None:
+        """The trunk that requests of `source` at `listener` belong to, unless a user says otherwise."""
+        address = _address(source)
+        return next(
+            (
+                trunk
+                for network, trunk in self._rows
+                if _contains(network, address) and _known_by_place(trunk) and trunk.listener in ("", listener)
+            ),
+            None,
+        )
+
+    def of_user(self, user: str, source: str, listener: str = "") -> Trunk | None:
+        """The trunk of a user who has shown the password, if it may call from there."""
+        found = self._users.get(user)
+        return found[0] if found and self._may(found[0], source, listener) else None
+
+    def asks(self, source: str, listener: str = "") -> bool:
+        """Whether some trunk with users may call from there, so that a stranger is to be asked who he is."""
+        return any(self._may(trunk, source, listener) for trunk in self._asking)
+
+    def hash(self, user: str, algorithm: Algorithm) -> str | None:
+        """A user's HA1."""
+        found = self._users.get(user)
+        text = "" if found is None else _hash(found[1], algorithm)
+        return text if text not in ("", MASK) else None
+
+    def reaches(self, trunk: str, host: str) -> bool:
+        """Whether `host` is within the trunk's networks, or a proxy of ours."""
+        found = self._trunks.get(trunk)
+        named = found is not None and found.sources and _within_any(_address(host), self._networks[trunk])
+        return bool(named) or self.is_proxy(host)
+
+    def is_proxy(self, host: str) -> bool:
+        """Whether `host` is listed as a proxy."""
+        return _within_any(_address(host), self._proxies)
+
+    def known(self, host: str) -> bool:
+        """Whether `host` is a proxy, or within the networks that some trunk names."""
+        address = _address(host)
+        named = any(trunk.sources and _contains(network, address) for network, trunk in self._rows)
+        return named or self.is_proxy(host)
+
+    def _match(self, trunk: Trunk, dialled: str) -> Match:
         prefixes = sorted((p for p in trunk.dialled if dialled.startswith(p)), key=len, reverse=True)
         name = trunk.dialled[prefixes[0]] if prefixes else trunk.tenant
         return Match(trunk, self._tenants[name])
 
-    def trunk(self, source: str) -> Trunk | None:
-        """The trunk that `source` belongs to."""
+    def _may(self, trunk: Trunk, source: str, listener: str) -> bool:
         address = _address(source)
-        return next((trunk for network, trunk in self._rows if _contains(network, address)), None)
+        return trunk.listener in ("", listener) and _within_any(address, self._networks[trunk.name])
+
+
+def _sources(trunk: Trunk) -> list[IPv4Network | IPv6Network]:
+    return [ipaddress.ip_network(network) for network in trunk.sources] or list(EVERYWHERE)
+
+
+def _known_by_place(trunk: Trunk) -> bool:
+    return bool(trunk.listener or trunk.sources)
+
+
+def _hash(user: TrunkUser, algorithm: Algorithm) -> str:
+    return (user.sha256 if algorithm == "SHA-256" else user.md5).get_secret_value()
 
 
 def media_networks(trunk: Trunk) -> Sequence[str]:
@@ -52,13 +129,17 @@ def within(address: str, networks: Sequence[str]) -> bool:
         parsed = _address(address)
     except ValueError:
         return False
-    return any(_contains(ipaddress.ip_network(network), parsed) for network in networks)
+    return _within_any(parsed, [ipaddress.ip_network(network) for network in networks])
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
     address = ipaddress.ip_address(text)
     mapped = getattr(address, "ipv4_mapped", None)
     return mapped if mapped is not None else address
+
+
+def _within_any(address: IPv4Address | IPv6Address, networks: Iterable[IPv4Network | IPv6Network]) -> bool:
+    return any(_contains(network, address) for network in networks)
 
 
 def _contains(network: IPv4Network | IPv6Network, address: IPv4Address | IPv6Address) -> bool:

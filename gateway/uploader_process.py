@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
+from collections.abc import Sequence
 
 from gateway.child import settings_from_stdin
+from gateway.losses import name_losses
+from gateway.upload_report import Report
 from storage.errors import StoreError
 from storage.recordings import Recordings
 from storage.uploader import Uploader
@@ -22,12 +26,18 @@ def main() -> None:
     """Run until standard input ends, then seal what is left, within a limit."""
     settings, stop = settings_from_stdin()
     recordings = Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="uploader")
-    uploader = Uploader(recordings.spool_folder, recordings.slices, recordings.objects)
+    uploader = Uploader(
+        recordings.spool_folder,
+        recordings.slices,
+        recordings.objects,
+        on_closing=lambda due: name_losses(recordings, due),
+    )
+    report = Report()
     deadline: float | None = None
     while True:
         if stop.is_set() and deadline is None:
             deadline = time.monotonic() + DRAIN_S
-        busy = _step(uploader)
+        busy = _step(uploader, report)
         if deadline is not None and (not busy or time.monotonic() > deadline):
             break
         if not busy:
@@ -38,17 +48,26 @@ def main() -> None:
     recordings.close()
 
 
-def _step(uploader: Uploader) -> bool:
+def _step(uploader: Uploader, report: Report) -> bool:
     """One look at the spool; whether anything was done."""
+    now_s = time.monotonic()
     try:
-        progress = uploader.step(time.monotonic())
+        progress = uploader.step(now_s)
     except StoreError:
         log.exception("uploading failed, it is tried again")
         return False
-    if progress.stored:
-        sys.stdout.write(json.dumps({"stored": progress.stored}) + "\n")
-        sys.stdout.flush()
+    _say(report.lines(progress, uploader.uploads, now_s))
     return progress.busy
+
+
+def _say(lines: Sequence[dict[str, object]]) -> None:
+    """To the gateway. If it is gone nobody listens any more, and what is in the spool is sealed all the same."""
+    try:
+        for line in lines:
+            sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

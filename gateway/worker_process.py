@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from os import getpid, kill
 
 from gateway import logs
 from gateway.child import protect_memory, settings_from_stdin
 from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError
+from gateway.queue_address import queue_address
 from storage.errors import StoreError
 from storage.recordings import Recordings
 from transcription.engines import open_engine
-from transcription.worker import run
+from transcription.redaction.rampart import open_names
+from transcription.serving import run
+from transcription.worker import Worker
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -25,7 +31,7 @@ def command(arguments: argparse.Namespace) -> int:
     except ConfigError as error:
         sys.stderr.writelines(f"callvault: {problem}\n" for problem in error.problems)
         return 2
-    logs.start()
+    logs.start(settings.log.level)
     protect_memory()
     try:
         work(settings)
@@ -44,13 +50,22 @@ def main() -> None:
         kill(getpid(), signal.SIGTERM)
 
     threading.Thread(target=hand_on, name="stop", daemon=True).start()
-    work(settings)
+    work(settings, _tell)
 
 
-def work(settings: Settings) -> None:
+def work(settings: Settings, tell: Callable[[Mapping[str, object]], None] = lambda _event: None) -> None:
     """Take jobs and do them; does not return."""
     recordings = Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="transcription")
-    run(recordings, lambda: open_engine(settings.transcription.model), settings.data_folder / "queue")
+    models = settings.transcription
+    worker = Worker(recordings, lambda: open_engine(models.model), lambda: open_names(models.names_model), tell)
+    run(worker, recordings, queue_address(settings))
+
+
+def _tell(event: Mapping[str, object]) -> None:
+    """A line for the gateway; one that is gone hears nothing, and ends us by our standard input."""
+    with suppress(OSError):
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

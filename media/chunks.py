@@ -22,12 +22,13 @@ def take_chunk(table: Table, leg: Leg, written_us: int) -> tuple[int, int, bytes
     if table.flushed_us[row]:
         leg.timeline.extend_in_order(int(table.flushed[row]), int(table.flushed_us[row]))
         table.flushed_us[row] = 0
-    leg.timeline.extend(frames, written_us=written_us, pending=pending, tally=tally)
+    noise = leg.sequence.noise
+    leg.timeline.extend(frames, written_us=written_us, pending=pending, tally=tally, noise=noise)
     table.settled[row] = leg.timeline.settled
     head = int(table.head[row])
     ends = frames.timestamps + frames.durations
     start, end = (int(frames.timestamps[0]), int(ends.max())) if len(ends) else (head, head)
-    chunk = encode(frames, head=head, written_us=written_us, pending=pending, tally=tally)
+    chunk = encode(frames, head=head, written_us=written_us, pending=pending, noise=noise, tally=tally)
     table.frames_flushed(row)
     return start, end, chunk
 

@@ -1,4 +1,4 @@
-"""One tick of a media worker: drain every socket, take the batch, hear it, and flush the legs whose turn it is.
+"""One tick of a media worker: send what is played, drain every socket, take the batch, hear it, flush whose turn it is.
 
 Nothing here waits or gives the GIL away. Time comes in as arguments: `now_ns` is CLOCK_MONOTONIC, `wall_ns`
 CLOCK_REALTIME of the same instant, in which the kernel stamps what it receives; only the clock that bounds the speech
@@ -8,20 +8,27 @@ detector's time is asked directly.
 from __future__ import annotations
 
 import ctypes
+import secrets
 import socket
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 import numpy as np
 
 from media.chunks import take_chunk, take_chunks
-from media.codecs import BY_NAME, Codec
+from media.codecs import BY_NAME, COMFORT_NOISE, Codec
+from media.codecs.g711 import Samples
 from media.errors import Unavailable, Unsupported
-from media.framelog import Reason
+from media.framelog import TALLY
 from media.intake import Intake, expect, recall
 from media.legs import NEVER, Int64s, Leg, Table, Turn
 from media.listen import Listener
-from media.messages import Address, Ended, Open, Speech, Update
+from media.messages import Address, Ended, Event, Open, Played, Speech, Update
+from media.outgoing import Outgoing
+from media.playout import Playout
+from media.prompts import Prompts
+from media.quiet import Watch
 from media.receive import SLOTS, Arena, Source, source_number
 from media.reports import Reports
 from media.sequence import Sequence
@@ -33,7 +40,7 @@ from media.vad import Detectors
 LEGS_MAX = 4096  # of one worker: twice what a core carries
 TICK_NS = 20_000_000  # a packet's time: what arrives together is handled together
 FLUSH_TICKS = 20  # a leg is flushed every 400 ms, so that with the spool's 250 ms commit less than 1 s is at stake
-REPORT_TICKS = 25  # RTCP is looked at every 500 ms
+REPORT_TICKS = 25  # RTCP, and who is silent, is looked at every 500 ms
 HEAR_NS = 14_000_000  # into the tick: beyond this the speech detector is shed, to leave time for the audio
 PASSES_MAX = 16  # of bursts in one tick, 5 s of a leg's packets; what is left waits in the sockets' buffers
 
@@ -55,9 +62,14 @@ class Engine:
         self._listener = Listener(self._table, self._detectors, clock)
         self._arena = Arena(slots)
         self._now_ns = self._wall_offset_ns = 0
-        self._packets_closed = 0
+        self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
+        self._overflowed_closed = 0
         self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush)
         self._reports = Reports(self._table)
+        self._watch = Watch(self._table, self._legs)
+        self._prompts = Prompts()
+        self._playout = Playout(self._table)
+        self._events: list[Event] = []  # of commands, for the next tick to tell
         self._ticks = 0
 
     @property
@@ -65,10 +77,20 @@ class Engine:
         """The numbers of the open legs."""
         return tuple(self._by_number)
 
+    def counted(self, name: str) -> int:
+        """A counter of `Tally`, but for the jitter, summed since the start over all legs."""
+        index = TALLY[name]
+        return int(self._closed[index] + self._table.tally[:, index].sum())
+
     @property
-    def packets(self) -> int:
-        """Frames kept since the start, of all legs."""
-        return self._packets_closed + int(self._table.packets.sum())
+    def overflowed(self) -> int:
+        """Datagrams dropped since the start because a socket's buffer was full, of all legs."""
+        return self._overflowed_closed + int(self._table.overflowed.sum())
+
+    @property
+    def playing(self) -> int:
+        """Legs that a prompt is being played to."""
+        return self._playout.count
 
     @property
     def shed(self) -> int:
@@ -100,7 +122,9 @@ class Engine:
         row = self._rows.pop()
         rule = SourceRule(remote, command.nat, networks, self._former.get(rtp.getsockname()[1]))
         clock_hz = next(iter(codecs.values())).clock_hz
-        leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, Sequence(clock_hz))
+        # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
+        outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
+        leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, Sequence(clock_hz), outgoing)
         self._table.clear(row)
         self._detectors.open(row)
         self._legs[row] = leg
@@ -108,9 +132,10 @@ class Engine:
         self._sink.open(leg.number, command.sink)
         self._reports.open(leg)
         expect(self._table, leg, 0)
-        if not command.sending:
-            leg.held = True
-            leg.sequence.interrupt(Reason.HOLD)
+        leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
+        if leg.withheld is not None:
+            leg.sequence.interrupt(leg.withheld)
+        self._watch.expect(row, command.quiet_s, 0)
         if command.origin_ns:
             self.start(leg.number, command.origin_ns)
 
@@ -120,8 +145,10 @@ class Engine:
         if leg is None or leg.row in self._sockets:
             return
         self._table.origin_ns[leg.row] = origin_ns
-        self._table.receiving[leg.row] = not (leg.held or leg.paused)
+        self._table.receiving[leg.row] = leg.withheld is None
         self._sockets[leg.row] = (ctypes.c_int(leg.rtp.fileno()), leg.row)
+        if leg.announce:
+            self._flush(leg.row, closing=True)  # what a crash leaves says that nothing was to be kept yet
 
     def update(self, command: Update, now_ns: int) -> None:
         """A re-INVITE was answered. Raises Unsupported, and changes nothing, as `open` does."""
@@ -134,7 +161,27 @@ class Engine:
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
             leg.payload_type = NEVER
-        self._withhold(leg, now_ns, held=not command.receiving, paused=leg.paused)
+        leg.held, leg.hears = not command.receiving, command.hears
+        self._watch.expect(leg.row, command.quiet_s, self._call_us(leg, now_ns))
+        self._withhold(leg, now_ns)
+
+    def load(self, prompt: str, samples: Samples) -> None:
+        """Know a prompt from now on. Raises Unsupported for none or too long a one."""
+        self._prompts.load(prompt, samples)
+
+    def play(self, number: int, prompt: str, now_ns: int) -> None:
+        """Play a prompt to a leg, from the next tick on; one that is unknown is over at once, incomplete."""
+        leg, found = self._by_number.get(number), self._prompts.find(prompt)
+        if leg is None:
+            return
+        ended = self._playout.stop(leg) if found is None else self._playout.play(leg, found)
+        if ended is not None:
+            self._events.append(ended)
+        if found is None:
+            at_us = self._call_us(leg, now_ns)
+            self._events.append(Played(number, at_us, at_us, complete=False))
+        else:
+            self._reports.sends(leg)
 
     def pause(self, number: int, now_ns: int) -> None:
         """Keep nothing of the leg until `resume`."""
@@ -154,14 +201,17 @@ class Engine:
         leg = self._by_number.pop(number, None)
         if leg is None:
             return
+        if (played := self._playout.stop(leg)) is not None:
+            self._events.append(played)
         self._drain(leg, now_ns)
         self._intake.settle(leg)
         self._flush(leg.row, closing=True)
         self._finished[number] = leg.timeline.facts()
         self._sink.close(number)
         self._remember(leg, now_ns)
-        self._packets_closed += int(self._table.packets[leg.row])
-        self._reports.close(leg)
+        self._closed += self._table.tally[leg.row]
+        self._overflowed_closed += int(self._table.overflowed[leg.row])
+        self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
         self._sockets.pop(leg.row, None)
         leg.rtp.close()
@@ -175,9 +225,11 @@ class Engine:
         found = [(number, self._finished.pop(number, None)) for number in self._sink.poll()]
         return [Ended(number, facts.to_json()) for number, facts in found if facts is not None]
 
-    def tick(self, now_ns: int, wall_ns: int) -> list[Speech]:
-        """Do one tick's work; the speech that began or ended in it."""
+    def tick(self, now_ns: int, wall_ns: int) -> list[Event]:
+        """Do one tick's work; what happened in it, and in the commands since the last one."""
         self._now_ns, self._wall_offset_ns = now_ns, wall_ns - now_ns
+        events, self._events = self._events, []
+        events += self._announced(self._playout.tick(now_ns))
         turns: list[Turn] = []
         for _ in range(PASSES_MAX):
             more = self._receive(self._sockets.values())
@@ -190,8 +242,30 @@ class Engine:
         self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
         if self._ticks % REPORT_TICKS == 0:
             self._reports.exchange(now_ns, self._wall_offset_ns)
+            events += self._watch.look(now_ns)
         self._ticks += 1
-        return self._speech(turns)
+        return events + self._speech(turns)
+
+    def _announced(self, over: list[Played]) -> list[Played]:
+        """The prompts that are over; legs that have waited for theirs are kept from now on.
+
+        Now is after the last packet was sent, so that nothing that arrived before it is kept, whenever it is read.
+        """
+        if not over:
+            return over
+        now_ns, told = max(self._now_ns, self._clock()), []
+        for played in over:
+            leg = self._by_number[played.leg]
+            if played.complete and leg.announce:
+                end_us = self._call_us(leg, now_ns)
+                self._flush(leg.row, closing=True, written_us=end_us)  # says how long, should nothing else be said
+                leg.announce = False
+                self._table.from_us[leg.row] = end_us
+                self._withhold(leg, now_ns)
+                told.append(replace(played, end_us=end_us))
+            else:
+                told.append(played)
+        return told
 
     def _receive(self, sockets: Iterable[Source]) -> bool:
         """One pass over these sockets; whether more may wait."""
@@ -211,23 +285,26 @@ class Engine:
         leg = self._by_number.get(number)
         if leg is not None:
             self._drain(leg, now_ns)
-            self._withhold(leg, now_ns, held=leg.held, paused=paused)
+            leg.paused = paused
+            self._withhold(leg, now_ns)
 
-    def _withhold(self, leg: Leg, now_ns: int, *, held: bool, paused: bool) -> None:
-        leg.held, leg.paused = held, paused
+    def _withhold(self, leg: Leg, now_ns: int) -> None:
+        """What the leg's flags say of keeping it holds from now on."""
         self._intake.settle(leg)
         recall(self._table, leg)
-        if held or paused:
-            leg.sequence.interrupt(Reason.PAUSED if paused else Reason.HOLD)
-        self._table.receiving[leg.row] = leg.row in self._sockets and not (held or paused)
+        if leg.withheld is not None:
+            leg.sequence.interrupt(leg.withheld)
+        self._table.receiving[leg.row] = leg.row in self._sockets and leg.withheld is None
         expect(self._table, leg, self._call_us(leg, now_ns))
 
-    def _flush(self, row: int, *, closing: bool = False) -> None:
+    def _flush(self, row: int, *, closing: bool = False, written_us: int | None = None) -> None:
         """Hand the row's frames to the sink as a chunk; on closing even without any, for the tally."""
         leg = self._legs[row]
         if leg is None or not (closing or self._table.count[row] or leg.late):
             return
-        start, end, chunk = take_chunk(self._table, leg, self._call_us(leg, self._now_ns))
+        if written_us is None:
+            written_us = self._call_us(leg, self._now_ns)
+        start, end, chunk = take_chunk(self._table, leg, written_us)
         self._sink.append(leg.number, start, end, chunk)
 
     def _flush_rows(self, rows: Int64s) -> None:
@@ -252,9 +329,9 @@ class Engine:
         port = leg.rtp.getsockname()[1]
         self._former[port] = Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
 
-    def _speech(self, turns: list[Turn]) -> list[Speech]:
+    def _speech(self, turns: list[Turn]) -> list[Event]:
         decided_ns = self._clock()
-        events = []
+        events: list[Event] = []
         for turn in turns:
             leg = self._legs[turn.row]
             if leg is not None:
@@ -268,11 +345,14 @@ class Engine:
 
 
 def _codecs(names: dict[int, str]) -> dict[int, Codec]:
-    """The codecs of a command; raises Unsupported for none, or one that we do not have."""
-    unknown = [name for name in names.values() if name.upper() not in BY_NAME]
-    if unknown or not names:
+    """The codecs of a command; raises Unsupported for none, or one that we do not have.
+
+    Comfort noise is none, and always taken.
+    """
+    speech = {number: name.upper() for number, name in names.items() if number != COMFORT_NOISE}
+    if not speech or any(name not in BY_NAME for name in speech.values()):
         raise Unsupported("no codec, or one that the engine does not have")
-    return {number: BY_NAME[name.upper()] for number, name in names.items()}
+    return {number: BY_NAME[name] for number, name in speech.items()}
 
 
 def _source(address: Address | None) -> int | None:

@@ -6,9 +6,11 @@ A chunk is one columnar record, little-endian:
     columns     timestamp offset u32, arrival offset i32 (µs), payload length u16, codec u8, flags u8, for every frame
     payloads    all payloads, one after the other
 
-Frames are in order of their 64-bit media timestamp and none stands twice. A chunk may reach back before its
-predecessor's end where packets came late. The tally counts from the start of the track, so the last chunk's holds for
-all of it: what a crash leaves can still tell how the track was received.
+A frame's flags hold why there is nothing before it, where there is nothing, whether its timestamp continues the one
+before it, and the level of the comfort noise that stood for the silence before it; the state holds the same for what
+follows the chunk. Frames are in order of their 64-bit media timestamp and none stands twice. A chunk may reach back
+before its predecessor's end where packets came late. The tally counts from the start of the track, so the last chunk's
+holds for all of it: what a crash leaves can still tell how the track was received.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ Uint8s: TypeAlias = NDArray[np.uint8]
 
 REASON_MASK = 0x07  # of a frame's flags: why there is nothing before it, where there is nothing
 NEW_PIECE = 0x08  # of a frame's flags: its timestamp does not continue the one before it
+NOISE_SHIFT = 4  # of a frame's flags and of the state: the level of the sender's silence, see `noise_step`
+SILENCE_MASK = REASON_MASK | 0xF << NOISE_SHIFT
+NOISE_STEPS = 15
+NOISE_DB_LOUDEST, NOISE_DB_STEP = 30, 3  # -30 to -72 dBov: louder is no silence, and G.711 has nothing softer
 
 _TICKS_PER_OCTET = np.zeros(256, np.int64)
 for _codec in BY_NUMBER.values():
@@ -50,6 +56,7 @@ class Reason(IntEnum):
     HOLD = 2  # the sender was asked not to send
     PAUSED = 3  # we kept nothing
     NO_MEDIA = 4  # nobody sent
+    ANNOUNCEMENT = 5  # nothing may be kept before the announcement's end
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +118,35 @@ class Chunk:
     frames: Frames
     written_us: int
     pending: Reason  # why nothing would be received just now
+    noise: int  # the level of the silence that has begun, see `noise_step`
     tally: Tally
     start: int
     end: int
 
 
+def noise_step(level_db: int) -> int:
+    """The level of comfort noise (RFC 3389: -dBov) as a chunk keeps it, 1 to 15; 0 would be none."""
+    return min(NOISE_STEPS, max(1, 1 + round((level_db - NOISE_DB_LOUDEST) / NOISE_DB_STEP)))
+
+
+def noise_db(step: int) -> int | None:
+    """The level in -dBov of what `noise_step` made, None of 0."""
+    return NOISE_DB_LOUDEST + (step - 1) * NOISE_DB_STEP if step else None
+
+
+def silence_flags(reason: Reason, noise: int) -> int:
+    """The flags of a frame, or the state of a chunk, that follows such a silence."""
+    return int(reason) | (noise << NOISE_SHIFT if reason is Reason.DTX else 0)
+
+
 def encode(
-    frames: Frames, *, head: int, written_us: int, pending: Reason = Reason.LOST, tally: Tally = NOTHING
+    frames: Frames,
+    *,
+    head: int,
+    written_us: int,
+    pending: Reason = Reason.LOST,
+    noise: int = 0,
+    tally: Tally = NOTHING,
 ) -> bytes:
     """A chunk of frames that are sorted by timestamp; `decode` is its inverse.
 
@@ -126,7 +155,8 @@ def encode(
     count = len(frames.timestamps)
     base, base_us = (int(frames.timestamps[0]), int(frames.arrivals_us[0])) if count else (head, written_us)
     counters = [min(counter, _COUNTER_MAX) for counter in _COUNTERS(tally)]
-    header = _HEADER.pack(VERSION, pending, count, len(frames.payload), base, base_us, written_us, *counters)
+    state = silence_flags(pending, noise)
+    header = _HEADER.pack(VERSION, state, count, len(frames.payload), base, base_us, written_us, *counters)
     return b"".join(
         (
             header,
@@ -180,7 +210,8 @@ def decode(data: bytes) -> Chunk:
     """Read one chunk; raises Malformed where it is none."""
     if not _HEADER.size <= len(data) <= CHUNK_BYTES_MAX:
         raise Malformed("frame log chunk of impossible size")
-    version, pending, count, octets, base, base_us, written_us, *counters = _HEADER.unpack_from(data)
+    version, state, count, octets, base, base_us, written_us, *counters = _HEADER.unpack_from(data)
+    pending, noise = state & ~(0xF << NOISE_SHIFT), state >> NOISE_SHIFT
     if version != VERSION or pending > max(Reason) or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
         raise Malformed("frame log chunk of an unknown version, or beyond its limits")
     columns = _HEADER.size + _FRAME_BYTES * count
@@ -189,10 +220,10 @@ def decode(data: bytes) -> Chunk:
     frames = _read_frames(data, count, base, base_us)
     if int(frames.lengths.sum()) != octets or (_TICKS_PER_OCTET[frames.codecs] == 0).any():
         raise Malformed("frame log chunk's columns do not fit its payload")
-    if (np.diff(frames.timestamps) <= 0).any():
-        raise Malformed("frame log chunk is not in order")
+    if (np.diff(frames.timestamps) <= 0).any() or (frames.flags & REASON_MASK > max(Reason)).any():
+        raise Malformed("frame log chunk is not in order, or has flags of no meaning")
     end = int((frames.timestamps + frames.durations).max()) if count else base
-    return Chunk(frames, written_us, Reason(pending), Tally(*counters), base, end)
+    return Chunk(frames, written_us, Reason(pending), noise, Tally(*counters), base, end)
 
 
 def _read_frames(data: bytes, count: int, base: int, base_us: int) -> Frames:

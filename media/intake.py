@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from media.codecs import COMFORT_NOISE
 from media.errors import Malformed
-from media.framelog import NEW_PIECE, TALLY, Reason
+from media.framelog import NEW_PIECE, TALLY, noise_step
 from media.legs import (
     CELL_US,
     FRAMES,
@@ -115,16 +115,45 @@ class Intake:
         arrivals = (np.minimum(stamps - wall_offset_ns, now_ns) - table.origin_ns[rows]) // 1000
         slots = np.arange(len(rows), dtype=np.int64)
         columns = _Columns(rows, slots, batch.lengths, batch.sources, stamps, arrivals)
-        known = (batch.sources == table.source[rows]) | table.latching[rows]
+        if batch.overflowed.any():
+            np.maximum.at(table.overflowed, rows, batch.overflowed)
+        certain = batch.sources == table.source[rows]
+        known = certain | table.latching[rows]
         early = arrivals < 0
-        receiving = table.receiving[rows]
-        admitted = known & receiving & ~early
+        admitted = known & table.receiving[rows] & (arrivals >= table.from_us[rows])
         if admitted.all():
             return columns
+        withheld = known & ~early & ~admitted
         np.add.at(table.foreign, rows[~known], 1)
         np.add.at(table.discarded, rows[known & early], 1)
-        np.add.at(table.withheld, rows[known & ~early & ~receiving], 1)
+        np.add.at(table.withheld, rows[withheld], 1)
+        np.maximum.at(table.life_us, rows[withheld & certain], arrivals[withheld & certain])
+        if (latching := withheld & ~certain).any():
+            self._latch(columns.select(latching))
         return columns.select(admitted)
+
+    def _latch(self, columns: _Columns) -> None:
+        """While an announcement is played nothing is kept, but who listens to it must be found out."""
+        table = self._table
+        for i, row in enumerate(columns.rows.tolist()):
+            leg, source, arrival_us = self._legs[row], int(columns.sources[i]), int(columns.arrivals_us[i])
+            if leg is None or not leg.announce:
+                continue
+            try:
+                packet = Packet.parse(self._datagram(columns, i))
+            except Malformed:
+                continue
+            instant_ns = int(table.origin_ns[row]) + arrival_us * 1000
+            if leg.rule.accepts(source, packet.ssrc, packet.timestamp, arrival_us, instant_ns):
+                table.life_us[row] = max(int(table.life_us[row]), arrival_us)
+                table.source[row], table.latching[row] = leg.rule.current, leg.rule.may_latch(arrival_us)
+            else:
+                table.withheld[row] -= 1
+                table.foreign[row] += 1
+
+    def _datagram(self, columns: _Columns, i: int) -> bytes:
+        offset = int(columns.slots[i]) * SLOT_BYTES
+        return self._arena.octets[offset : offset + int(columns.lengths[i])].tobytes()
 
     def _take_in_order(self, columns: _Columns) -> list[tuple[int, int]]:
         """Take the rows that are in order; the index ranges of the others."""
@@ -217,10 +246,8 @@ class Intake:
         recall(table, leg)
         arrival_us = 0
         for i in range(start, end):
-            offset = int(columns.slots[i]) * SLOT_BYTES
-            data = self._arena.octets[offset : offset + int(columns.lengths[i])].tobytes()
             arrival_us = int(columns.arrivals_us[i])
-            self._take_packet(leg, data, int(columns.sources[i]), arrival_us)
+            self._take_packet(leg, self._datagram(columns, i), int(columns.sources[i]), arrival_us)
             table.stamp_ns[row] = columns.stamps_ns[i]
         expect(table, leg, arrival_us)
 
@@ -240,6 +267,7 @@ class Intake:
         if not leg.rule.accepts(source, packet.ssrc, packet.timestamp, arrival_us, instant_ns):
             table.foreign[row] += 1
             return
+        table.life_us[row] = max(int(table.life_us[row]), arrival_us)
         if codec is None:
             self._take_silent(leg, packet)
             return
@@ -264,8 +292,9 @@ class Intake:
             self._table.events[leg.row] += 1
         else:
             self._table.comfort[leg.row] += 1
-            if leg.sequence.silence is None and packet.ssrc == leg.sequence.ssrc:
-                leg.sequence.silence = Reason.DTX
+            # RFC 3389 §3: the first octet is the level; the rest would tell the spectrum.
+            level_db = packet.payload[0] & 0x7F if packet.payload else None
+            leg.sequence.rest(packet.ssrc, 0 if level_db is None else noise_step(level_db))
 
     def _keep(self, leg: Leg, placed: Placed) -> None:
         table, row, packet = self._table, leg.row, placed.packet

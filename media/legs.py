@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from media.codecs import Codec
 from media.framelog import TALLY, Reason
+from media.outgoing import Outgoing
 from media.sequence import Placed, Sequence
 from media.sources import SourceRule
 from media.timeline import Timeline
@@ -52,11 +53,21 @@ class Leg:
     event_pt: int | None
     rule: SourceRule
     sequence: Sequence
+    outgoing: Outgoing
     timeline: Timeline = field(default_factory=Timeline)
     payload_type: int = NEVER  # of the last packet kept
     held: bool = False
     paused: bool = False
+    announce: bool = False  # nothing is kept before a prompt has been played
+    hears: bool = True  # the peer takes what we send
     late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
+
+    @property
+    def withheld(self) -> Reason | None:
+        """Why nothing of it is kept now, None where it is."""
+        if self.announce:
+            return Reason.ANNOUNCEMENT
+        return Reason.PAUSED if self.paused else Reason.HOLD if self.held else None
 
     @property
     def pending(self) -> Reason:
@@ -74,6 +85,10 @@ class Table:
         self.rows = rows
         self.shed = 0  # cells that were never heard, for lack of time
         self.origin_ns = column()
+        self.from_us = column()  # what arrived before it is not kept
+        # When the row's peer was last heard, beside the packets kept; how long it may be silent (0: for ever); when its
+        # silence was last told.
+        self.life_us, self.quiet_us, self.told_us = column(), column(), column()
         self.receiving = np.zeros(rows, np.bool_)
         self.latching = np.zeros(rows, np.bool_)  # another source than `source` might be taken
         # What the next packet in order has. A payload type of NEVER sends all packets of the row the slow way.
@@ -89,6 +104,7 @@ class Table:
         self.foreign, self.withheld = self._counter("foreign"), self._counter("withheld")
         self.events, self.comfort = self._counter("events"), self._counter("comfort")
         self.discarded = self._counter("discarded")
+        self.overflowed = column()  # datagrams that the socket's full buffer has cost
         # Frames that are not yet flushed, and whether they all continue each other and what went before.
         self.count = column()
         self.in_order = np.ones(rows, np.bool_)

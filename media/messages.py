@@ -1,6 +1,7 @@
 """What the gateway and a media worker say to each other: one JSON object a message, over a SOCK_SEQPACKET socket.
 
-Commands go to the worker, events come back. `Open` travels with two descriptors, the RTP and the RTCP socket.
+Commands go to the worker, events come back. `Open` travels with two descriptors, the RTP and the RTCP socket, `Load`
+with one, a file of samples in memory.
 A leg is known by the number the gateway gave it. Instants are CLOCK_MONOTONIC nanoseconds unless said otherwise;
 call time is microseconds since the leg's origin.
 """
@@ -15,6 +16,7 @@ from typing import Any, TypeAlias
 from media.errors import Malformed
 
 MESSAGE_BYTES_MAX = 192 * 1024  # below the default send buffer of a unix socket; the facts of a bad call have 90 KiB
+QUIET_S = 300.0  # a leg that may send and is silent that long is asked after
 
 Address: TypeAlias = tuple[str, int]
 
@@ -26,6 +28,8 @@ class Open:
     With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts.
     `remote` is the description's address, the only source taken; with `nat`, a source in `networks` too, until the
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
+    With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
+    peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
     """
 
     leg: int
@@ -37,6 +41,9 @@ class Open:
     origin_ns: int = 0
     sending: bool = True
     sink: dict[str, str] = field(default_factory=dict)
+    announce: bool = False
+    hears: bool = True
+    quiet_s: float = QUIET_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +56,36 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A re-INVITE was answered: other codecs, another address, hold (`receiving` False) or its end."""
+    """A re-INVITE was answered: other codecs, another address, hold (`receiving` False) or its end.
+
+    `hears` and `quiet_s` are those of `Open`. A prompt waits while its peer does not hear, and then begins anew.
+    """
 
     leg: int
     codecs: dict[int, str]
     remote: Address | None = None
     receiving: bool = True
     event_pt: int | None = None
+    hears: bool = True
+    quiet_s: float = QUIET_S
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Know a prompt by this name from now on.
+
+    The descriptor that comes along is a file of its samples: 16-bit native, 8 kHz, one channel, 60 s at most.
+    """
+
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Play a prompt to the leg's peer; `Played` follows. One that is still playing ends there, incomplete."""
+
+    leg: int
+    prompt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +142,31 @@ class Speech:
 
 
 @dataclass(frozen=True, slots=True)
+class Played:
+    """A prompt is over. `start_us` and `end_us` are the call times at which its first and last packet were sent.
+
+    `complete` where all of it was sent; only that ends the wait of a leg that was opened with `announce`: it is kept
+    from `end_us` on.
+    """
+
+    leg: int
+    start_us: int
+    end_us: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """No RTP and no RTCP has come for the leg's `quiet_s`, since this call time.
+
+    Told again after each further `quiet_s`: a peer that was asked after and answered may be gone the next time.
+    """
+
+    leg: int
+    since_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The leg is closed and everything of it durable; `facts` are `TrackFacts.to_json()`."""
 
@@ -140,6 +195,15 @@ class Stats:
     shed: int  # 20 ms cells that went without a speech decision, for lack of time
     full: bool
     busy: float = 0.0  # share of wall time spent in ticks, 0 to 1
+    # Packets of all legs; `lost` falls by one where a packet that was missing comes after all.
+    lost: int = 0
+    late: int = 0
+    foreign: int = 0
+    overflowed: int = 0  # dropped by the kernel because a socket's buffer was full; they are among the lost
+    playing: int = 0  # legs that a prompt is being played to
+    exposure_ms: float = 0.0  # how much of each track a power cut would cost now, and the most since the start
+    exposure_ms_max: float = 0.0
+    dropped: int = 0  # chunks that found no room in the spool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +213,15 @@ class SpoolFull:
     legs: tuple[int, ...]
 
 
-Command: TypeAlias = Open | Start | Update | Pause | Resume | Release | Close | Drain
-Event: TypeAlias = Ready | Speech | Ended | OpenFailed | Stats | SpoolFull
+Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
+Event: TypeAlias = Ready | Speech | Played | Quiet | Ended | OpenFailed | Stats | SpoolFull
 Message: TypeAlias = Command | Event
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        *(Open, Start, Update, Pause, Resume, Release, Close, Drain),
-        *(Ready, Speech, Ended, OpenFailed, Stats, SpoolFull),
+        *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
+        *(Ready, Speech, Played, Quiet, Ended, OpenFailed, Stats, SpoolFull),
     )
 }
 

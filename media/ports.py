@@ -17,6 +17,7 @@ from media.errors import Unavailable
 REST_S = 60.0  # longer than gateways keep sending after a BYE they have not seen (64 × T1 = 32 s)
 RECEIVE_BUFFER_BYTES = 256 * 1024  # some 250 packets: a worker may stand still for seconds without loss
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; not exported by the socket module
+SO_RXQ_OVFL = 40  # the same: datagrams tell how many their socket's full buffer has cost before them
 TRIES_MAX = 64  # ports found taken by other programs before one take gives up: bounds its time
 
 
@@ -79,6 +80,7 @@ def _udp_socket(address: str, port: int) -> socket.socket:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
         sock.bind((address, port))
     except OSError:
         sock.close()

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -26,15 +27,18 @@ Source: TypeAlias = tuple[ctypes.c_int, int]
 
 SLOT_BYTES = 1600  # an Ethernet MTU in whole cache lines; no power of two, whose slots would share cache sets
 SLOTS = 4096  # datagrams of one pass: two ticks' worth of a thousand 10 ms legs
+ADDRESSES_MAX = 8192  # remembered as the kernel wants them, RTP and RTCP of each leg of a worker
 BURST = 16  # datagrams of one socket in one pass; a backlog is taken in several, in bounded memory
 
 _HEADER_BYTES = 64  # sizeof(struct mmsghdr) on 64-bit Linux
 _ADDRESS_BYTES = 16  # struct sockaddr_in
-_CONTROL_BYTES = 32  # CMSG_SPACE(sizeof(struct timespec))
+_STAMP_BYTES = 32  # CMSG_SPACE(sizeof(struct timespec))
+_CONTROL_BYTES = _STAMP_BYTES + 24  # and CMSG_SPACE(sizeof(unsigned)), which comes only after a loss
 _MSG_DONTWAIT = 0x40
 _MSG_TRUNC = 0x20
 _SOL_SOCKET = 1
 _SCM_TIMESTAMPNS = 35
+_SO_RXQ_OVFL = 40
 
 _MMSGHDR = np.dtype(
     {
@@ -71,6 +75,7 @@ class Batch:
     lengths: Int64s  # octets; one that did not fit its slot has length 0
     sources: Int64s  # IPv4 address << 16 | port
     stamps_ns: Int64s  # CLOCK_REALTIME at which the kernel received it; 0 where it did not say
+    overflowed: Int64s  # datagrams that this socket's full buffer has cost since it was opened, 0 where it did not say
     more: bool  # whether another pass may find more at once
 
 
@@ -123,10 +128,16 @@ class Arena:
         lengths = np.where(truncated, 0, headers["length"]).astype(np.int64)
         sources = (self._hosts[:used, 1].astype(np.int64) << 16) | self._ports[:used, 1]
         control = self._control[:used]
-        # The control message is {length, level | type << 32, seconds, nanoseconds}.
+        # The control messages are {length, level | type << 32, seconds, nanoseconds}, {length, the same, count}.
         stamped = (headers["controllen"] > 0) & (control[:, 1] == _SOL_SOCKET | _SCM_TIMESTAMPNS << 32)
         stamps = np.where(stamped, control[:, 2] * 1_000_000_000 + control[:, 3], 0)
-        return Batch(keys, lengths, sources, stamps, more)
+        told = headers["controllen"] > _STAMP_BYTES
+        if told.any():
+            told &= control[:, 5] == _SOL_SOCKET | _SO_RXQ_OVFL << 32
+            overflowed = np.where(told, control[:, 6] & 0xFFFFFFFF, 0)
+        else:
+            overflowed = np.zeros(used, np.int64)
+        return Batch(keys, lengths, sources, stamps, overflowed, more)
 
     def _reset(self, used: int) -> None:
         """The kernel overwrites what it was told about the buffers' sizes: say it again."""
@@ -156,10 +167,16 @@ class Readiness:
         return descriptors
 
 
-def send(descriptor: int, data: bytes, source: int) -> None:
-    """Send a datagram to where one came from. It may be lost, here as anywhere."""
-    address = struct.pack("=H", socket.AF_INET) + source.to_bytes(6, "big")[4:] + source.to_bytes(6, "big")[:4]
-    _sendto(descriptor, data, len(data), _MSG_DONTWAIT, address + bytes(8), _ADDRESS_BYTES)
+def send(descriptor: int, data: bytes, source: int) -> bool:
+    """Send a datagram to a source, numbered as in `Batch.sources`; whether the kernel took it."""
+    return int(_sendto(descriptor, data, len(data), _MSG_DONTWAIT, _address(source), _ADDRESS_BYTES)) == len(data)
+
+
+@lru_cache(ADDRESSES_MAX)
+def _address(source: int) -> bytes:
+    """A source as struct sockaddr_in."""
+    octets = source.to_bytes(6, "big")
+    return struct.pack("=H", socket.AF_INET) + octets[4:] + octets[:4] + bytes(8)
 
 
 def source_number(host: str, port: int) -> int:

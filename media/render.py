@@ -1,7 +1,8 @@
 """Audio out of frame logs: linear samples on the call's clock, and the WAV that carries them.
 
 Sample 0 is call time 0. The frames of one piece lie side by side by media timestamp, from the sample where the facts
-place the piece, so decoded G.711 comes out sample for sample; where nothing was received there is silence.
+place the piece, so decoded G.711 comes out sample for sample; where nothing was received there is silence, or the
+comfort noise that its sender asked for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from media import comfort
 from media.codecs import BY_NUMBER
 from media.codecs.g711 import Samples
 from media.framelog import Chunk, Frames
@@ -99,9 +101,16 @@ def media_span(facts: TrackFacts, first_sample: int, last_sample: int) -> list[t
     return spans
 
 
-def render_pcm(chunks: Iterable[Chunk], facts: TrackFacts, first_sample: int, last_sample: int) -> Samples:
-    """The samples [first_sample, last_sample) of a track, from the chunks that overlap them; others do no harm."""
+def render_pcm(
+    chunks: Iterable[Chunk], facts: TrackFacts, first_sample: int, last_sample: int, *, comfort_noise: bool = False
+) -> Samples:
+    """The samples [first_sample, last_sample) of a track, from the chunks that overlap them; others do no harm.
+
+    With `comfort_noise`, silence whose level the sender told sounds like it; what was received stays as it is.
+    """
     samples: Samples = np.zeros(max(0, last_sample - first_sample), np.int16)
+    if comfort_noise:
+        comfort.fill(samples, facts, first_sample)  # frames are laid over it
     starts = np.array([piece.start for piece in facts.map], np.int64)
     for chunk in chunks:
         frames = chunk.frames

@@ -15,6 +15,11 @@ _EXTENSION = struct.Struct("!HH")
 _VERSION = 2
 
 
+def plain_header(payload_type: int, sequence: int, timestamp: int, ssrc: int, *, marker: bool = False) -> bytes:
+    """The header of a packet without extension, contributing sources or padding."""
+    return _HEADER.pack(_VERSION << 6, payload_type | (0x80 if marker else 0), sequence, timestamp, ssrc)
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
     """One RTP packet. `extension` is (profile, data); padding is neither kept nor made."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from media.framelog import NEW_PIECE, Reason
+from media.framelog import NEW_PIECE, Reason, silence_flags
 
 LATE_S = 1  # older packets are dropped: by then their surroundings are sealed, and a live listener is past them
 JUMP_US = 1_000_000  # farther off than any jitter buffer bears: the sender's clock has another meaning now
@@ -65,6 +65,7 @@ class Sequence:
     out_of_order: int = 0
     discarded: int = 0
     silence: Reason | None = None  # why the next packet may come after a while
+    noise: int = 0  # the level of that silence, as a chunk keeps it
     _resumed: bool = False
     _first: int = 0  # extended number of the first packet of the piece: those before it are not lost
     _missing: set[int] = field(default_factory=set)
@@ -107,9 +108,14 @@ class Sequence:
         elif self.next_sequence + step in self._missing:
             self._found(self.next_sequence + step)
 
+    def rest(self, ssrc: int, noise: int) -> None:
+        """The sender is silent from now on, and this is what its silence sounds like (RFC 3389)."""
+        if ssrc == self.ssrc and self.silence in {None, Reason.DTX}:
+            self.silence, self.noise = Reason.DTX, noise
+
     def interrupt(self, reason: Reason) -> None:
         """From now on packets are withheld, for this reason; sequence numbers until the next one mean nothing."""
-        self.silence = reason
+        self.silence, self.noise = reason, 0
         self._resumed = self.ssrc is not None
         self._forget_doubt()
         self._missing.clear()
@@ -174,8 +180,8 @@ class Sequence:
         self._forget_doubt()
         self._lose(step)
         reason = self.silence if self.silence is not None else Reason.LOST if step or not ticks else Reason.DTX
-        self.silence = None
-        placed = Placed(self.head + ticks, int(reason), ahead=True, packet=packet)
+        placed = Placed(self.head + ticks, silence_flags(reason, self.noise), ahead=True, packet=packet)
+        self.silence, self.noise = None, 0
         self.next_sequence += step + 1
         self.next_timestamp = (packet.timestamp + packet.duration) & _TIMESTAMP_MASK
         self.head += ticks + packet.duration

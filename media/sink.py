@@ -17,6 +17,9 @@ class SinkHealth:
     lag_ms: float = 0.0  # age of the oldest chunk that is not yet durable
     fsync_ms: float = 0.0  # how long the last commit took
     full: bool = False  # chunks are being refused
+    exposure_ms: float = 0.0  # age of the oldest chunk that a power cut would cost
+    exposure_ms_max: float = 0.0  # the most it ever was
+    dropped: int = 0  # chunks that found no room, since the start
 
 
 class Sink(Protocol):

@@ -54,6 +54,11 @@ class SourceRule:
         """The source that is taken now, -1 where there is none yet."""
         return -1 if self.latched is None else self.latched
 
+    @property
+    def target(self) -> int | None:
+        """Where to send: to the source that is taken, before a latch to the description's address."""
+        return self.remote if self.latched is None else self.latched
+
     def may_latch(self, at_us: int) -> bool:
         """Whether a source other than the current one could be taken at this call time."""
         if not self.nat:

@@ -13,7 +13,19 @@ from typing import Any
 
 from media.codecs import BY_NUMBER
 from media.errors import Malformed
-from media.framelog import NEW_PIECE, NOTHING, REASON_MASK, Chunk, Frames, Reason, Tally
+from media.framelog import (
+    NEW_PIECE,
+    NOISE_SHIFT,
+    NOTHING,
+    REASON_MASK,
+    SILENCE_MASK,
+    Chunk,
+    Frames,
+    Reason,
+    Tally,
+    noise_db,
+    silence_flags,
+)
 
 ANCHOR_S = 1  # of media that place a piece: enough to meet an undelayed packet, short enough to stand still soon
 GAPS_MAX = 2000  # of one track's map: 72 KiB of JSON. What is beyond is counted, not named
@@ -32,11 +44,26 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Nothing was received for the call time [start_us, end_us)."""
+    """Nothing was received for the call time [start_us, end_us).
+
+    `noise_db` is the level (-dBov) of the comfort noise that the sender wanted to be heard there.
+    """
 
     start_us: int
     end_us: int
     reason: str
+    noise_db: int | None = None
+
+    def to_json(self) -> list[Any]:
+        """As a list, the level only where there is one."""
+        fields: list[Any] = [self.start_us, self.end_us, self.reason]
+        return fields if self.noise_db is None else [*fields, self.noise_db]
+
+    @classmethod
+    def from_json(cls, data: list[Any]) -> Gap:
+        """Read what `to_json` wrote; raises TypeError or ValueError where it is something else."""
+        start_us, end_us, reason, *noise = data
+        return cls(int(start_us), int(end_us), str(reason), *(int(level) for level in noise))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +98,7 @@ class TrackFacts:
             "last_us": self.last_us,
             "ended_us": self.ended_us,
             "map": [[piece.start, piece.end, piece.at_us] for piece in self.map],
-            "gaps": [[gap.start_us, gap.end_us, gap.reason] for gap in self.gaps],
+            "gaps": [gap.to_json() for gap in self.gaps],
             "gaps_omitted": self.gaps_omitted,
         }
 
@@ -88,7 +115,7 @@ class TrackFacts:
                 data["last_us"],
                 int(data["ended_us"]),
                 tuple(Piece(int(start), int(end), int(at_us)) for start, end, at_us in data["map"]),
-                tuple(Gap(int(start), int(end), str(reason)) for start, end, reason in data["gaps"]),
+                tuple(Gap.from_json(gap) for gap in data["gaps"]),
                 int(data["gaps_omitted"]),
             )
         except (KeyError, TypeError, ValueError):
@@ -99,7 +126,7 @@ class TrackFacts:
 class _Piece:
     start: int
     at_us: int
-    reason: Reason  # why there was nothing before it
+    silence: int  # why there was nothing before it, as a frame's flags say it
     end: int
     floor_us: int  # where the piece before it ends
 
@@ -109,14 +136,15 @@ class Timeline:
 
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
-        self._gaps: list[tuple[int, int, Reason]] = []  # in media time, in order, within pieces
+        self._gaps: list[tuple[int, int, int]] = []  # in media time, in order, within pieces; the last as flags say it
         self._omitted = 0
         self._codecs: set[int] = set()
         self._clock_hz = CLOCK_HZ_DEFAULT
         self._first_us: int | None = None
         self._last_us: int | None = None
         self._written_us = 0
-        self._pending = Reason.LOST
+        self._announced_us = 0  # how long an announcement kept everything out
+        self._pending = int(Reason.LOST)  # as a frame's flags say it
         self._tally = NOTHING
 
     @property
@@ -124,7 +152,7 @@ class Timeline:
         """Whether the current piece has its place in call time, so that `extend_in_order` will do."""
         return bool(self._pieces) and self._ticks_in(self._pieces[-1]) > ANCHOR_S * self._clock_hz
 
-    def extend(self, frames: Frames, *, written_us: int, pending: Reason, tally: Tally) -> None:
+    def extend(self, frames: Frames, *, written_us: int, pending: Reason, tally: Tally, noise: int = 0) -> None:
         """Take the frames of one chunk, and what else it says."""
         rows = zip(
             *(frames.timestamps.tolist(), frames.durations.tolist(), frames.arrivals_us.tolist()),
@@ -138,7 +166,9 @@ class Timeline:
             self._place(timestamp, duration, arrival_us, flags)
             self._first_us = arrival_us if self._first_us is None else min(self._first_us, arrival_us)
             self._last_us = arrival_us if self._last_us is None else max(self._last_us, arrival_us)
-        self._written_us, self._pending, self._tally = written_us, pending, tally
+        self._written_us, self._pending, self._tally = written_us, silence_flags(pending, noise), tally
+        if pending is Reason.ANNOUNCEMENT:
+            self._announced_us = written_us
 
     def extend_in_order(self, end: int, last_us: int) -> None:
         """Take any number of frames that continue the last one without a gap, of a codec seen before, when `settled`.
@@ -163,17 +193,17 @@ class Timeline:
         )
 
     def _place(self, timestamp: int, duration: int, arrival_us: int, flags: int) -> None:
-        reason = Reason(flags & REASON_MASK)
+        silence = flags & SILENCE_MASK
         if not self._pieces or (flags & NEW_PIECE and len(self._pieces) < PIECES_MAX):
-            floor_us = self._end_us(self._pieces[-1]) if self._pieces else 0
+            floor_us = self._end_us(self._pieces[-1]) if self._pieces else self._announced_us
             at_us = max(arrival_us, floor_us)
-            self._pieces.append(_Piece(timestamp, at_us, reason or Reason.NO_MEDIA, timestamp + duration, floor_us))
+            self._pieces.append(_Piece(timestamp, at_us, silence or Reason.NO_MEDIA, timestamp + duration, floor_us))
             return
         piece = self._pieces[-1]
         if timestamp < piece.start:
             self._reach_back(piece, timestamp, duration)
         elif timestamp > piece.end:
-            self._miss(piece.end, timestamp, reason)
+            self._miss(piece.end, timestamp, silence)
         elif timestamp < piece.end:
             self._fill(timestamp, timestamp + duration)
         if timestamp - piece.start <= ANCHOR_S * self._clock_hz:
@@ -189,33 +219,36 @@ class Timeline:
         piece.at_us = max(piece.floor_us, piece.at_us - self._us(piece.start - timestamp))
         piece.start = timestamp
 
-    def _miss(self, start: int, end: int, reason: Reason) -> None:
+    def _miss(self, start: int, end: int, silence: int) -> None:
         if len(self._gaps) < GAPS_MAX:
-            self._gaps.append((start, end, reason))
+            self._gaps.append((start, end, silence))
         else:
             self._omitted += 1
 
     def _fill(self, start: int, end: int) -> None:
         """A frame came late: take [start, end) out of the gap that it lies in."""
         for i in range(len(self._gaps) - 1, -1, -1):
-            gap_start, gap_end, reason = self._gaps[i]
+            gap_start, gap_end, silence = self._gaps[i]
             if gap_end <= start:
                 return
             if gap_start < end:
-                rest = ((gap_start, min(start, gap_end), reason), (max(end, gap_start), gap_end, reason))
+                rest = ((gap_start, min(start, gap_end), silence), (max(end, gap_start), gap_end, silence))
                 self._gaps[i : i + 1] = [part for part in rest if part[0] < part[1]]
 
     def _named_gaps(self) -> Iterable[Gap]:
         """All spans without a frame, in order: before, between, within and after the pieces."""
-        inner = iter([*self._gaps, (1 << 63, 1 << 63, Reason.LOST)])
-        gap_start, gap_end, gap_reason = next(inner)
-        at_us = 0
+        inner = iter([*self._gaps, (1 << 63, 1 << 63, int(Reason.LOST))])
+        gap_start, gap_end, gap_silence = next(inner)
+        at_us = self._announced_us
+        yield from _gap(0, at_us, Reason.ANNOUNCEMENT)
         for piece in self._pieces:
-            yield from _gap(at_us, piece.at_us, piece.reason)
+            # What follows an announcement has no reason of its own.
+            announced = piece.silence & REASON_MASK == Reason.ANNOUNCEMENT
+            yield from _gap(at_us, piece.at_us, Reason.NO_MEDIA if announced else piece.silence)
             while gap_start < piece.end:
                 offset_us = piece.at_us - self._us(piece.start)
-                yield from _gap(offset_us + self._us(gap_start), offset_us + self._us(gap_end), gap_reason)
-                gap_start, gap_end, gap_reason = next(inner)
+                yield from _gap(offset_us + self._us(gap_start), offset_us + self._us(gap_end), gap_silence)
+                gap_start, gap_end, gap_silence = next(inner)
             at_us = self._end_us(piece)
         # Nobody can tell a lost end from one that was never sent.
         yield from _gap(at_us, self._written_us, self._pending or Reason.NO_MEDIA)
@@ -234,10 +267,13 @@ def facts_from_chunks(chunks: Iterable[Chunk]) -> TrackFacts:
     """The facts of a track, from its chunks in the order in which they were written."""
     timeline = Timeline()
     for chunk in chunks:
-        timeline.extend(chunk.frames, written_us=chunk.written_us, pending=chunk.pending, tally=chunk.tally)
+        timeline.extend(
+            chunk.frames, written_us=chunk.written_us, pending=chunk.pending, tally=chunk.tally, noise=chunk.noise
+        )
     return timeline.facts()
 
 
-def _gap(start_us: int, end_us: int, reason: Reason) -> Iterable[Gap]:
+def _gap(start_us: int, end_us: int, silence: int) -> Iterable[Gap]:
     if start_us < end_us:
-        yield Gap(start_us, end_us, reason.name.lower())
+        reason = Reason(silence & REASON_MASK)
+        yield Gap(start_us, end_us, reason.name.lower(), noise_db(silence >> NOISE_SHIFT & 0xF))

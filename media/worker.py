@@ -14,17 +14,21 @@ import socket
 import time
 from collections import deque
 
-from media.engine import TICK_NS, Engine
-from media.errors import MediaError
+import numpy as np
+
+from media.engine import FLUSH_TICKS, TICK_NS, Engine
+from media.errors import MediaError, Unsupported
 from media.messages import (
     MESSAGE_BYTES_MAX,
     Close,
     Drain,
     Event,
+    Load,
     Message,
     Open,
     OpenFailed,
     Pause,
+    Play,
     Ready,
     Release,
     Resume,
@@ -36,12 +40,15 @@ from media.messages import (
     decode,
     encode,
 )
+from media.prompts import PROMPT_S_MAX, RATE_HZ
 from media.sink import Sink
 
 STATS_NS = 1_000_000_000
+GATHERED_MS = FLUSH_TICKS * TICK_NS / 1e6  # of a leg at most, before it is a chunk: it is at stake too
 COMMANDS_MAX = 64  # taken between two looks at the clock
 UNSENT_MAX = 4096  # events kept for a gateway that does not read; beyond, speech and stats are dropped, ends never
 DRAIN_NS_MAX = 10_000_000_000  # then a sink that cannot make its chunks durable is given up
+PROMPT_BYTES_MAX = 2 * PROMPT_S_MAX * RATE_HZ
 _DESCRIPTORS_MAX = 2  # of one message: RTP and RTCP
 
 _log = logging.getLogger(__name__)
@@ -119,6 +126,8 @@ class Worker:
             if isinstance(message, Open):
                 self._open(message, descriptors)
                 descriptors = []
+            elif isinstance(message, Load):
+                self._load(message, descriptors)
             else:
                 self._obey(message)
         except MediaError:
@@ -144,6 +153,19 @@ class Worker:
             sock.close()
         self._send(OpenFailed(command.leg, reason))
 
+    def _load(self, command: Load, descriptors: list[int]) -> None:
+        """Learn a prompt; one that cannot be had is unknown to `Play`, and nothing is kept of a leg that needs it."""
+        if len(descriptors) != 1:
+            raise Unsupported("a prompt comes with one descriptor")
+        size = os.fstat(descriptors[0]).st_size
+        if size > PROMPT_BYTES_MAX:
+            raise Unsupported("a prompt is too long")
+        try:
+            samples = os.pread(descriptors[0], size, 0)
+        except OSError:
+            raise Unsupported("a prompt comes in a file") from None
+        self._engine.load(command.prompt, np.frombuffer(samples[: size - size % 2], np.int16))
+
     def _obey(self, command: Message) -> None:
         now_ns = time.monotonic_ns()
         match command:
@@ -151,6 +173,8 @@ class Worker:
                 self._engine.start(command.leg, command.origin_ns)
             case Update():
                 self._engine.update(command, now_ns)
+            case Play():
+                self._engine.play(command.leg, command.prompt, now_ns)
             case Pause():
                 self._engine.pause(command.leg, now_ns)
             case Resume():
@@ -179,7 +203,7 @@ class Worker:
             Stats(
                 tick_p50_ms=durations[len(durations) // 2] / 1e6,
                 tick_p99_ms=durations[len(durations) * 99 // 100] / 1e6,
-                packets=self._engine.packets,
+                packets=self._engine.counted("packets"),
                 legs=len(self._engine.legs),
                 spool_lag_ms=health.lag_ms,
                 fsync_ms=health.fsync_ms,
@@ -187,6 +211,14 @@ class Worker:
                 full=health.full,
                 # The tick that was just measured began within `passed_ns` and may have ended after it.
                 busy=min(1.0, sum(durations) / passed_ns),
+                lost=self._engine.counted("lost"),
+                late=self._engine.counted("late"),
+                foreign=self._engine.counted("foreign"),
+                overflowed=self._engine.overflowed,
+                playing=self._engine.playing,
+                exposure_ms=GATHERED_MS + health.exposure_ms if self._engine.legs else health.exposure_ms,
+                exposure_ms_max=GATHERED_MS + health.exposure_ms_max if health.exposure_ms_max else 0.0,
+                dropped=health.dropped,
             )
         )
         if health.full and not self._full:

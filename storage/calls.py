@@ -1,18 +1,17 @@
-"""The catalogue's rows of calls and jobs, as records."""
+"""The catalogue's rows of calls, as records."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, select, update
+from sqlalchemy import Connection, bindparam, exists, select, update
 
 from storage.epochs import ALIVE, artefact_ref
 from storage.errors import AlreadyExists, Erased, NotFound
-from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, TenantId, new_id
-from storage.records import STREAMS, ArtefactRecord, CallRecord, Change, Day, NewCall, OutboxRow
-from storage.tables import artefacts, calls, outbox
+from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, TenantId
+from storage.records import STREAMS, ArtefactRecord, CallRecord, Change, Day, NewCall
+from storage.tables import artefacts, calls
 
 _OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallState.NO_MEDIA)
 """States in which a call without a manifest gets one."""
@@ -133,32 +132,6 @@ def is_closed(connection: Connection, call: CallId) -> bool:
 def close_call(connection: Connection, call: CallId, state: CallState) -> None:
     """The call's last state: it has its manifest, or is erased."""
     connection.execute(update(calls).where(calls.c.id == call).values(state=state.value, closed=True))
-
-
-def insert_jobs(connection: Connection, changes: Sequence[Change]) -> None:
-    """Writes the jobs of calls into the outbox."""
-    rows = [
-        {"id": new_id(), "tenant": change.call.tenant, "call": change.call.call, "subject": subject}
-        for change in changes
-        for subject in change.jobs
-    ]
-    if rows:
-        connection.execute(outbox.insert(), rows)
-
-
-def read_jobs(connection: Connection, limit: int) -> list[OutboxRow]:
-    """The oldest jobs that were not handed over."""
-    rows = connection.execute(select(outbox).order_by(outbox.c.serial).limit(limit))
-    return [_job(row) for row in rows]
-
-
-def delete_jobs(connection: Connection, ids: Sequence[str]) -> None:
-    """Forgets jobs that were handed over."""
-    connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
-
-
-def _job(row: Any) -> OutboxRow:
-    return OutboxRow(row.id, row.subject, json.dumps({"tenant": row.tenant, "call": row.call}).encode())
 
 
 def _with_artefacts(connection: Connection, rows: Sequence[Any]) -> list[CallRecord]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from storage.errors import StoreError
-from storage.objects import open_store
+from storage.objects import Finding, open_store
 from storage.providers import open_provider
 
 
@@ -23,8 +24,19 @@ def problems(data_folder: Path, provider_url: str, objects_url: str) -> list[str
         open_provider(provider_url, data_folder).check()
     except (StoreError, ValueError) as error:
         found.append(f"key provider: {error}")
+    return found + [f"object store: {finding.text}" for finding in _examine(objects_url) if finding.refuse]
+
+
+def remarks(objects_url: str) -> list[tuple[str, str]]:
+    """What does not keep the store from being used and should be known: a constant code, and what it means.
+
+    A store that is away belongs here: calls go into the spool until it is back.
+    """
+    return [(finding.code, finding.text) for finding in _examine(objects_url) if not finding.refuse]
+
+
+def _examine(objects_url: str) -> Sequence[Finding]:
     try:
-        open_store(objects_url).check()
-    except (StoreError, ValueError) as error:
-        found.append(f"object store: {error}")
-    return found
+        return open_store(objects_url).examine()
+    except StoreError as error:
+        return [Finding("store-unusable", str(error), refuse=True)]

@@ -52,7 +52,7 @@ def cut_slice(tail: SpoolTail, stream: TailedStream, key: StreamKey) -> Cut:
     if not records:
         return Cut(stream, len(places), 0)
     stream.note_gaps([record.seq for record in records])
-    row, sealed = _sealed(stream, key, records)
+    row, sealed = _sealed(stream, key, records, (places[0].seq, places[-1].seq))
     interrupted = None
     if len(places) == len(stream.places) and tail.is_over(stream):
         interrupted = not is_whole(tail, stream, record_seal)
@@ -73,7 +73,10 @@ def is_whole(tail: SpoolTail, stream: TailedStream, record_seal: RecordSeal) -> 
         return False
 
 
-def _sealed(stream: TailedStream, key: StreamKey, records: Sequence[OpenedRecord]) -> tuple[SliceRow, bytes]:
+def _sealed(
+    stream: TailedStream, key: StreamKey, records: Sequence[OpenedRecord], taken: tuple[int, int]
+) -> tuple[SliceRow, bytes]:
+    """`taken` are the first and last numbers of what the slice stands for, also where these do not open."""
     stream_id = new_id()
     aad = associated_data(key.ref, key.next_slice, stream_id, key.segment_bytes)
     sealed = seal(
@@ -90,8 +93,8 @@ def _sealed(stream: TailedStream, key: StreamKey, records: Sequence[OpenedRecord
         slice_no=key.next_slice,
         stream_id=stream_id,
         run=stream.run,
-        first_seq=records[0].seq,
-        last_seq=records[-1].seq,
+        first_seq=taken[0],
+        last_seq=taken[1],
         size=len(sealed),
         digest=sha256(sealed).digest(),
         segment_bytes=key.segment_bytes,

@@ -7,7 +7,7 @@
     read_back  every survivor opened from its new rows and compared; one missing, and nothing is destroyed
     destroy    TK of the old epoch destroyed, and a kept probe does not open any more
     done       signed DONE, certificate
-    sweep      old rows, objects, write-ahead file; a later entry says so
+    sweep      old rows, objects, write-ahead file; a later entry says so. What the object store's lock keeps is listed
 
 Every step may be carried out twice: what it does is the same, and its row is written in the transaction that does it
 or after what it did outside. Nothing is destroyed before `read_back` stands as a row.
@@ -32,6 +32,7 @@ from storage.errors import Erased, NotFound, NotReady, StoreError, Unavailable
 from storage.keys import PROBE_AAD, provider_key
 from storage.lease import LEASE_S
 from storage.ledger import Ledger, check_words
+from storage.leftovers import note_kept
 from storage.locks import check_turn, tenant_lock
 from storage.model import CallId, TenantId, new_id
 from storage.objects import ObjectStore
@@ -54,6 +55,7 @@ EXCEPTIONS = (
     "copies exported before the erasure",
     "process memory until each process that used the call ends",
     "the key provider's own history until its finality bound",
+    "ciphertext without its key in the object store until it is deleted, where locked until its lock ends",
 )
 
 log = logging.getLogger(__name__)
@@ -273,19 +275,22 @@ class Eraser:
 
     def _sweep(self, erasure: Erasure) -> None:
         epochs = self._epochs(erasure)
-        names = [found.name for found in self._with.objects.list(f"{erasure.tenant}/{erasure.call}/")]
-        for name in names:
-            self._with.objects.delete(name)
+        purged = self._with.objects.purge(f"{erasure.tenant}/{erasure.call}/")
         with self._with.catalogue.writing() as connection:
             check_turn(connection, erasure.tenant, erasure.turn)
             sweep_rows(connection, erasure.tenant, erasure.id, epochs)
         if not self._with.catalogue.scrub():
             raise Unavailable("a reader keeps the write-ahead file from being emptied; try again")
         with self._with.catalogue.writing() as connection:
-            statement = {"erasure": erasure.id, "tenant": erasure.tenant, "call": erasure.call, "objects": len(names)}
-            self._with.ledger.append(connection, "swept", self._with.clock(), statement)
+            now_s = self._with.clock()
+            statement = {"erasure": erasure.id, "tenant": erasure.tenant, "call": erasure.call}
+            counts = {"objects": purged.objects}
+            if purged.kept:  # by the store's object lock: unreadable, and deleted when it lets go
+                counts["kept"] = len(purged.kept)
+            note_kept(connection, erasure.id, erasure.tenant, purged.kept, now_s)
+            self._with.ledger.append(connection, "swept", now_s, statement | counts)
             connection.execute(update(erasures).where(erasures.c.id == erasure.id).values(finished=True))
-            write_step(connection, erasure.id, Step.SWEEP, {"objects": len(names)})
+            write_step(connection, erasure.id, Step.SWEEP, counts)
 
     def _write(self, erasure: Erasure, step: Step, facts: dict[str, Any]) -> None:
         with self._with.catalogue.writing() as connection:

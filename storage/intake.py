@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from storage.calls import check_absent, check_alive, insert_calls, insert_jobs, outcomes, set_states
+from storage.calls import check_absent, check_alive, insert_calls, outcomes, set_states
 from storage.catalogue import Catalogue
 from storage.content import (
     INLINE_BYTES_MAX,
@@ -20,6 +20,7 @@ from storage.content import (
 )
 from storage.epochs import EpochMovedError
 from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
+from storage.jobs import insert_jobs
 from storage.keys import KEY_BYTES, Slot
 from storage.keytree import KeyTree, Placing
 from storage.model import (

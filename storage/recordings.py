@@ -11,29 +11,46 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import select
 
-from storage.calls import delete_jobs, open_calls, read_call, read_calls, read_jobs
+from storage.accounts import Explain
+from storage.audit import Audit, Weight
+from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings
 from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
+from storage.jobs import Jobs, delete_jobs, read_jobs
 from storage.keytree import KeyTree
 from storage.ledger import Ledger
+from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
-from storage.providers import KeyProvider, open_provider
-from storage.records import ArtefactRecord, CallRecord, Change, Derived, NewArtefact, NewCall, OutboxRow, Wanted
+from storage.providers import open_provider
+from storage.providers.measured import Measured
+from storage.reconcile import judged, reconcile, sweep
+from storage.records import (
+    ArtefactRecord,
+    CallRecord,
+    Change,
+    Derived,
+    KeyOperations,
+    NewArtefact,
+    NewCall,
+    OutboxRow,
+    Wanted,
+)
 from storage.signing import Signer
 from storage.slicebook import SliceBook
 from storage.slices import SliceRow
+from storage.spoolview import SpoolView, look
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
 from storage.tokens import Tokens
@@ -78,7 +95,7 @@ class Recordings:
         `clock` gives Unix time; `on_erasure_step` is told of each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
-        provider = open_provider(provider_url, data_folder)
+        provider = Measured(open_provider(provider_url, data_folder))
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalogue = Catalogue(data_folder)
         try:
@@ -91,7 +108,7 @@ class Recordings:
     def __init__(
         self,
         catalogue: Catalogue,
-        provider: KeyProvider,
+        provider: Measured,
         objects: ObjectStore,
         installation: Installation,
         data_folder: Path,
@@ -108,6 +125,7 @@ class Recordings:
         """What manifests and ledger are signed with."""
         self._catalogue = catalogue
         self._provider = provider
+        self._clock = clock
         self._tag_key = installation.tags
         self._tenants: dict[str, TenantId] = {}
         self._tree = KeyTree(catalogue, provider)
@@ -115,6 +133,8 @@ class Recordings:
         self._intake = Intake(catalogue, self._tree, objects, clock)
         self.slices = SliceBook(catalogue, self._tree, signer)
         """The catalogue as the uploader sees it."""
+        self.jobs = Jobs(catalogue, clock)
+        """The outbox as a count, and the jobs that were given up."""
         self.tokens = Tokens(catalogue, installation.labels)
         locks = data_folder / "locks"
         self._eraser = Eraser(
@@ -130,6 +150,10 @@ class Recordings:
         self.objects.check()
         with self._catalogue.reading() as connection:
             self._ledger.verify(connection, newest=_ENTRIES_CHECKED)
+
+    def key_operations(self) -> Mapping[str, KeyOperations]:
+        """What was asked of the key provider since this store was opened, by operation."""
+        return self._provider.operations()
 
     def close(self) -> None:
         """Lets go of the catalogue."""
@@ -274,6 +298,15 @@ class Recordings:
                 finished += 1
         return finished
 
+    def leftovers(self) -> list[Leftover]:
+        """Objects of erased calls that the object store's lock keeps, unreadable; the first thousand of them."""
+        with self._catalogue.reading() as connection:
+            return read_leftovers(connection)
+
+    def sweep_leftovers(self) -> int:
+        """Deletes those whose lock has ended; daily or oftener. Gives how many went."""
+        return sweep_leftovers(self._catalogue, self._ledger, self.objects, self._clock)
+
     def certificate(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
         """The certificate of a call's erasure; NotFound, or NotReady while it is under way."""
         return self._eraser.certificate(tenant, call)
@@ -295,6 +328,21 @@ class Recordings:
             raise NotReady(f"call {call} has no manifest yet")
         manifest: dict[str, Any] = json.loads(body)
         return manifest
+
+    def reconcile(self, explain: Explain, *, hashes: bool = False) -> Audit:
+        """Compares catalogue, spool, objects and outbox; see `storage.reconcile`."""
+        return reconcile(
+            self._catalogue, self._tree, self.objects, lambda: look(self.spool_folder), explain, hashes=hashes
+        )
+
+    def spool_waits(self, spool: SpoolView) -> dict[tuple[ArtefactId, str], tuple[Weight, str]]:
+        """Of each stream in the spool, by artefact and run, what it waits for."""
+        with self._catalogue.reading() as connection:
+            return {(stream.artefact, stream.run): found for stream, found in judged(connection, spool)}
+
+    def sweep_objects(self, names: Iterable[str]) -> int:
+        """Deletes those of these objects that no slice names now; only while nobody uploads. Gives how many."""
+        return sweep(self._catalogue, self.objects, names)
 
     def sweep_orphans(self) -> int:
         """Deletes objects that no slice names; at start, before uploader and workers run. Gives how many."""

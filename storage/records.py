@@ -123,3 +123,12 @@ class OutboxRow:
     id: str
     subject: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOperations:
+    """How often one operation of the key provider was asked for, how often in vain, and how long it took in all."""
+
+    count: int = 0
+    failed: int = 0
+    seconds: float = 0.0

@@ -28,6 +28,14 @@ _LOOKUPS_AT_ONCE = 500
 _CALLS = select(calls.c.id, calls.c.tenant, calls.c.state, calls.c.day, calls.c.closed).where(
     calls.c.id.in_(bindparam("ids", expanding=True))
 )
+_CLOSED = (
+    select(artefacts.c.id)
+    .join(calls, calls.c.id == artefacts.c.call)
+    .where(artefacts.c.id.in_(bindparam("ids", expanding=True)), calls.c.closed.is_(True))
+)
+_INTERRUPTED = select(artefacts.c.call).where(
+    artefacts.c.call.in_(bindparam("ids", expanding=True)), artefacts.c.interrupted.is_(True)
+)
 _CLOSE = update(calls).where(calls.c.id == bindparam("of")).values(state=bindparam("to"), closed=True)
 
 
@@ -40,13 +48,19 @@ class SliceBook:
         self._signer = signer
 
     def artefact_keys(self, wanted: Sequence[ArtefactId]) -> dict[ArtefactId, StreamKey | StoreError]:
-        """The keys, and what is stored, in one snapshot; instead of a key what `KeyTree.open` would raise."""
+        """The keys, and what is stored, in one snapshot; instead of a key what `KeyTree.open` would raise.
+
+        NotFound also for streams of a call that has its manifest.
+        """
         with self._catalogue.reading() as connection:
             keys = self._tree.open_each(connection, wanted)
             stored = read_stored(connection, wanted)
+            closed = set(connection.scalars(_CLOSED, {"ids": wanted}))
         outcomes: dict[ArtefactId, StreamKey | StoreError] = {}
         for artefact, key in keys.items():
-            if isinstance(key, Opened):
+            if artefact in closed and isinstance(key, Opened):  # sealing and storing would be for nothing
+                outcomes[artefact] = NotFound(f"the call of artefact {artefact} has its manifest")
+            elif isinstance(key, Opened):
                 has = stored[artefact]
                 outcomes[artefact] = StreamKey(key.ref, key.key, key.segment_bytes, has.next_slice, has.uploaded)
             else:
@@ -77,6 +91,12 @@ class SliceBook:
         with self._catalogue.reading() as connection:
             return calls_due(connection)
 
+    def interrupted(self, of: Sequence[tuple[TenantId, CallId]]) -> list[tuple[TenantId, CallId]]:
+        """Those of these calls of which a stream was interrupted."""
+        with self._catalogue.reading() as connection:
+            found = set(connection.scalars(_INTERRUPTED, {"ids": [call for _, call in of]}))
+        return [(tenant, call) for tenant, call in of if call in found]
+
     def store_manifest(self, tenant: TenantId, call: CallId) -> None:
         """Signs and stores one manifest, if the call has none; Erased, NotFound."""
         (outcome,) = self.store_manifests([(tenant, call)])
@@ -102,7 +122,7 @@ class SliceBook:
         return outcomes
 
     def sweep_orphans(self, objects: ObjectStore) -> int:
-        """Deletes objects that no slice names; gives their number. Only while nobody uploads: at start."""
+        """Deletes objects that no slice names and no lock keeps; gives how many. While nobody uploads: at start."""
         swept = 0
         found = objects.list("")
         while names := list(islice((info.name for info in found), _LOOKUPS_AT_ONCE)):
@@ -110,8 +130,7 @@ class SliceBook:
             with self._catalogue.reading() as connection:
                 kept = set(connection.scalars(select(slices.c.stream_id).where(known)))
             for name in names:
-                if name.rpartition("/")[2] not in kept:
-                    objects.delete(name)
+                if name.rpartition("/")[2] not in kept and not objects.delete(name):
                     swept += 1
         return swept
 

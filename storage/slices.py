@@ -80,7 +80,8 @@ class Slices(Protocol):
     def artefact_keys(self, wanted: Sequence[ArtefactId]) -> Mapping[ArtefactId, StreamKey | StoreError]:
         """Of each its key and what is stored of it, read afresh in one snapshot.
 
-        Instead of a key `Erased` if it is erased or tombstoned, `NotFound` if unknown, `DataError` if it does not open.
+        Instead of a key `Erased` if it is erased or tombstoned, `NotFound` if unknown or under a manifest, `DataError`
+        if it does not open.
         """
 
     def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> Sequence[Refused | None]:

@@ -50,17 +50,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SpoolHealth:
-    """How far the disk is behind, for admission."""
+    """How far the disk is behind: for admission, and to say what a power cut would cost."""
 
     lag_ms: float  # since everything appended was last known to be durable
     fsync_ms: float  # the last commit, or the one under way if that is longer
     full: bool  # the last commit found no room, or the disk failed
+    exposure_ms: float = 0.0  # age of the oldest record that is in memory only, at most `lag_ms` for released streams
+    exposure_ms_max: float = 0.0  # the longest that any record has been in memory only, since the start
+    dropped: int = 0  # records that found no room, since the start
 
 
 class _Stream:
     """One open stream. Only the producer's thread touches it."""
 
-    __slots__ = ("closed_at", "held", "held_bytes", "lost", "next_seq", "released", "seal", "seq_end")
+    __slots__ = ("closed_at", "held", "held_bytes", "held_since", "lost", "next_seq", "released", "seal", "seq_end")
 
     def __init__(self, seal: RecordSeal, opening: int) -> None:
         self.seal = seal
@@ -69,6 +72,7 @@ class _Stream:
         self.released = False
         self.held: list[bytes] = []
         self.held_bytes = 0
+        self.held_since = 0.0
         self.lost = 0
         self.closed_at: float | None = None
 
@@ -98,6 +102,9 @@ class SpoolWriter:
         self._lost: dict[int, int] = {}
         self._openings = 0
         self._unreleased: dict[int, _Stream] = {}  # those closed and not released
+        self._holding: dict[int, _Stream] = {}  # those with records, not released; in the order of their first ones
+        self._held_ms_max = 0.0
+        self._dropped = 0
         # Between the threads. Records go right; (stream, END record) are told apart by their type.
         self._queue: deque[bytes | tuple[int, bytes]] = deque()
         self._durable: deque[int] = deque()
@@ -109,6 +116,7 @@ class SpoolWriter:
         self._durable_until = clock()
         self._commit_began: float | None = None
         self._commit_ms = 0.0
+        self._exposed_ms_max = 0.0
         self._full = False
         self._wake = threading.Event()
         self._stopping = False
@@ -145,6 +153,7 @@ class SpoolWriter:
         self._queue.extend(state.held)
         self._queued_bytes += state.held_bytes
         state.held = []
+        self._forget_held(stream)
         if self._unreleased.pop(stream, None):
             self._finish(stream, state)
 
@@ -158,11 +167,10 @@ class SpoolWriter:
             return
         seq = state.next_seq
         waiting = self._queued_bytes - self._written_bytes
-        if waiting > self._waiting_bytes_max or len(data) > RECORD_DATA_MAX or seq >= state.seq_end:
+        held_too_much = not state.released and state.held_bytes + len(data) > UNRELEASED_BYTES_MAX
+        if waiting > self._waiting_bytes_max or len(data) > RECORD_DATA_MAX or seq >= state.seq_end or held_too_much:
             state.lost += 1
-            return
-        if not state.released and state.held_bytes + len(data) > UNRELEASED_BYTES_MAX:
-            state.lost += 1
+            self._dropped += 1
             return
         state.next_seq = seq + 1
         record = state.seal.seal(RecordType.DATA, seq, start, end, data)
@@ -170,6 +178,9 @@ class SpoolWriter:
             self._queued_bytes += len(record)
             self._queue.append(record)
         else:
+            if not state.held:
+                state.held_since = self._clock()
+                self._holding[stream] = state
             state.held_bytes += len(record)
             state.held.append(record)
 
@@ -192,6 +203,7 @@ class SpoolWriter:
         state = self._streams.get(stream)
         if state is not None and not state.released:
             del self._streams[stream]
+            self._forget_held(stream)
             self._unreleased.pop(stream, None)
 
     def poll(self) -> list[int]:
@@ -213,7 +225,13 @@ class SpoolWriter:
         now = self._clock()
         began = self._commit_began
         under_way_ms = (now - began) * 1000 if began is not None else 0.0
-        return SpoolHealth((now - self._durable_until) * 1000, max(self._commit_ms, under_way_ms), self._full)
+        lag_ms = (now - self._durable_until) * 1000
+        exposure_ms = lag_ms if self._queued_bytes != self._written_bytes else 0.0
+        for state in list(self._holding.values())[:1]:
+            exposure_ms = max(exposure_ms, (now - state.held_since) * 1000)
+        worst_ms = max(exposure_ms, self._held_ms_max, self._exposed_ms_max)
+        fsync_ms = max(self._commit_ms, under_way_ms)
+        return SpoolHealth(lag_ms, fsync_ms, self._full, exposure_ms, worst_ms, self._dropped)
 
     def stop(self) -> None:
         """Commit what is queued, give the file back, end the thread. Streams still open end without an end record."""
@@ -236,10 +254,18 @@ class SpoolWriter:
         late = [stream for stream, state in self._unreleased.items() if (state.closed_at or 0.0) < before]
         for stream in late:
             state = self._unreleased.pop(stream)
+            self._forget_held(stream)
             del self._streams[stream]
+            self._dropped += len(state.held)
             self._lost[stream] = state.lost + len(state.held)
             _log.warning("spool stream given up, never released", extra={"run": self.run, "stream": stream})
         return late
+
+    def _forget_held(self, stream: int) -> None:
+        """The stream's records wait for its key row no more, whatever became of them."""
+        state = self._holding.pop(stream, None)
+        if state is not None:
+            self._held_ms_max = max(self._held_ms_max, (self._clock() - state.held_since) * 1000)
 
     def _finish(self, stream: int, state: _Stream) -> None:
         """Queue the end record. It is never dropped, however full the memory: it is what tells of the losses."""
@@ -277,6 +303,7 @@ class SpoolWriter:
             return
         self._commit_began = began
         size = sum(map(len, self._batch))
+        exposed_since = self._durable_until
         try:
             self._log.ensure_file()
             self._log.write(self._batch)
@@ -290,6 +317,8 @@ class SpoolWriter:
             self._ending = []
             self._full = False
             self._durable_until = began
+        if size:  # the oldest of it may have been queued just after the last commit began
+            self._exposed_ms_max = max(self._exposed_ms_max, (self._clock() - exposed_since) * 1000)
         self._written_bytes += size - sum(map(len, self._batch))
         self._commit_ms = (self._clock() - began) * 1000
         self._commit_began = None

@@ -171,6 +171,9 @@ class SpoolTail:
         self._alive: set[str] = set()
         self._next_number = 0
         self._by_run: dict[str, dict[bytes, TailedStream]] = {}  # the same streams, as records name them
+        self.unreadable: set[str] = set()
+        """Names of the files that could not be read when they were last followed."""
+        self._told: set[str] = set()
         self.streams: dict[tuple[ArtefactId, str], TailedStream] = {}
         """By artefact and run. The uploader calls `forget` when one is over."""
 
@@ -182,6 +185,7 @@ class SpoolTail:
         """
         if not self._next_number:
             sweep_unborn(self._folder)
+        self.unreadable.clear()
         for file in self._by_number.values():
             file.finishing = file.finishing or file.file.is_finished()
         self._find_new_files()
@@ -193,6 +197,8 @@ class SpoolTail:
             newest[run] = file
         broken = self._read_files(now_s)
         self._alive = {file.file.header.run for file in self._by_number.values() if not file.finished}
+        self._alive |= {_run_of(name) for name in self.unreadable}
+        self._told &= self.unreadable
         return broken
 
     def _read_files(self, now_s: float) -> int:
@@ -207,7 +213,7 @@ class SpoolTail:
                 broken += self._read_on(file, now_s)
             except Unavailable:
                 held.add(run)
-                _log.error("spool file cannot be read", extra={"file": file.file.path.name})
+                self._tell_unreadable(file.file.path)
             else:
                 file.finished = file.finishing
         return broken
@@ -263,13 +269,25 @@ class SpoolTail:
         for file in self._by_number.values():
             file.file.close()
 
+    def _tell_unreadable(self, path: Path) -> None:
+        """Once, not four times a second."""
+        self.unreadable.add(path.name)
+        if path.name not in self._told:
+            self._told.add(path.name)
+            _log.error("spool file cannot be read", extra={"file": path.name})
+
     def _find_new_files(self) -> None:
+        held: set[str] = set()
         for path in spool_files(self._folder):
-            if path in self._files:
+            if path in self._files or _run_of(path.name) in held:
                 continue
             try:
                 file = SpoolFile(path)
             except NotFound:
+                continue
+            except Unavailable:  # what follows it in its run waits, or it would be taken for seen
+                held.add(_run_of(path.name))
+                self._tell_unreadable(path)
                 continue
             except Malformed:
                 self._files[path] = None
@@ -293,3 +311,8 @@ class SpoolTail:
             stream.add(file.number, header, now_s)
             file.position = header.offset + header.record_bytes
         return file.file.broken - before
+
+
+def _run_of(name: str) -> str:
+    """The run that a file's name says."""
+    return name.partition(".")[0]

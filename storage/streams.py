@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select
 from storage.calls import is_closed
 from storage.catalogue import Catalogue
 from storage.envelope import SliceReader, associated_data
-from storage.errors import NotFound, Truncated
+from storage.errors import DataError, NotFound, Truncated
 from storage.keytree import KeyTree, Opened
 from storage.lease import Lease
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, TenantId
@@ -53,8 +53,16 @@ class StreamReader:
         self._lease = lease
         self._slices: list[SliceReader] = []
         self._pieces: list[_Piece] = []
+        self._records_missing = 0
+        newest: dict[str, int] = {}  # of each run, the highest sequence number so far
         for row in rows:
-            self._add_slice(row)
+            entries = self._add_slice(row)
+            start = newest.get(row.run, -1) + 1
+            if start >> 32 != row.first_seq >> 32:  # an opening is numbered from its own beginning
+                start = row.first_seq >> 32 << 32
+            if start >> 32 == row.last_seq >> 32:  # else it stands for two openings, and nobody knows
+                self._records_missing += row.last_seq - start + 1 - entries
+            newest[row.run] = row.last_seq
         self._pieces += [_Piece(record.start, record.end, None, record=record) for record in spooled.records]
         self.ref = opened.ref
         """Whose stream it is."""
@@ -80,6 +88,21 @@ class StreamReader:
                 self._lease.check()
                 yield self._open(piece)
 
+    def read_each(self) -> Iterator[bytes | DataError]:
+        """All entries in the order of `entries`; in place of one whose stored bytes are wrong, what is wrong."""
+        for piece in self._pieces:
+            self._lease.check()
+            try:
+                found: bytes | DataError = self._open(piece)
+            except DataError as error:
+                found = error
+            yield found
+
+    @property
+    def records_missing(self) -> int:
+        """Spool records that the numbering of the slices leaves out: they did not open when the slices were cut."""
+        return self._records_missing
+
     def close(self) -> None:
         """Lets go of spool files and derived keys."""
         self._spooled.close()
@@ -96,7 +119,7 @@ class StreamReader:
         assert piece.record is not None
         return self._spooled.open(piece.record, self._opened.ref, self._opened.key)
 
-    def _add_slice(self, row: SliceRow) -> None:
+    def _add_slice(self, row: SliceRow) -> int:
         ref, key = self._opened.ref, self._opened.key
         aad = associated_data(ref, row.slice_no, row.stream_id, row.segment_bytes)
         index = open_index(key, row.stream_id, aad, row.index)
@@ -104,6 +127,7 @@ class StreamReader:
         reader = SliceReader(key, index.header, row.size, aad, fetch, segment_bytes=row.segment_bytes)
         self._slices.append(reader)
         self._pieces += [_Piece(entry.start, entry.end, reader, entry.offset, entry.length) for entry in index.entries]
+        return len(index.entries)
 
 
 def fetcher(objects: ObjectStore, ref: ArtefactRef, stream_id: str) -> Callable[[int, int], bytes]:

@@ -163,6 +163,20 @@ outbox = Table(
     Column("subject", _WORD, nullable=False),
 )
 
+dead_jobs = Table(
+    "dead_jobs",  # jobs that were given up; an erased call has none
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, nullable=False),
+    Column("subject", _WORD, nullable=False),
+    Column("reason", String(64), nullable=False),  # the type of the last error, never its text
+    Column("deliveries", Integer, nullable=False),
+    Column("day", _DAY, nullable=False),
+    UniqueConstraint("call", "subject"),
+)
+
 tombstones = Table(
     "tombstones",  # for ever: what a restored backup must not bring back
     metadata,
@@ -181,6 +195,16 @@ erasures = Table(
     Column("call", _ID, nullable=False, index=True),
     Column("finished", Boolean, nullable=False),
     Column("certificate", Text),
+)
+
+leftovers = Table(
+    "leftovers",  # objects of erased calls that the store's lock keeps: nobody can read them, and they go when it ends
+    metadata,
+    _serial(),
+    Column("erasure", _ID, nullable=False),
+    Column("tenant", _ID, nullable=False),
+    Column("name", String(255), nullable=False, unique=True),  # the object's: random ids
+    Column("day", _DAY, nullable=False),  # UTC day on which deleting it is tried again
 )
 
 erasure_steps = Table(

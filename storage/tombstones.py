@@ -10,6 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from storage.calls import close_call
 from storage.epochs import ALIVE, replaced_buckets
+from storage.jobs import forget_jobs
 from storage.model import ArtefactState, CallId, CallState, Kind, Root
 from storage.records import ROOTS
 from storage.tables import (
@@ -20,7 +21,6 @@ from storage.tables import (
     epochs,
     erasure_steps,
     manifests,
-    outbox,
     slices,
     tenants,
     tombstones,
@@ -40,7 +40,7 @@ def bury(connection: Connection, erasure: str, tenant: str, call: str) -> None:
         connection.execute(tombstones.insert(), rows)
     connection.execute(update(artefacts).where(where).values(state=ArtefactState.ERASING.value))
     close_call(connection, CallId(call), CallState.ERASED)
-    connection.execute(delete(outbox).where(outbox.c.call == call))
+    forget_jobs(connection, call)
     raise_fence(connection, tenant)
 
 

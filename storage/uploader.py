@@ -20,18 +20,18 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from storage.cut import SLICE_BYTES, Cut, cut_slice, is_whole
-from storage.errors import AlreadyExists, Erased, NotFound, StoreError, Unavailable
+from storage.errors import AlreadyExists, Erased, NotFound, Refused, StoreError, Unavailable
 from storage.lease import LEASE_S
 from storage.model import ArtefactId, CallId, TenantId
 from storage.objects import ObjectStore
+from storage.puts import PUTS_AT_ONCE, Puts, Uploads
 from storage.slices import SliceRow, Slices, StreamKey
 from storage.spoolformat import RecordSeal
 from storage.spooltail import SpoolTail, TailedStream
@@ -40,8 +40,6 @@ __all__ = ["SLICE_BYTES", "Progress", "SliceRow", "Slices", "StreamKey", "Upload
 
 SLICE_S = 60.0
 """Age of its oldest record at which a slice is cut, so that spool files of slow streams can go."""
-PUTS_AT_ONCE = 8
-"""Objects stored side by side: a store that takes 50 ms still takes 160 MiB/s."""
 BATCH_BYTES = PUTS_AT_ONCE * SLICE_BYTES
 """Of slices that are sealed, stored and committed together: bounds memory, and what a failed commit does again."""
 BATCH_STREAMS = 64
@@ -70,19 +68,30 @@ class Progress:
     stored: list[tuple[TenantId, CallId]] = field(default_factory=list)  # calls whose manifest was written
     files_deleted: int = 0
     waiting_bytes: int = 0  # of spool records not yet in slices
+    oldest_s: float = 0.0  # since when the oldest of them waits; a minute is usual, for streams that go on
     held: str | None = None  # what is away, if something is
+    away_s: float | None = None  # since when the object store takes nothing; None if it does, as far as was tried
+    held_streams: int = 0  # left alone for a while: something is wrong with them alone
+    unreadable: int = 0  # spool files that cannot be read now
     busy: bool = False  # there is more to do at once
 
 
 class Uploader:
     """The only uploader of its spool folder; a second one is held off by a lock and says so."""
 
-    def __init__(self, spool_folder: Path, slices: Slices, objects: ObjectStore) -> None:
+    def __init__(
+        self,
+        spool_folder: Path,
+        slices: Slices,
+        objects: ObjectStore,
+        on_closing: Callable[[Sequence[tuple[TenantId, CallId]]], None] = lambda _due: None,
+    ) -> None:
+        """`on_closing` is told of calls that are about to get their manifests, for what it has to add to them."""
         self._folder = spool_folder
         self._slices = slices
-        self._objects = objects
+        self._on_closing = on_closing
         self._tail = SpoolTail(spool_folder)
-        self._pool = ThreadPoolExecutor(PUTS_AT_ONCE, thread_name_prefix="put")
+        self._puts = Puts(objects)
         self._lock = -1
         self._begun = False
         self._retry_at = 0.0
@@ -108,12 +117,22 @@ class Uploader:
             self._retry_at = now_s + self._retry_s
             self._retry_s = min(self._retry_s * 2, RETRY_S_MAX)
             _log.warning("uploader held")
-        progress.waiting_bytes = sum(stream.waiting_bytes for stream in self._tail.streams.values())
+        progress.unreadable = len(self._tail.unreadable)
+        progress.held_streams = sum(stream.held_until_s > now_s for stream in self._tail.streams.values())
+        waiting = [stream for stream in self._tail.streams.values() if stream.places]
+        progress.waiting_bytes = sum(stream.waiting_bytes for stream in waiting)
+        progress.oldest_s = max((now_s - stream.since_s for stream in waiting), default=0.0)
+        progress.away_s = self._puts.away_s(now_s)
         return progress
+
+    @property
+    def uploads(self) -> Uploads:
+        """What was put into the store so far."""
+        return self._puts.uploads
 
     def close(self) -> None:
         """End the threads and let go of all files; what was not committed is found again by the next uploader."""
-        self._pool.shutdown()
+        self._puts.close()
         self._tail.close()
         if self._lock >= 0:
             os.close(self._lock)
@@ -165,28 +184,20 @@ class Uploader:
 
     def _upload_batch(self, streams: Sequence[TailedStream], now_s: float, progress: Progress) -> None:
         """One slice of each, stored side by side and committed together. What failed of some does not stop others."""
-        failed: Unavailable | None = None
         cuts: list[Cut] = []
         for stream, key in self._with_keys(streams, now_s, progress):
             if isinstance(key, StoreError):
-                self._forget(stream, progress)
+                self._forget(stream, key, progress)
                 continue
             try:
                 cut = self._cut(stream, key, now_s, progress)
             except Unavailable as error:  # a bad sector in the spool
-                failed = error
+                _hold(stream, error, now_s, progress)
             else:
                 if cut is not None:
                     cuts.append(cut)
         # Only now, and not while others are cut: threads that come back from the disk slow the reading down.
-        puts = [(cut, self._pool.submit(self._objects.put, cut.name, cut.sealed)) for cut in cuts]
-        stored = []
-        for cut, put in puts:
-            try:
-                put.result()
-                stored.append(cut)
-            except Unavailable as error:
-                failed = error
+        stored, failed = self._puts.store(cuts, now_s)
         if stored:
             self._commit(stored, now_s, progress)
         if failed is not None:
@@ -212,9 +223,7 @@ class Uploader:
             elif isinstance(key, Erased | NotFound):
                 yield stream, key
             else:
-                stream.held_until_s = now_s + RETRY_S_MAX
-                progress.held = f"artefact {stream.artefact}: {key}"
-                _log.error("stream held", extra={"artefact": stream.artefact, "reason": type(key).__name__})
+                _hold(stream, key, now_s, progress)
 
     def _cut(self, stream: TailedStream, key: StreamKey, now_s: float, progress: Progress) -> Cut | None:
         """Seal the next slice of the stream; None if the catalogue has what was due, or nothing of it opens."""
@@ -240,9 +249,8 @@ class Uploader:
             if isinstance(refusal, AlreadyExists):  # the stream stays due, and what the catalogue has is asked again
                 _log.warning("slice committed by another", extra={"artefact": cut.stream.artefact})
             else:
-                self._forget(cut.stream, progress)
-        for name in unused:
-            self._objects.delete(name)
+                self._forget(cut.stream, refusal, progress)
+        self._puts.discard(unused)
 
     def _take_off(self, cut: Cut, now_s: float, progress: Progress) -> None:
         """The slice is committed: its records are done, and maybe its stream is."""
@@ -254,9 +262,14 @@ class Uploader:
             progress.completed += 1
             self._tail.forget(cut.stream)
 
-    def _forget(self, stream: TailedStream, progress: Progress) -> None:
-        """The artefact is erased, or takes nothing any more: nothing of it is kept, now or later."""
-        _log.info("spool records dropped", extra={"artefact": stream.artefact, "run": stream.run})
+    def _forget(self, stream: TailedStream, why: Refused, progress: Progress) -> None:
+        """The artefact is erased, or takes nothing any more: nothing of it is kept, now or later.
+
+        Its call may have its manifest: one without media gets it when it ends, and the worker's last words about a
+        stream that never had a packet come after that. This is every day's business, and not worth a line.
+        """
+        level = logging.INFO if isinstance(why, Erased) else logging.DEBUG
+        _log.log(level, "spool records dropped", extra={"artefact": stream.artefact, "run": stream.run})
         progress.erased += len(stream.places)
         stream.erase()
 
@@ -277,8 +290,13 @@ class Uploader:
         interrupted = {id(stream): True for stream in streams if stream.end is None}
         ended = [stream for stream in streams if stream.end is not None]
         for stream, key in self._with_keys(ended, now_s, progress) if ended else ():
-            whole = isinstance(key, StreamKey) and is_whole(self._tail, stream, self._seal_of(stream, key))
-            interrupted[id(stream)] = not whole
+            if isinstance(key, StoreError):
+                self._forget(stream, key, progress)
+                continue
+            try:
+                interrupted[id(stream)] = not is_whole(self._tail, stream, self._seal_of(stream, key))
+            except Unavailable as error:  # a bad sector in the spool
+                _hold(stream, error, now_s, progress)
         over = [stream for stream in streams if id(stream) in interrupted]
         ends: dict[ArtefactId, bool] = {}
         for stream in over:  # one artefact may have several: each run has its own
@@ -293,10 +311,19 @@ class Uploader:
 
     def _write_manifests(self, progress: Progress) -> None:
         due = list(self._slices.ended_calls())
+        if due:
+            self._on_closing(due)
         for at in range(0, len(due), MANIFESTS_AT_ONCE):
             calls = due[at : at + MANIFESTS_AT_ONCE]
             refusals = self._slices.store_manifests(calls)
             progress.stored += [call for call, refusal in zip(calls, refusals, strict=True) if refusal is None]
+
+
+def _hold(stream: TailedStream, why: StoreError, now_s: float, progress: Progress) -> None:
+    """Something is wrong with this stream alone: it is left alone for a while, and the others go on."""
+    stream.held_until_s = now_s + RETRY_S_MAX
+    progress.held = f"artefact {stream.artefact}: {why}"
+    _log.error("stream held", extra={"artefact": stream.artefact, "reason": type(why).__name__})
 
 
 def _divide(due: Sequence[TailedStream]) -> tuple[list[TailedStream], list[TailedStream]]:

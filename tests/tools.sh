@@ -2,7 +2,10 @@
 # Installs the peers that the tests drive, where that is possible: only as root, and only what is missing.
 set -eu
 need=""
+PATH=$PATH:/usr/sbin
 command -v sipp >/dev/null 2>&1 || need="$need sip-tester"
+command -v kamailio >/dev/null 2>&1 || need="$need kamailio"
+command -v baresip >/dev/null 2>&1 || need="$need baresip-core"
 command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
 [ -z "$need" ] && exit 0
 if [ "$(id -u)" -ne 0 ]; then
@@ -10,6 +13,13 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
+# The tests start kamailio themselves: its package is not to start a service.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
 apt-get update -qq
 # shellcheck disable=SC2086
 apt-get install -y -qq --no-install-recommends $need >/dev/null

@@ -3,9 +3,12 @@
     TranscriptionError
     ├── Malformed            the document or job is not in our format
     ├── Unavailable          the world failed; a retry may help
-    │   ├── EngineUnavailable    no speech engine or no model; the message says how to mend it
+    │   ├── ModelUnavailable     a model is missing or broken; the message says how to mend it
+    │   │   └── EngineUnavailable    the one that turns speech into words
     │   └── QueueUnavailable     the work queue does not answer, or refuses
-    └── NotRedacted          the answer is no: only redacted text leaves by this way
+    └── Refused              the answer is no
+        ├── NotRedacted          only redacted text leaves by this way
+        └── Unsupported          this engine cannot do it, however often it is asked
 
 Messages carry ids and sizes, never text, numbers or names.
 """
@@ -23,13 +26,25 @@ class Unavailable(TranscriptionError):
     """The world failed; a retry may help."""
 
 
-class EngineUnavailable(Unavailable):
-    """No speech engine or no model; the message says how to mend it."""
+class ModelUnavailable(Unavailable):
+    """A model is missing or broken; the message says how to mend it."""
+
+
+class EngineUnavailable(ModelUnavailable):
+    """The model that turns speech into words is."""
 
 
 class QueueUnavailable(Unavailable):
     """The work queue does not answer, or refuses."""
 
 
-class NotRedacted(TranscriptionError):
+class Refused(TranscriptionError):
+    """The answer is no."""
+
+
+class NotRedacted(Refused):
     """Only redacted text leaves by this way."""
+
+
+class Unsupported(Refused):
+    """This engine cannot do it, however often it is asked."""

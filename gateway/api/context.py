@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,11 +15,18 @@ from storage.tokens import Role, Tokens
 
 TOKEN_CHARACTERS_MAX = 256  # ours have 50; anything longer is not looked up
 
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+
+async def _no_metrics() -> bytes:
+    return b""
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is
-    not ready, `counters` tells how often things happened since the start."""
+    not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
+    `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin."""
 
     recordings: Recordings
     tokens: Tokens
@@ -27,6 +34,10 @@ class Context:
     end_call: Callable[[CallId], None]
     ready: Callable[[], list[str]]
     counters: Callable[[], dict[str, int]]
+    metrics: Callable[[], Awaitable[bytes]] = _no_metrics
+    alarms: Callable[[], list[str]] = list
+    monitors: Callable[[], Sequence[str]] = lambda: LOOPBACK
+    zone: Callable[[TenantId], str] = lambda tenant: "UTC"
 
 
 @dataclass(frozen=True, slots=True)

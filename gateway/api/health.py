@@ -16,14 +16,9 @@ async def live() -> dict[str, str]:
     return {"status": "live"}
 
 
-@router.get("/counters")
-async def counters(context: InContext) -> dict[str, int]:
-    """How often things happened since the start: calls answered and refused (why), datagrams dropped. Totals only."""
-    return context.counters()
-
-
 @router.get("/ready")
 async def ready(context: InContext) -> JSONResponse:
-    """200 when calls are taken; 503 with the parts that are not ready."""
+    """200 when calls are taken; 503 with the parts that are not ready. `alarms` name what somebody should mend."""
     missing = context.ready()
-    return JSONResponse({"status": "not ready" if missing else "ready", "missing": missing}, 503 if missing else 200)
+    body = {"status": "not ready" if missing else "ready", "missing": missing, "alarms": context.alarms()}
+    return JSONResponse(body, 503 if missing else 200)

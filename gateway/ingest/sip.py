@@ -1,4 +1,4 @@
-"""SIP over UDP: the socket around the user agent, and what each of its events means for a call."""
+"""SIP calls: the user agent, its listeners and its timer, and what each of its events means for a call."""
 
 from __future__ import annotations
 
@@ -7,77 +7,93 @@ import logging
 import secrets
 import time
 from collections import Counter
-from typing import cast
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from gateway.admission import Busy
-from gateway.call import Call, Parties
+from gateway.call import Call
 from gateway.config import Settings
-from gateway.sip.events import Acknowledged, Cancelled, Ended, Event, Invited, Reinvited
+from gateway.ingest.identity import Identity
+from gateway.ingest.listeners import Listeners
+from gateway.ingest.negotiation import Negotiation
+from gateway.ingest.parties import parties_of, user_of
+from gateway.ingest.warmup import warm_up
+from gateway.offer import answerable
+from gateway.sip.events import (
+    Acknowledged,
+    Agreed,
+    Cancelled,
+    Ended,
+    Event,
+    Invited,
+    Probed,
+    Reinvited,
+    Updated,
+)
 from gateway.sip.events import Settings as AgentSettings
-from gateway.sip.grammar import NameAddr
-from gateway.sip.message import Request
+from gateway.sip.flow import Flow
+from gateway.sip.grammar import Address
 from gateway.sip.uas import UserAgent
-from gateway.switchboard import RETRY_AFTER_S, Switchboard, answerable
+from gateway.sip.upkeep import LOST
+from gateway.switchboard import RETRY_AFTER_S, Switchboard
 from gateway.tenants import Directory
-from media.errors import Malformed
-from media.sdp import LocalMedia, SessionDescription, answer, parse
+from media.errors import Malformed, MediaError
+from media.sdp import parse
 from storage.model import CallId
 
 log = logging.getLogger(__name__)
 
-RECEIVE_BUFFER_BYTES = 4 << 20  # some thousand INVITEs: the loop may stand still for a second without loss
 
+class SipIngest:
+    """All SIP calls. Everything runs on the event loop, one message at a time."""
 
-class SipUdp(asyncio.DatagramProtocol):
-    """One SIP listener. Everything runs on the event loop, one datagram at a time."""
-
-    def __init__(
-        self, settings: Settings, listen: tuple[str, int], directory: Directory, switchboard: Switchboard
-    ) -> None:
+    def __init__(self, settings: Settings, directory: Directory, switchboard: Switchboard) -> None:
         self._settings = settings
-        self._listen = listen
-        self._directory = directory
         self._switchboard = switchboard
-        self._agent = UserAgent(
-            AgentSettings(listen[0], listen[1], max_dialogs=settings.sip.calls_max),
-            secrets.token_bytes,
-            admit=lambda first, now: directory.trunk(first[0]) == directory.trunk(now[0]),
-        )
-        self._calls: dict[int, tuple[Call, SessionDescription, int]] = {}
+        self._counted: Counter[str] = Counter()
+        self._identity = Identity(settings, directory, secrets.token_bytes)
+        limits = AgentSettings(max_dialogs=settings.sip.calls_max, session_s=settings.sip.session_s)
+        self._agent = UserAgent(limits, secrets.token_bytes, self._identity)
+        self._listeners = Listeners(settings, self._identity, self.receive, self._counted)
+        self._calls: dict[int, tuple[Call, Negotiation]] = {}
         self._dialogs: dict[CallId, int] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._transport: asyncio.DatagramTransport | None = None
-        self._counted: Counter[str] = Counter()
+        self._received = 0.0  # when the message came that is being worked on
+        self.on_set_up: Callable[[float], None] = lambda seconds: None
         switchboard.hang_up = self.hang_up
+        switchboard.probe = self.probe
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.DatagramTransport, transport)
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[Address]:
+        """Take calls until the end of the context; gives the address of `sip.listen`. Raises OSError."""
+        async with self._listeners.open():
+            yield self._listeners.address
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._counted["datagrams"] += 1
-        self._agent.receive(data, (addr[0], addr[1]), self._listen, time.monotonic())
+    @property
+    def directory(self) -> Directory:
+        """Trunks and tenants in effect."""
+        return self._identity.directory
+
+    @directory.setter
+    def directory(self, directory: Directory) -> None:
+        """Others, from the next request on; calls that stand keep theirs."""
+        self._identity.directory = directory
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """One message."""
+        self._received = time.monotonic()
+        self._agent.receive(data, flow, self._received)
         self._pump()
-
-    def error_received(self, exc: Exception) -> None:
-        self._counted["socket_errors"] += 1  # ICMP for something we sent: the transaction's timers deal with it
 
     @property
     def counters(self) -> Counter[str]:
         """What happened since the start: here, and in the user agent (its names begin with `sip_`)."""
-        return self._counted + Counter({f"sip_{name}": count for name, count in self._agent.counts.items()})
+        agent = Counter({f"sip_{name}": count for name, count in self._agent.counts.items()})
+        return self._counted + self._identity.counters + agent
 
     def warm_up(self) -> None:
         """Take a call that nobody sees, so that the first real one does not pay for what is done once."""
-        agent = UserAgent(AgentSettings(*self._listen), secrets.token_bytes)
-        agent.receive(_SAMPLE, ("192.0.2.1", 5060), self._listen, time.monotonic())
-        for event in agent.take_events():
-            if isinstance(event, Invited) and answerable(offer := parse(event.body)):
-                self._directory.find(event.source[0], _user(event.request.uri))
-                _parties(event.request, event.source[0])
-                ours, here = [LocalMedia(2), None], self._settings.media.address
-                described = answer(offer, ours, origin_id=1, origin_version=1, address=here, receive_only=False)
-                agent.accept(event.dialog, described.to_bytes(), time.monotonic())
-        agent.take_datagrams()
+        warm_up(self.directory, self._settings.media.address)
 
     def drain(self) -> None:
         """From now on new calls get 503, and OPTIONS says so."""
@@ -89,6 +105,13 @@ class SipUdp(asyncio.DatagramProtocol):
         dialog = self._dialogs.get(call)
         if dialog is not None:
             self._agent.bye(dialog, time.monotonic())
+            self._pump()
+
+    def probe(self, call: CallId) -> None:
+        """Ask the peer of a silent call whether it still stands; one that is gone ends by it."""
+        dialog = self._dialogs.get(call)
+        if dialog is not None:
+            self._agent.probe(dialog, time.monotonic())
             self._pump()
 
     def hang_up_all(self) -> None:
@@ -111,9 +134,8 @@ class SipUdp(asyncio.DatagramProtocol):
             self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
     def _flush(self) -> None:
-        assert self._transport is not None
-        for data, destination, _ in self._agent.take_datagrams():
-            self._transport.sendto(data, destination)
+        for data, flow in self._agent.take_outgoing():
+            self._listeners.send(data, flow)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -126,56 +148,96 @@ class SipUdp(asyncio.DatagramProtocol):
                 self._on_invited(event)
             case Reinvited():
                 self._on_reinvited(event)
+            case Updated():
+                self._on_updated(event)
+            case Acknowledged() | Agreed():
+                self._on_answered(event)
+            case Probed():
+                self._on_probed(event)
             case Ended():
                 self._on_ended(event)
-            case Acknowledged() | Cancelled():
+            case Cancelled():
                 pass
 
     def _on_invited(self, event: Invited) -> None:
         now = time.monotonic()
-        match = self._directory.find(event.source[0], _user(event.request.uri))
-        if match is None:
+        match = self.directory.within(event.granted.trunk, user_of(event.request.uri))
+        if match is None:  # a trunk that went while its request was on the way
             self._counted["refused_unknown_source"] += 1
             self._agent.reject(event.dialog, 403, "Forbidden", now)
             return
         try:
-            offer = parse(event.body)
+            offer = parse(event.body) if event.body else None
         except Malformed as error:
             self._counted["refused_sdp"] += 1
-            status, reason = (400, f"Bad SDP: {error}") if event.body else (488, "Offer Required")
-            self._agent.reject(event.dialog, status, reason, now)
+            self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
             return
-        if not answerable(offer):
+        if offer is not None and not answerable(offer):
             self._counted["refused_codec"] += 1
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_CODEC)])
             return
         try:
-            call = self._switchboard.begin(match, offer, _parties(event.request, event.source[0]))
+            trusted, transport = match.trunk.trusted, event.flow.transport
+            parties = parties_of(event.request, event.granted.source, trusted=trusted, transport=transport)
+            call = self._switchboard.begin(match, offer, parties)
         except Busy as busy:
             self._counted["refused_busy"] += 1
+            self._counted[f"busy_{busy.reason.replace(' ', '_')}"] += 1
             log.warning("call refused", extra={"reason": busy.reason})
             retry = [("Retry-After", str(RETRY_AFTER_S))]
             self._agent.reject(event.dialog, 503, "Service Unavailable", now, headers=retry)
             return
-        self._calls[event.dialog] = (call, offer, 1)
+        negotiation = self._negotiation(call)
+        self._calls[event.dialog] = (call, negotiation)
         self._dialogs[call.id] = event.dialog
         self._switchboard.answered(call, offer)
-        self._agent.accept(event.dialog, self._answer(call, offer, 1), time.monotonic())
+        described = negotiation.offer() if offer is None else negotiation.answer(offer)
+        now = time.monotonic()
+        self._agent.accept(event.dialog, described, now)
+        self.on_set_up(now - self._received)
 
     def _on_reinvited(self, event: Reinvited) -> None:
-        call, former, version = self._calls[event.dialog]
+        call, negotiation = self._calls[event.dialog]
         now = time.monotonic()
+        if not event.body:
+            self._agent.accept(event.dialog, negotiation.offer(), now)
+            return
         try:
-            offer = parse(event.body) if event.body else former
+            offer = negotiation.read(event.body)
         except Malformed as error:
             self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
-            return
-        if not answerable(offer) or len(offer.media) < len(former.media):
+        except MediaError:
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now)
+        else:
+            self._switchboard.update(call, offer)
+            self._agent.accept(event.dialog, negotiation.answer(offer), now)
+
+    def _on_updated(self, event: Updated) -> None:
+        call, negotiation = self._calls[event.dialog]
+        try:
+            offer = negotiation.read(event.body)
+        except MediaError:
+            self._agent.update(event.dialog, None, time.monotonic())
+        else:
+            self._switchboard.update(call, offer)
+            self._agent.update(event.dialog, negotiation.answer(offer), time.monotonic())
+
+    def _on_answered(self, event: Acknowledged | Agreed) -> None:
+        """The peer's answer to our offer; one that cannot be used ends the call (RFC 3261 §14.1, §13.3.1)."""
+        found = self._calls.get(event.dialog)
+        if found is None or not event.body:
             return
-        self._calls[event.dialog] = (call, offer, version + 1)
-        self._switchboard.update(call, offer)
-        self._agent.accept(event.dialog, self._answer(call, offer, version + 1), now)
+        call, negotiation = found
+        try:
+            self._switchboard.update(call, negotiation.answered(event.body))
+        except MediaError:
+            self._counted["refused_answer"] += 1
+            self._agent.bye(event.dialog, time.monotonic(), _BAD_ANSWER)
+
+    def _on_probed(self, event: Probed) -> None:
+        found = self._calls.get(event.dialog)
+        if found is not None and event.status not in LOST:
+            self._switchboard.alive(found[0].id)
 
     def _on_ended(self, event: Ended) -> None:
         found = self._calls.pop(event.dialog, None)
@@ -183,70 +245,15 @@ class SipUdp(asyncio.DatagramProtocol):
             self._dialogs.pop(found[0].id, None)
             self._switchboard.end(found[0], event.why)
 
-    def _answer(self, call: Call, offer: SessionDescription, version: int) -> bytes:
-        ports = {leg.index: LocalMedia(leg.pair.port) for leg in call.legs}
-        described = answer(
-            offer,
-            [ports.get(index) for index in range(len(offer.media))],
+    def _negotiation(self, call: Call) -> Negotiation:
+        return Negotiation(
+            {leg.index: leg.pair.port for leg in call.legs},
             origin_id=int(call.id[:12], 16),
-            origin_version=version,
             address=self._settings.media.address,
             receive_only=call.trunk.receive_only,
         )
-        return described.to_bytes()
 
-
-_SAMPLE_OFFER = """v=0
-o=- 1 1 IN IP4 192.0.2.1
-s=-
-c=IN IP4 192.0.2.1
-t=0 0
-m=audio 40000 RTP/AVP 8 101
-a=rtpmap:8 PCMA/8000
-a=rtpmap:101 telephone-event/8000
-a=ptime:20
-a=label:1
-a=sendonly
-m=audio 40002 RTP/AVP 0
-a=label:2
-a=sendonly
-"""
-_SAMPLE = f"""INVITE sip:1@192.0.2.2 SIP/2.0
-Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKsample;rport
-Max-Forwards: 70
-From: "A" <sip:2@192.0.2.1>;tag=1
-To: <sip:1@192.0.2.2>
-Call-ID: sample
-CSeq: 1 INVITE
-Contact: <sip:2@192.0.2.1:5060>
-Content-Type: application/sdp
-Content-Length: {len(_SAMPLE_OFFER)}
-
-{_SAMPLE_OFFER}""".encode()
 
 _NO_CODEC = '305 callvault "Incompatible media format: PCMA, PCMU over RTP/AVP are taken"'
 
-
-def _parties(request: Request, source: str) -> Parties:
-    caller, called = request.from_, request.to
-    return Parties(
-        from_user=_user(caller.uri),
-        from_display=_display(caller),
-        from_uri=str(caller.uri),
-        to_user=_user(request.uri),
-        to_uri=str(called.uri),
-        source=source,
-        protocol_call_id=request.call_id,
-    )
-
-
-def _display(party: NameAddr) -> str:
-    return (getattr(party, "name", None) or "")[:256]
-
-
-def _user(uri: str) -> str:
-    """The user part of a SIP or tel URI, without parameters."""
-    scheme, _, rest = str(uri).partition(":")
-    if scheme.lower() == "tel":
-        return rest.partition(";")[0]
-    return rest.partition("@")[0].partition(";")[0] if "@" in rest else ""
+_BAD_ANSWER = 'SIP;cause=488;text="the answer to the offer cannot be used"'

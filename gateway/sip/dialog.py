@@ -3,20 +3,27 @@
 Invariants:
 - A dialog is found by its number (ours) or by Call-ID, local tag and remote tag (the peer's messages).
 - `remote_seq` only rises; a request that does not raise it is old (§12.2.2). ACK and CANCEL do not count.
-- At most one INVITE of the peer is unanswered (`pending`), and at most MAX_UNACKED are answered but not acknowledged.
+- At most one INVITE of the peer is unanswered (`invitation`); at most MAX_UNACKED are answered but not acknowledged.
+- At most one offer is open in either direction (`open_offer`; RFC 3264 §4, RFC 6337 §2).
 """
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import Literal
 
 from gateway.sip.errors import Malformed
-from gateway.sip.grammar import DEFAULT_PORT, Address, NameAddr, Uri
+from gateway.sip.flow import Flow
+from gateway.sip.gate import Granted
+from gateway.sip.grammar import DEFAULT_PORT, NameAddr, Uri, split_list
 from gateway.sip.headers import Headers
 from gateway.sip.message import Request, Response
+from gateway.sip.reliable import RAck, Unacknowledged
 from gateway.sip.reply import Incoming
+from gateway.sip.session_timer import MIN_S, Session, Terms
 from gateway.sip.transaction import Transaction
 
 MAX_UNACKED = 4
@@ -32,13 +39,32 @@ class Stage(Enum):
     ENDING = auto()  # over for the gateway; our BYE is to be sent, or to be answered
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+@dataclass(slots=True, eq=False)
+class Invitation:
     """An INVITE that waits for the gateway's answer."""
 
     request: Request
     incoming: Incoming
     transaction: Transaction
+    terms: Terms | None = None
+    """Of the session timer, for its 2xx."""
+    rseq: int = 0
+    """Of its last reliable provisional response; 0 before the first."""
+    unacknowledged: Unacknowledged | None = None
+    agreed: bool = False
+    """Whether offer and answer were exchanged before the 2xx, which then has no SDP (RFC 6337 §3.1.1)."""
+    held: bytes | None = None
+    """SDP of a 200 that waits for a PRACK (RFC 3262 §3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An offer of the peer in an UPDATE or a PRACK that waits for the gateway's answer."""
+
+    request: Request
+    incoming: Incoming
+    transaction: Transaction
+    terms: Terms | None = None
 
 
 @dataclass(slots=True)
@@ -46,8 +72,7 @@ class Answer:
     """A 200 to an INVITE that is sent again until its ACK comes (§13.3.1.4)."""
 
     data: bytes
-    destination: Address
-    local: Address
+    flow: Flow
     give_up_at: float
     interval_s: float
     is_offer: bool
@@ -69,36 +94,79 @@ class Dialog:
     remote_target: str
     """URI of the peer's Contact."""
     routes: tuple[str, ...]
-    peer: Address
-    """Where its last request that counted came from."""
-    local: Address
+    flow: Flow
+    """By which its last request that counted came; a client's first goes."""
+    granted: Granted
+    """By whom it was let in."""
     remote_seq: int = -1
     local_seq: int = 0
     stage: Stage = Stage.EARLY
-    pending: Pending | None = None
+    invitation: Invitation | None = None
+    update: Update | None = None
     answers: dict[int, Answer] = field(default_factory=dict)
     """By the CSeq number of their INVITE."""
     farewell: tuple[tuple[str, str], ...] = ()
     """Headers of the BYE that is still to be sent."""
+    allows: frozenset[str] = frozenset()
+    """Methods that the peer says it takes; empty if it never said."""
+    sdp: bytes = b""
+    """Our last description, for a refresh that must be a re-INVITE."""
+    session: Session | None = None
+    min_se: int = MIN_S
+    """The greatest Min-SE that a 422 of the peer named."""
+    refresh: Transaction | None = None
+    """Our refresh that waits for its answer."""
+    probe: Transaction | None = None
+    """Our probe that waits for its answer."""
+    late_rack: RAck | None = None
+    """Of a provisional response that was overtaken by its 2xx: its PRACK is still welcome (RFC 3262 §3)."""
+    ack: tuple[int, bytes] = (-1, b"")
+    """CSeq number and bytes of the ACK of our last INVITE, for a 2xx that comes again."""
+    placed: bool = False
+    """Whether we placed the call, and made its Call-ID."""
 
     @property
     def key(self) -> tuple[str, str, str]:
         """By what messages name it."""
         return self.call_id, self.local_tag, self.remote_tag
 
-    def next_hop(self) -> Address:
-        """Where our requests go: the first route or the peer's Contact, if that is an address.
+    @property
+    def open_offer(self) -> Literal["", "ours", "peers"]:
+        """Whose offer has no answer yet."""
+        invitation = self.invitation
+        if any(answer.is_offer for answer in self.answers.values()) or self.reinviting:
+            return "ours"
+        if invitation is not None and invitation.unacknowledged is not None and invitation.unacknowledged.is_offer:
+            return "ours"
+        offered = invitation is not None and bool(invitation.request.body) and not invitation.agreed
+        return "peers" if offered or self.update is not None else ""
+
+    @property
+    def reinviting(self) -> bool:
+        """Whether a re-INVITE of ours has no final answer yet."""
+        return self.refresh is not None and self.refresh.key[1] == "INVITE"
+
+    def heard(self, message: Request | Response) -> None:
+        """Takes over what a request or 2xx of the peer says of itself: its target, if that is one, and its methods."""
+        if message.contact is not None:
+            with suppress(Malformed):  # else it keeps the old one
+                self.remote_target = target_of(message)
+        self.allows = methods_of(message) or self.allows
+
+    def next_hop(self) -> Flow:
+        """The way of our requests: the dialog's connection, or to the first route or the peer's Contact.
 
         Names are not resolved here; for those, and for a Contact that names no host, it is where the peer's last
-        request came from.
+        request came from. `transport=tcp` there moves a dialog from datagrams to a connection of its own.
         """
         try:
             uri = Uri.parse(NameAddr.parse(self.routes[0]).uri if self.routes else self.remote_target)
             host = uri.host.strip("[]")
             ipaddress.ip_address(host)
         except ValueError:
-            return self.peer
-        return host, uri.port or DEFAULT_PORT
+            return self.flow
+        flow = self.flow.to((host, uri.port or DEFAULT_PORT))
+        return replace(flow, transport="tcp") if uri.transport == "tcp" else flow
 
     def request(
         self,
@@ -132,6 +200,11 @@ def target_of(message: Request | Response) -> str:
     return contact.uri
 
 
+def methods_of(message: Request | Response) -> frozenset[str]:
+    """What Allow names."""
+    return frozenset(word for value in message.headers.all("Allow") for word in split_list(value) if word)
+
+
 def checked_routes(message: Request | Response) -> tuple[str, ...]:
     """The Record-Route elements, each of which can be used as a Route."""
     for route in message.record_routes:
@@ -150,7 +223,7 @@ class Dialogs:
     def __len__(self) -> int:
         return len(self._by_number)
 
-    def answering(self, request: Request, incoming: Incoming, local_tag: str) -> Dialog:
+    def answering(self, request: Request, incoming: Incoming, granted: Granted, local_tag: str) -> Dialog:
         """The dialog that an INVITE makes at its server (§12.1.1). Raises `Malformed` if it cannot make one."""
         target, routes = target_of(request), checked_routes(request)
         self._last += 1
@@ -163,14 +236,15 @@ class Dialogs:
             request.headers.required("From"),
             target,
             routes,
-            incoming.source,
-            incoming.local,
+            incoming.flow,
+            granted,
             request.cseq.number,
+            allows=methods_of(request),
         )
         self._add(dialog)
         return dialog
 
-    def calling(self, number: int, invite: Request, success: Response, local: Address, peer: Address) -> Dialog:
+    def calling(self, number: int, invite: Request, success: Response, flow: Flow) -> Dialog:
         """The dialog that a 2xx makes at its client (§12.1.2). Raises `Malformed` if it cannot make one."""
         dialog = Dialog(
             number,
@@ -181,10 +255,12 @@ class Dialogs:
             success.headers.required("To"),
             target_of(success),
             tuple(reversed(checked_routes(success))),
-            peer,
-            local,
+            flow,
+            Granted(),
             local_seq=invite.cseq.number,
             stage=Stage.CONFIRMED,
+            allows=methods_of(success),
+            placed=True,
         )
         self._add(dialog)
         return dialog

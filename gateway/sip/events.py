@@ -1,7 +1,8 @@
 """What the user agent tells its gateway, and the little that it must be told at start.
 
 Order that a gateway can rely on, for each dialog number: `Invited` first and once, `Ended` last and once, whatever
-happens; between them `Acknowledged` for each accepted INVITE whose ACK came, and `Reinvited` / `Cancelled`.
+happens; between them `Acknowledged` for each accepted INVITE whose ACK came, `Reinvited` / `Cancelled`, `Updated`,
+`Agreed` and `Probed`.
 """
 
 from __future__ import annotations
@@ -9,42 +10,49 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gateway.sip.flow import Flow
+from gateway.sip.gate import Granted
 from gateway.sip.grammar import Address
 from gateway.sip.message import Request
+from gateway.sip.session_timer import MIN_S, WANTED_S
 
 BRANCH_BYTES = 9
 """Of chance in a branch: no two of ours are ever equal, and nobody guesses one to answer in another's place."""
 
-Why = Literal["bye", "cancel", "rejected", "local", "no_ack", "timeout"]
+Why = Literal[
+    "bye", "cancel", "rejected", "local", "no_ack", "timeout", "no_prack", "no_answer", "expired", "lost"
+]  # fmt: skip
 """How a dialog ended: the peer's BYE; the peer's CANCEL; our `reject`; our `bye`; no ACK to our 200 for 64*T1; the
-gateway left the INVITE unanswered until its limit (answered 487)."""
+gateway left the INVITE unanswered until its limit (answered 487); no PRACK for 64*T1 (answered 504); our offer got no
+answer; the session timer ran out; a refresh or probe of ours was answered 408 or 481, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a user agent is told at start."""
 
-    contact_host: str
-    """Address that peers reach us by: in Contact and in the Via of our requests."""
-    contact_port: int
     server_name: str = "callvault"
     max_dialogs: int = 4096
     """Calls at once, those being set up or torn down included; a further INVITE gets 503. As many as media has legs."""
+    session_s: int = WANTED_S
+    """Session interval that is asked for where the peer knows session timers and names none; 0 asks for none."""
+    session_min_s: int = MIN_S
+    """The shortest session interval that a peer may ask for; below it the answer is 422."""
 
-    @property
-    def sent_by(self) -> str:
-        """Host and port as they stand in a URI or a Via."""
-        host = f"[{self.contact_host}]" if ":" in self.contact_host else self.contact_host
-        return f"{host}:{self.contact_port}"
 
-    @property
-    def contact(self) -> tuple[str, str]:
-        """Our Contact header."""
-        return "Contact", f"<sip:{self.sent_by}>"
+def sent_by(local: Address) -> str:
+    """Our host and port as they stand in a URI or a Via."""
+    return f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
 
-    def via(self, chance: bytes) -> str:
-        """The Via of a request of ours, from BRANCH_BYTES unpredictable bytes."""
-        return f"SIP/2.0/UDP {self.sent_by};branch=z9hG4bK{chance.hex()};rport"
+
+def contact(flow: Flow) -> tuple[str, str]:
+    """Our Contact header for messages that go by `flow`."""
+    return "Contact", f"<sip:{sent_by(flow.local)}{f';transport={flow.transport}' if flow.reliable else ''}>"
+
+
+def via(flow: Flow, chance: bytes) -> str:
+    """The Via of a request of ours by `flow`, from BRANCH_BYTES unpredictable bytes."""
+    return f"SIP/2.0/{flow.transport.upper()} {sent_by(flow.local)};branch=z9hG4bK{chance.hex()};rport"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,8 @@ class Invited:
     request: Request
     body: bytes
     """The SDP offer, or empty (an INVITE without one)."""
-    source: Address
-    local: Address
+    flow: Flow
+    granted: Granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +74,38 @@ class Reinvited:
     dialog: int
     request: Request
     body: bytes
-    source: Address
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """An offer of the peer in an UPDATE or a PRACK: answer with `update`, at once (RFC 3311 §5.2)."""
+
+    dialog: int
+    request: Request
+    body: bytes
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The peer's answer to an offer of ours: in the PRACK of an early offer, or to a re-INVITE that refreshed."""
+
+    dialog: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What became of a `probe`: the status of its final answer, 408 for none. By 408 and 481 the call has ended."""
+
+    dialog: int
+    status: int
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The ACK of an accepted INVITE came, with an answer in it if the INVITE had no offer."""
+    """The ACK of an accepted INVITE came; if the INVITE had no offer, with the answer to ours."""
 
     dialog: int
     body: bytes = b""
@@ -92,4 +126,4 @@ class Ended:
     why: Why
 
 
-Event = Invited | Reinvited | Acknowledged | Cancelled | Ended
+Event = Invited | Reinvited | Updated | Acknowledged | Agreed | Cancelled | Probed | Ended

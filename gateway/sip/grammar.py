@@ -200,6 +200,11 @@ class Uri:
         return cls(scheme, user, sent_by[1].lower(), _port(sent_by[2]), parse_parameters(semicolon + tail))
 
     @property
+    def transport(self) -> str:
+        """The `transport` parameter in lower case, or an empty string."""
+        return (_value(self.parameters, "transport") or "").lower()
+
+    @property
     def loose(self) -> bool:
         """Whether a route's owner is a loose router (`lr`, RFC 3261 §19.1.1)."""
         return any(name == "lr" for name, _ in self.parameters)
@@ -222,6 +227,8 @@ class NameAddr:
             display, text = _ESCAPED.sub(r"\1", quoted[1]), text[quoted.end() :]
             if not text.startswith("<"):
                 raise Malformed("quoted name without address")
+        elif text.startswith('"'):
+            raise Malformed("quoted name without end")
         elif (bracket := text.find("<")) >= 0:
             display, text = text[:bracket].strip(), text[bracket:]
         else:

@@ -42,8 +42,8 @@ _COMPACT = {
 
 _FOLD = re.compile(r"\r?\n[ \t]++")
 _LINE_END = re.compile(r"\r?\n")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)")
-_NAME = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]{1,64}\Z")
+_CONTROL = re.compile(r"(?<!\\)(?:[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n))")  # escaped, they may stand in quotes
+_NAME = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]{1,128}\Z")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

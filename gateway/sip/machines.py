@@ -8,7 +8,7 @@ Rules that hold for all four machines:
 
 One difference from RFC 6026 §7.1: an INVITE that comes again after our 200 is answered with the same 200 at once and is
 not only absorbed. The peer shows that it missed the 200; it need not wait for the next retransmission.
-Datagram timers only: a reliable transport will set G, E, A to never and I, K, D, J to zero.
+Each machine has two tables: over a reliable transport A, E, G never fire and D, I, J, K are zero (`_over_streams`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Act(Enum):
     RESEND_LATER = auto()  # first interval T1, then doubled up to the machine's limit
     RESEND_SLOWLY = auto()  # interval T2
     GIVE_UP_LATER = auto()
-    LINGER_FULL = auto()  # 64*T1: J, L, M
+    LINGER_FULL = auto()  # 64*T1: L, M
+    LINGER_J = auto()  # 64*T1 over datagrams
     LINGER_D = auto()
     LINGER_T4 = auto()  # I, K
 
@@ -108,12 +109,12 @@ SERVER_OTHER = Machine(
     _S.TRYING,
     {
         (_S.TRYING, _I.PROVISIONAL): (_S.PROCEEDING, (_A.SEND,)),
-        (_S.TRYING, _I.SUCCESS): (_S.COMPLETED, (_A.SEND, _A.LINGER_FULL)),
-        (_S.TRYING, _I.FAILURE): (_S.COMPLETED, (_A.SEND, _A.LINGER_FULL)),
+        (_S.TRYING, _I.SUCCESS): (_S.COMPLETED, (_A.SEND, _A.LINGER_J)),
+        (_S.TRYING, _I.FAILURE): (_S.COMPLETED, (_A.SEND, _A.LINGER_J)),
         (_S.PROCEEDING, _I.REQUEST): (_S.PROCEEDING, (_A.REPEAT,)),
         (_S.PROCEEDING, _I.PROVISIONAL): (_S.PROCEEDING, (_A.SEND,)),
-        (_S.PROCEEDING, _I.SUCCESS): (_S.COMPLETED, (_A.SEND, _A.LINGER_FULL)),
-        (_S.PROCEEDING, _I.FAILURE): (_S.COMPLETED, (_A.SEND, _A.LINGER_FULL)),
+        (_S.PROCEEDING, _I.SUCCESS): (_S.COMPLETED, (_A.SEND, _A.LINGER_J)),
+        (_S.PROCEEDING, _I.FAILURE): (_S.COMPLETED, (_A.SEND, _A.LINGER_J)),
         (_S.COMPLETED, _I.REQUEST): (_S.COMPLETED, (_A.REPEAT,)),
         (_S.COMPLETED, _I.LINGER): (_S.TERMINATED, ()),
     },
@@ -158,3 +159,27 @@ CLIENT_OTHER = Machine(
     },
     interval_max_s=T2,
 )
+
+
+_NEVER = frozenset({Act.RESEND_LATER, Act.RESEND_SLOWLY})
+_AT_ONCE = frozenset({Act.LINGER_D, Act.LINGER_J, Act.LINGER_T4})
+
+
+def _over_streams(machine: Machine) -> Machine:
+    """The same machine where nothing is lost on the way: no retransmission, and nothing to linger for.
+
+    H, L and M stay: an ACK may never be sent, and a 2xx to an INVITE is still repeated end to end (§13.3.1.4).
+    """
+    rows: dict[tuple[State, Input], tuple[State, tuple[Act, ...]]] = {}
+    for key, (target, acts) in machine.rows.items():
+        state = State.TERMINATED if _AT_ONCE & set(acts) else target
+        rows[key] = state, tuple(act for act in acts if act not in _NEVER | _AT_ONCE)
+    left = {machine.start} | {state for (source, _), (state, _) in rows.items() if source is not state}
+    kept = {key: row for key, row in rows.items() if key[0] in left and key[1] is not Input.RESEND}
+    return Machine(machine.start, kept, machine.interval_max_s)
+
+
+STREAMS: Mapping[Machine, Machine] = {
+    machine: _over_streams(machine) for machine in (SERVER_INVITE, SERVER_OTHER, CLIENT_INVITE, CLIENT_OTHER)
+}
+"""For each machine the one for reliable transports."""

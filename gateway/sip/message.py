@@ -1,4 +1,4 @@
-"""A SIP message as a value: `parse` reads a datagram, `to_bytes` writes it, both within limits (RFC 3261 §7, §18.3).
+"""A SIP message as a value: `parse` reads one, `to_bytes` writes it, both within limits (RFC 3261 §7, §18.3).
 
 The headers that every message must have (Via, From, To, Call-ID, CSeq) are read at once and are typed fields; the
 rest is read when asked for. `Answerable` says what is wrong with a request that a response can still be sent to.
@@ -17,7 +17,7 @@ MAX_MESSAGE_BYTES = 65_535
 """No datagram is longer."""
 
 MAX_HEAD_BYTES = 32_768
-"""Start line and headers: half of the largest datagram; a stream transport will need the same bound."""
+"""Start line and headers: half of the largest datagram; a stream's messages have the same bound."""
 
 MAX_URI_CHARACTERS = 2048
 """Of a Request-URI; RFC 4475's longest has about 400."""
@@ -28,7 +28,8 @@ MAX_ROUTES = 64
 MAX_FORWARDS = 255
 """RFC 3261 §20.22."""
 
-_END_OF_HEAD = re.compile(rb"\r\n\r\n|\n\r?\n")
+END_OF_HEAD = re.compile(rb"\r\n\r\n|\n\r?\n")
+_VERSION = re.compile(r"\ASIP\s*+/\s*+[0-9]++\.[0-9]++", re.IGNORECASE)
 _SIP_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+:[^\s<>\"]++\Z")
 _NUMBER = re.compile(r"[0-9]{1,9}\Z")
 
@@ -138,11 +139,11 @@ def _common(headers: Headers) -> tuple[Via, NameAddr, NameAddr, str, CSeq]:
     )
 
 
-def _top_via(headers: Headers) -> Via:
+def _top_via(headers: Headers, *, any_version: bool = False) -> Via:
     value = headers.first("Via")
     if value is None:
         raise Malformed("Via missing")
-    return Via.parse(first_of(value))
+    return Via.parse(_VERSION.sub("SIP/2.0", first_of(value), 1) if any_version else first_of(value))
 
 
 def _contact(headers: Headers) -> NameAddr | None:
@@ -165,8 +166,8 @@ def _encode(start: str, headers: Headers, body: bytes) -> bytes:
     return f"{start}\r\n{format_lines(fields)}\r\n".encode("utf-8", "surrogateescape") + body
 
 
-def parse(data: bytes) -> Request | Response:
-    """One datagram as a message.
+def parse(data: bytes, *, stream: bool = False) -> Request | Response:
+    """One datagram, or one message cut out of a `stream`, where Content-Length is obligatory (§20.14).
 
     Raises `Answerable` for a request that must be answered with its `status`, `Malformed` for what can only be dropped.
     """
@@ -175,23 +176,23 @@ def parse(data: bytes) -> Request | Response:
     data = data.lstrip(b"\r\n")  # RFC 3261 §7.5
     if not data:
         raise Malformed("keep-alive")
-    found = _END_OF_HEAD.search(data)
+    found = END_OF_HEAD.search(data)
     head, body = (data[: found.start()], data[found.end() :]) if found else (data, b"")
     if len(head) > MAX_HEAD_BYTES:
         start, headers, _ = parse_lines(head[:MAX_HEAD_BYTES].decode("utf-8", "surrogateescape"))
         raise _complaint(start, headers, Malformed("headers too long"), 513)
     start, headers, fault = parse_lines(head.decode("utf-8", "surrogateescape"))
     if start.startswith("SIP/"):
-        return _response(start, headers, fault, body)
+        return _response(start, headers, fault, body, stream)
     try:
         if fault or not found:
             raise Malformed(fault or "headers without end")
-        return _request(start, headers, body)
+        return _request(start, headers, body, stream)
     except Malformed as error:
         raise _complaint(start, headers, error, 400) from error
 
 
-def _request(start: str, headers: Headers, body: bytes) -> Request:
+def _request(start: str, headers: Headers, body: bytes, stream: bool) -> Request:
     words = start.split()
     if len(words) != 3 or not is_token(words[0]):
         raise Malformed("request line is not valid")
@@ -203,33 +204,43 @@ def _request(start: str, headers: Headers, body: bytes) -> Request:
     hops = headers.single("Max-Forwards")
     if hops is not None and (not _NUMBER.match(hops) or int(hops) > MAX_FORWARDS):
         raise Malformed("Max-Forwards is not valid")
-    request = Request.make(method, uri, headers, _body(headers, body))
+    request = Request.make(method, uri, headers, _body(headers, body, stream))
     _contact(headers)
     _routes(headers)
     return request
 
 
-def _response(start: str, headers: Headers, fault: str | None, body: bytes) -> Response:
+def _response(start: str, headers: Headers, fault: str | None, body: bytes, stream: bool) -> Response:
     version, _, rest = start.partition(" ")
     status, _, reason = rest.strip().partition(" ")
     if fault or version != "SIP/2.0" or not _NUMBER.match(status) or not 100 <= int(status) < 700:
         raise Malformed(fault or "status line is not valid")
-    response = Response.make(int(status), reason.strip(), headers, _body(headers, body))
+    response = Response.make(int(status), reason.strip(), headers, _body(headers, body, stream))
     _contact(headers)
     _routes(headers)
     return response
 
 
-def _body(headers: Headers, body: bytes) -> bytes:
+def _body(headers: Headers, body: bytes, stream: bool) -> bytes:
     """The body that Content-Length names; what follows it in the datagram is not part of the message (§18.3)."""
-    length = headers.single("Content-Length")
+    length = content_length(headers)
+    if length is None and stream:
+        raise Malformed("Content-Length missing")
     if length is None:
         return body
+    if length > len(body):
+        raise Malformed("Content-Length exceeds the message")
+    return body[:length]
+
+
+def content_length(headers: Headers) -> int | None:
+    """What Content-Length says, or None without one. Raises `Malformed` if that is no number, or two."""
+    length = headers.single("Content-Length")
+    if length is None:
+        return None
     if not _NUMBER.match(length):
         raise Malformed("Content-Length is not valid")
-    if int(length) > len(body):
-        raise Malformed("Content-Length exceeds the datagram")
-    return body[: int(length)]
+    return int(length)
 
 
 def _complaint(start: str, headers: Headers, error: Malformed, status: int) -> Malformed:
@@ -240,7 +251,7 @@ def _complaint(start: str, headers: Headers, error: Malformed, status: int) -> M
     if words[-1].upper() != "SIP/2.0":
         status = 505
     try:
-        via = _top_via(headers)
+        via = _top_via(headers, any_version=True)
     except Malformed:
         return error
     return Answerable(error.reason, status=status, method=words[0], headers=headers, via=via)

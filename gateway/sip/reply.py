@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gateway.sip.errors import Malformed
-from gateway.sip.grammar import Address, NameAddr, Via, split_list
+from gateway.sip.flow import Flow
+from gateway.sip.grammar import DEFAULT_PORT, NameAddr, Via, split_list
 from gateway.sip.headers import Headers, format_lines
 from gateway.sip.message import Answerable, Request
 
@@ -20,12 +21,14 @@ PHRASES = {
     183: "Session Progress",
     200: "OK",
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     415: "Unsupported Media Type",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    422: "Session Interval Too Small",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
@@ -36,6 +39,7 @@ PHRASES = {
     500: "Server Internal Error",
     501: "Not Implemented",
     503: "Service Unavailable",
+    504: "Server Time-out",
     505: "Version Not Supported",
     513: "Message Too Large",
     603: "Decline",
@@ -50,29 +54,33 @@ class Incoming:
 
     headers: Headers
     via: Via
-    source: Address
-    local: Address
+    flow: Flow
     to_tagged: bool
     """Whether To has a tag already."""
 
     @classmethod
-    def of(cls, request: Request, source: Address, local: Address) -> Incoming:
+    def of(cls, request: Request, flow: Flow) -> Incoming:
         """A request as it came."""
-        return cls(request.headers, request.via, source, local, bool(request.to.tag))
+        return cls(request.headers, request.via, flow, bool(request.to.tag))
 
     @classmethod
-    def of_malformed(cls, error: Answerable, source: Address, local: Address) -> Incoming:
+    def of_malformed(cls, error: Answerable, flow: Flow) -> Incoming:
         """What is known of a request that could not be read."""
         try:
             tagged = bool(NameAddr.parse(error.headers.first("To") or "").tag)
         except Malformed:
             tagged = True  # nothing is added to what is not understood
-        return cls(error.headers, error.via, source, local, tagged)
+        return cls(error.headers, error.via, flow, tagged)
 
     @property
-    def destination(self) -> Address:
-        """Where its responses go."""
-        return self.via.reply_to(self.source)
+    def back(self) -> Flow:
+        """The way of its responses: the connection that it came by, or as its Via says (§18.2.2).
+
+        Over a stream the address counts only once that connection is gone: the source's, at the port of sent-by.
+        """
+        if self.flow.reliable:
+            return self.flow.to((self.flow.remote[0], self.via.port or DEFAULT_PORT))
+        return self.flow.to(self.via.reply_to(self.flow.remote))
 
 
 class Replies:
@@ -120,7 +128,7 @@ def reply(
     """
     came = incoming.headers
     fields = [("Via", value) for value in came.all("Via")]
-    stamped = incoming.via.stamped(incoming.source)
+    stamped = incoming.via.stamped(incoming.flow.remote)
     if stamped is not incoming.via:
         fields[0] = ("Via", ", ".join([str(stamped), *split_list(fields[0][1])[1:]]))
     if routes:

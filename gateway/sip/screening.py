@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway.sip import reliable, session_timer
 from gateway.sip.message import Request
 
-ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS")
+ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE")
 ALLOW = ("Allow", ", ".join(ALLOWED))
 
-KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "INFO", "UPDATE", "PRACK", "REFER", "PUBLISH"})
+KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "INFO", "REFER", "PUBLISH"})
 """Methods that exist and that we do not do: 405; any other word is 501."""
 
-SUPPORTED: tuple[str, ...] = ()
+SUPPORTED: tuple[str, ...] = (reliable.TAG, session_timer.TAG)
 """Option tags that a peer may require."""
+
+OFFERING = frozenset({"INVITE", "UPDATE", "PRACK"})
+"""Methods whose body is read."""
 
 SCHEMES = frozenset({"sip", "tel", "urn"})
 """Of a Request-URI. Not `sips`: it asks for encryption on every hop, which a datagram has not."""
@@ -58,8 +62,8 @@ def _extensions(request: Request) -> Refusal | None:
 
 
 def _content(request: Request) -> Refusal | None:
-    """415 (§8.2.3) for a body that matters: only an INVITE's is read."""
-    if request.method != "INVITE" or not request.body:
+    """415 (§8.2.3) for a body that matters: an offer, or an answer in a PRACK."""
+    if request.method not in OFFERING or not request.body:
         return None
     if any(coding != "identity" for coding in request.tokens("Content-Encoding")):
         return Refusal(415, (ACCEPT_ENCODING,))

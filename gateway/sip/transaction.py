@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.sip.deadlines import Deadlines
-from gateway.sip.grammar import Address
+from gateway.sip.flow import Flow
 from gateway.sip.headers import Headers
 from gateway.sip.machines import (
     CLIENT_INVITE,
@@ -17,6 +17,7 @@ from gateway.sip.machines import (
     GIVE_UP_S,
     SERVER_INVITE,
     SERVER_OTHER,
+    STREAMS,
     T1,
     T2,
     T4,
@@ -36,8 +37,8 @@ it bounds memory."""
 RESERVED_TRANSACTIONS = 4096
 """Of those, kept for requests inside dialogs: a flood of new calls must not keep a running one from its BYE."""
 
-Datagram = tuple[bytes, Address, Address]
-"""Bytes, destination, and the local address to send from."""
+Outgoing = tuple[bytes, Flow]
+"""A message and its way."""
 
 Key = tuple[object, ...]
 
@@ -50,8 +51,7 @@ class Transaction:
     key: Key
     state: State
     user: int
-    local: Address
-    destination: Address
+    flow: Flow
     request: Request | None = None  # of a client's; a server's would only hold memory
     merge_key: Key | None = None
     last: bytes = b""
@@ -75,7 +75,7 @@ def _merge_key(request: Request) -> Key:
 class Transactions:
     """All transactions of one agent; what is to be sent is appended to `outgoing`."""
 
-    def __init__(self, outgoing: list[Datagram]) -> None:
+    def __init__(self, outgoing: list[Outgoing]) -> None:
         self._outgoing = outgoing
         self._servers: dict[Key, Transaction] = {}
         self._clients: dict[Key, Transaction] = {}
@@ -116,12 +116,11 @@ class Transactions:
         """A new server transaction; with `merge`, other copies of the request will be told apart from it."""
         machine = SERVER_INVITE if request.method == "INVITE" else SERVER_OTHER
         transaction = Transaction(
-            machine,
+            _for(machine, incoming.flow),
             _key(request, request.method),
             machine.start,
             user,
-            incoming.local,
-            incoming.destination,
+            incoming.back,
         )
         self._servers[transaction.key] = transaction
         if merge:
@@ -135,11 +134,11 @@ class Transactions:
 
     # Clients
 
-    def request(self, request: Request, local: Address, destination: Address, user: int, now: float) -> Transaction:
+    def request(self, request: Request, flow: Flow, user: int, now: float) -> Transaction:
         """A new client transaction; its branch must be fresh."""
         machine = CLIENT_INVITE if request.method == "INVITE" else CLIENT_OTHER
         key = (request.via.branch, request.method)
-        transaction = Transaction(machine, key, machine.start, user, local, destination, request)
+        transaction = Transaction(_for(machine, flow), key, machine.start, user, flow, request)
         self._clients[key] = transaction
         self._apply(transaction, Input.START, now, request.to_bytes())
         return transaction
@@ -151,6 +150,11 @@ class Transactions:
             return None
         told = self._apply(transaction, _class_of(response.status), now, response=response)
         return transaction if told else None
+
+    def abandon(self, transaction: Transaction) -> None:
+        """Forgets a client's transaction that nobody waits for any more."""
+        transaction.state = State.TERMINATED
+        self._forget(transaction)
 
     # Time
 
@@ -203,7 +207,7 @@ class Transactions:
                 self._deadlines.set(now + T2, (transaction, Input.RESEND))
             case Act.GIVE_UP_LATER:
                 self._deadlines.set(now + GIVE_UP_S, (transaction, Input.GIVE_UP))
-            case Act.LINGER_FULL:
+            case Act.LINGER_FULL | Act.LINGER_J:
                 self._deadlines.set(now + GIVE_UP_S, (transaction, Input.LINGER))
             case Act.LINGER_D:
                 self._deadlines.set(now + TIMER_D_S, (transaction, Input.LINGER))
@@ -212,13 +216,17 @@ class Transactions:
 
     def _send(self, transaction: Transaction) -> None:
         if transaction.last:
-            self._outgoing.append((transaction.last, transaction.destination, transaction.local))
+            self._outgoing.append((transaction.last, transaction.flow))
 
     def _forget(self, transaction: Transaction) -> None:
         table = self._servers if transaction.request is None else self._clients
         table.pop(transaction.key, None)
         if transaction.merge_key is not None:
             self._merge.pop(transaction.merge_key, None)
+
+
+def _for(machine: Machine, flow: Flow) -> Machine:
+    return STREAMS[machine] if flow.reliable else machine
 
 
 def _class_of(status: int) -> Input:

@@ -1,8 +1,9 @@
-"""The user agent client of `callvault call`: places calls, re-INVITEs, hangs up.
+"""The user agent client of `callvault call`: places calls, renegotiates, hangs up.
 
-Like the server's agent it holds no socket, clock or randomness, and it uses the same transactions and dialogs. What it
-serves is what a caller must: BYE is answered, a re-INVITE is refused (491 while our own is pending, else 488).
-Order of events for a call: `Progress`*, then `Failed`, or `Answered` … `HungUp`; one of these two comes last, once.
+Like the server's agent it holds no socket, clock or randomness; inside dialogs both are the same (`conversation`), so a
+caller keeps a session timer, acknowledges reliable provisional responses, and takes the peer's offers: it answers each
+with the description it was given for the call. Order of events for a call: `Progress`*, then `Failed`, or `Answered`
+… `HungUp`; one of these two comes last, once.
 Of a forking proxy's answers the first is taken; the others' servers give up by themselves when no ACK comes.
 """
 
@@ -11,104 +12,64 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
 
+from gateway.sip import reliable, session_timer
+from gateway.sip.conversation import Conversation
 from gateway.sip.deadlines import Deadlines
-from gateway.sip.dialog import Dialog, Dialogs, Stage, target_of
+from gateway.sip.dialog import Dialog, Stage, checked_routes
+from gateway.sip.endpoint import Endpoint
 from gateway.sip.errors import Malformed
-from gateway.sip.events import BRANCH_BYTES, Settings
-from gateway.sip.grammar import Address
+from gateway.sip.events import BRANCH_BYTES, Ended, Reinvited, Settings, Updated, contact, via
+from gateway.sip.flow import Flow
+from gateway.sip.gate import OpenGate
 from gateway.sip.headers import Headers
 from gateway.sip.machines import GIVE_UP_S
 from gateway.sip.message import Request, Response, parse
-from gateway.sip.reply import TAG_BYTES, Incoming, Replies
+from gateway.sip.outcomes import Answered, CallerEvent, Failed, HungUp, Progress, Reanswered
+from gateway.sip.reliable import RAck
+from gateway.sip.reply import TAG_BYTES, Incoming
 from gateway.sip.screening import CAPABILITIES, SDP, Refusal, screen
-from gateway.sip.transaction import Datagram, Transactions
+from gateway.sip.transaction import Outgoing, Transaction
 
 RING_S_MAX = 180.0
 """A call that is not answered by then is cancelled (RFC 3261's timer C, seen from the caller)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A provisional response above 100."""
-
-    call: int
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The call stands; `body` is the SDP answer. The ACK is sent already."""
-
-    call: int
-    body: bytes
-    call_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The call was not established: the peer's status, or 408 for no answer at all, or 487 for our own CANCEL."""
-
-    call: int
-    status: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reanswered:
-    """The final answer to our re-INVITE; the call goes on with the old media unless it is a 2xx."""
-
-    call: int
-    status: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class HungUp:
-    """The call is over: by the peer's BYE, by ours (answered, or given up), or lost (the peer knows nothing of it)."""
-
-    call: int
-    by: Literal["peer", "us", "lost"]
-
-
-CallerEvent = Progress | Answered | Failed | Reanswered | HungUp
 
 
 @dataclass(slots=True, eq=False)
 class _Call:
     number: int
     invite: Request
-    local: Address
-    destination: Address
+    flow: Flow
+    media: bytes
+    """Our offer, or our answer where the INVITE has none."""
     ringing: bool = False
     cancelled: bool = False
+    retried: bool = False
+    early: Dialog | None = None
+    rseq: int = 0
+    """Of the last reliable provisional response that came in order."""
+    peers_media: bytes = b""
+    """SDP of a reliable provisional response."""
     dialog: Dialog | None = None
-    reinvite: Request | None = None
-    ack: bytes = b""
-    ack_seq: int = 0
+    asked: Transaction | None = None
+    """Our own re-INVITE or UPDATE that waits for its answer."""
 
 
 class Caller:
     """Any number of outgoing calls. `random(n)` gives n unpredictable bytes."""
 
     def __init__(self, settings: Settings, random: Callable[[int], bytes]) -> None:
-        self._settings = settings
-        self._agent = ("User-Agent", settings.server_name)
-        self._random = random
-        self._replies = Replies(settings.server_name, random(16))
-        self._outgoing: list[Datagram] = []
+        self._endpoint = Endpoint(settings, random, OpenGate())
+        self._conversation = Conversation(self._endpoint)
         self._events: list[CallerEvent] = []
-        self._transactions = Transactions(self._outgoing)
-        self._dialogs = Dialogs()
         self._calls: dict[int, _Call] = {}
         self._deadlines: Deadlines[tuple[str, int]] = Deadlines()
         self._last = 0
 
-    def take_datagrams(self) -> list[Datagram]:
-        """What is to be sent: bytes, destination, local address."""
-        taken = self._outgoing[:]
-        self._outgoing.clear()
+    def take_outgoing(self) -> list[Outgoing]:
+        """What is to be sent, and by which way."""
+        taken = self._endpoint.outgoing[:]
+        self._endpoint.outgoing.clear()
         return taken
 
     def take_events(self) -> list[CallerEvent]:
@@ -118,7 +79,7 @@ class Caller:
 
     def next_deadline(self) -> float | None:
         """When `timers` must be called next, or None."""
-        times = [at for at in (self._transactions.next_deadline(), self._deadlines.next()) if at is not None]
+        times = [at for at in (self._endpoint.next_deadline(), self._deadlines.next()) if at is not None]
         return min(times, default=None)
 
     # Commands
@@ -126,32 +87,47 @@ class Caller:
     def invite(
         self,
         target: str,
-        destination: Address,
-        local: Address,
+        flow: Flow,
         offer: bytes,
         now: float,
         *,
         caller: str,
         headers: tuple[tuple[str, str], ...] = (),
+        answer: bytes = b"",
     ) -> int:
-        """Calls `target` (a SIP URI) at `destination`, as `caller` (a SIP URI); the number names the call."""
+        """Calls `target` (a SIP URI) by `flow`, as `caller` (a SIP URI); the number names the call.
+
+        Without an `offer` the peer makes one, which gets `answer`.
+        """
         self._last += 1
-        fields = [("Via", self._via()), ("Max-Forwards", "70")]
-        fields += [("From", f"<{caller}>;tag={self._random(TAG_BYTES).hex()}"), ("To", f"<{target}>")]
-        fields += [("Call-ID", self._random(16).hex()), ("CSeq", "1 INVITE"), *self._offer_headers(), *headers]
+        fields = [("Via", self._via(flow)), ("Max-Forwards", "70")]
+        fields += [("From", f"<{caller}>;tag={self._endpoint.random(TAG_BYTES).hex()}"), ("To", f"<{target}>")]
+        fields += [("Call-ID", self._endpoint.random(16).hex()), ("CSeq", "1 INVITE")]
+        fields += [("User-Agent", self._endpoint.settings.server_name), contact(flow), *CAPABILITIES, *headers]
+        fields += [("Content-Type", SDP)] if offer else []
         request = Request.make("INVITE", target, Headers(tuple(fields)), offer)
-        self._calls[self._last] = _Call(self._last, request, local, destination)
-        self._transactions.request(request, local, destination, self._last, now)
+        self._calls[self._last] = _Call(self._last, request, flow, offer or answer)
+        self._endpoint.transactions.request(request, flow, self._last, now)
         self._deadlines.set(now + RING_S_MAX, ("ring", self._last))
         return self._last
 
-    def reinvite(self, call: int, offer: bytes, now: float) -> bool:
-        """Offers new media; False if the call does not stand or another offer is pending (§14.1)."""
-        known = self._calls.get(call)
-        if known is None or known.dialog is None or known.reinvite or known.dialog.stage is Stage.ENDING:
+    def reinvite(self, call: int, offer: bytes, now: float, headers: tuple[tuple[str, str], ...] = ()) -> bool:
+        """Offers new media, or asks for an offer by an empty one; False if the call does not stand or an exchange is
+        under way (§14.1)."""
+        known = self._standing(call)
+        if known is None or known.dialog is None or known.dialog.open_offer or known.dialog.invitation is not None:
             return False
-        known.reinvite = known.dialog.request("INVITE", self._via(), headers=self._offer_headers(), body=offer)
-        self._transactions.request(known.reinvite, known.local, known.dialog.next_hop(), call, now)
+        self._ask(known, known.dialog, "INVITE", offer, headers, now)
+        known.dialog.refresh = known.asked
+        return True
+
+    def update(self, call: int, offer: bytes, now: float, headers: tuple[tuple[str, str], ...] = ()) -> bool:
+        """UPDATE, with an offer or without, also while it rings once there is an early dialog (RFC 3311)."""
+        known = self._standing(call)
+        dialog = (known.dialog or known.early) if known else None
+        if known is None or dialog is None:
+            return False
+        self._ask(known, dialog, "UPDATE", offer, headers, now)
         return True
 
     def hang_up(self, call: int, now: float) -> bool:
@@ -162,8 +138,7 @@ class Caller:
         if known.dialog is not None:
             if known.dialog.stage is Stage.ENDING:
                 return False
-            known.dialog.stage = Stage.ENDING
-            self._bye(known.dialog, now)
+            self._endpoint.hang_up(known.dialog, "local", now)
         elif not known.cancelled:
             known.cancelled = True
             if known.ringing:
@@ -172,36 +147,26 @@ class Caller:
 
     # What comes in
 
-    def receive(self, data: bytes, source: Address, local: Address, now: float) -> None:
-        """One datagram. Never raises for what a peer can send."""
+    def receive(self, data: bytes, flow: Flow, now: float) -> None:
+        """One message. Never raises for what a peer can send."""
         try:
             message = parse(data)
         except Malformed:
             return  # a peer of a test caller gets no second opinion
-        if isinstance(message, Request):
-            self._request(message, Incoming.of(message, source, local), now)
-            return
-        transaction = self._transactions.receive(message, now)
-        call = self._calls.get(transaction.user) if transaction else None
-        if transaction is None or transaction.request is None or call is None:
-            return
-        if transaction.request is call.invite:
-            self._invite_answered(call, message, now)
-        elif transaction.request.method == "BYE" and message.status >= 200:
-            self._over(call, HungUp(call.number, "us"))
-        elif transaction.request.method == "INVITE":
-            self._reinvite_answered(call, message, now)
+        if isinstance(message, Response):
+            number = self._response(message, now)
+        else:
+            number = self._request(message, Incoming.of(message, flow), now)
+        self._settle(now)
+        self._left(number, now)
 
     def timers(self, now: float) -> None:
         """Does what is due."""
-        for transaction in self._transactions.timers(now):
+        for transaction in self._conversation.timers(now):
             call = self._calls.get(transaction.user)
             if call is not None and transaction.request is call.invite:
-                self._over(call, Failed(call.number, 408, "no answer"))
-            elif call is not None and transaction.request is call.reinvite:
-                self._over(call, HungUp(call.number, "lost"))
-            elif call is not None and transaction.request and transaction.request.method == "BYE":
-                self._over(call, HungUp(call.number, "us"))
+                self._over(call, Failed(call.number, 408, "no answer"), now)
+            self._left(transaction.user, now)
         for kind, number in self._deadlines.due(now):
             call = self._calls.get(number)
             if call is None or call.dialog is not None:
@@ -209,106 +174,182 @@ class Caller:
             if kind == "ring":
                 self.hang_up(number, now)
             else:
-                self._over(call, Failed(number, 487, "cancelled"))
+                self._over(call, Failed(number, 487, "cancelled"), now)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """What the conversation told: offers are answered, ends are passed on."""
+        while self._endpoint.events:
+            event = self._endpoint.events.pop(0)
+            call = self._calls.get(event.dialog)
+            dialog = self._endpoint.dialogs.get(event.dialog)
+            match event:
+                case Reinvited() if call is not None and dialog is not None:
+                    self._conversation.invitations.accept(dialog, call.media, now)
+                case Updated() if call is not None and dialog is not None:
+                    self._conversation.exchanges.answer(dialog, call.media, now)
+                case Ended() if call is not None and event.why != "local":
+                    self._over(call, HungUp(call.number, "peer" if event.why == "bye" else "lost"), now, keep=True)
+
+    def _left(self, number: int, now: float) -> None:
+        """Our BYE may have been answered, or crossed by the peer's: then the call is over."""
+        call = self._calls.get(number)
+        if call is not None and call.dialog is not None and self._endpoint.dialogs.get(number) is None:
+            self._over(call, HungUp(number, "us"), now)
 
     # Responses
+
+    def _response(self, response: Response, now: float) -> int:
+        """The number of the call that it is for, or 0."""
+        transaction = self._endpoint.transactions.receive(response, now)
+        if transaction is None:
+            return 0
+        call = self._calls.get(transaction.user)
+        if call is not None and transaction.request is call.invite:
+            self._invite_answered(call, response, now)
+        elif call is not None and transaction is call.asked:
+            self._reanswered(call, transaction, response, now)
+        else:
+            self._conversation.upkeep.answered(transaction, response, now)
+        return transaction.user
 
     def _invite_answered(self, call: _Call, response: Response, now: float) -> None:
         if response.status < 200:
             call.ringing = True
             if response.status > 100:
-                self._events.append(Progress(call.number, response.status))
+                self._provisional(call, response, now)
             if call.cancelled:
                 self._cancel(call, now)
+        elif response.status == 422 and not call.retried and not call.cancelled:
+            self._invite_again(call, response, now)
         elif response.status >= 300:
-            self._over(call, Failed(call.number, response.status, response.reason))
+            self._over(call, Failed(call.number, response.status, response.reason), now)
         elif call.dialog is None:
             self._established(call, response, now)
         elif response.to.tag == call.dialog.remote_tag:
-            self._ack_again(call, response)
+            self._endpoint.acknowledge(call.dialog, response.cseq.number)
+
+    def _provisional(self, call: _Call, response: Response, now: float) -> None:
+        number = reliable.number_of(response)
+        if number is None:
+            self._events.append(Progress(call.number, response.status, response.body))
+            return
+        if call.rseq and number != call.rseq + 1:
+            return  # it came again, or before its time: the PRACK of the other one is under way (RFC 3262 §4)
+        if call.early is None:
+            with suppress(Malformed):
+                call.early = self._endpoint.dialogs.calling(call.number, call.invite, response, call.flow)
+                call.early.stage, call.early.sdp = Stage.EARLY, call.media
+        if call.early is None or response.to.tag != call.early.remote_tag:
+            return
+        call.rseq = number
+        self._events.append(Progress(call.number, response.status, response.body))
+        offered = bool(response.body) and not call.invite.body and not call.peers_media
+        call.peers_media = response.body or call.peers_media
+        rack = RAck(number, response.cseq.number, "INVITE")
+        self._endpoint.ask(call.early, "PRACK", now, [("RAck", str(rack))], call.media if offered else b"")
+
+    def _invite_again(self, call: _Call, response: Response, now: float) -> None:
+        """After 422: the same INVITE with the interval that is asked for (RFC 4028 §7.4)."""
+        try:
+            least_s = str(session_timer.min_se(response.headers))
+        except Malformed:
+            self._over(call, Failed(call.number, response.status, response.reason), now)
+            return
+        changed = {"via": self._via(call.flow), "cseq": f"{call.invite.cseq.number + 1} INVITE"}
+        changed |= {"session-expires": least_s}
+        fields = [(name, changed.get(name.lower(), value)) for name, value in call.invite.headers]
+        fields = [field for field in fields if field[0].lower() != "min-se"]
+        call.invite = Request.make("INVITE", call.invite.uri, Headers((*fields, ("Min-SE", least_s))), call.invite.body)
+        call.retried = True
+        self._endpoint.transactions.request(call.invite, call.flow, call.number, now)
 
     def _established(self, call: _Call, response: Response, now: float) -> None:
         try:
-            call.dialog = self._dialogs.calling(call.number, call.invite, response, call.local, call.destination)
+            dialog = self._confirmed(call, response)
         except Malformed:
-            self._over(call, Failed(call.number, response.status, "answer makes no dialog"))
+            self._over(call, Failed(call.number, response.status, "answer makes no dialog"), now)
             return
-        self._ack(call, call.dialog, response)
+        call.dialog, dialog.sdp = dialog, call.media
+        answer = b"" if call.invite.body or call.peers_media else call.media
+        self._endpoint.acknowledge(dialog, response.cseq.number, answer)
         if call.cancelled:  # it was answered before our CANCEL came
-            self._bye(call.dialog, now)
-            self._over(call, Failed(call.number, 487, "cancelled"))
-        else:
-            self._events.append(Answered(call.number, response.body, call.invite.call_id))
+            self._endpoint.ask(dialog, "BYE", now)
+            self._over(call, Failed(call.number, 487, "cancelled"), now)
+            return
+        self._endpoint.settle(dialog, session_timer.settled(response, now))
+        self._events.append(Answered(call.number, response.body or call.peers_media, call.invite.call_id))
 
-    def _reinvite_answered(self, call: _Call, response: Response, now: float) -> None:
-        if response.status < 200 or call.dialog is None:
+    def _confirmed(self, call: _Call, response: Response) -> Dialog:
+        """The dialog that a 2xx makes, or confirms; its routes are the 2xx's (§13.2.2.4)."""
+        early, call.early = call.early, None
+        if early is not None and early.remote_tag == response.to.tag:
+            early.heard(response)
+            early.routes = tuple(reversed(checked_routes(response)))
+            early.stage = Stage.CONFIRMED
+            return early
+        if early is not None:
+            self._endpoint.dialogs.remove(early)
+        return self._endpoint.dialogs.calling(call.number, call.invite, response, call.flow)
+
+    def _reanswered(self, call: _Call, transaction: Transaction, response: Response, now: float) -> None:
+        dialog = call.dialog or call.early
+        if response.status < 200 or dialog is None:
             return
-        if call.reinvite is None:
-            self._ack_again(call, response)
-            return
-        call.reinvite = None
+        call.asked = None
+        if dialog.refresh is transaction:
+            dialog.refresh = None
         if response.status < 300:
-            self._ack(call, call.dialog, response)
+            dialog.heard(response)
+            self._endpoint.settle(dialog, session_timer.settled(response, now))
+            if response.cseq.method == "INVITE":
+                asked = transaction.request
+                self._endpoint.acknowledge(dialog, response.cseq.number, b"" if asked and asked.body else call.media)
         if response.status in (408, 481):  # §12.2.1.2
-            self._over(call, HungUp(call.number, "lost"))
+            self._over(call, HungUp(call.number, "lost"), now)
         else:
             self._events.append(Reanswered(call.number, response.status, response.body))
 
-    def _ack(self, call: _Call, dialog: Dialog, response: Response) -> None:
-        with suppress(Malformed):  # else it keeps the old one
-            dialog.remote_target = target_of(response)
-        call.ack_seq = response.cseq.number
-        call.ack = dialog.request("ACK", self._via(), seq=call.ack_seq).to_bytes()
-        self._outgoing.append((call.ack, dialog.next_hop(), call.local))
-
-    def _ack_again(self, call: _Call, response: Response) -> None:
-        """For a 2xx that came again; another's ACK is long gone (§13.2.2.4)."""
-        if call.dialog is not None and response.status < 300 and response.cseq.number == call.ack_seq:
-            self._outgoing.append((call.ack, call.dialog.next_hop(), call.local))
-
     # Requests
 
-    def _request(self, request: Request, incoming: Incoming, now: float) -> None:
+    def _request(self, request: Request, incoming: Incoming, now: float) -> int:
+        """The number of the call that it is for, or 0."""
+        transactions = self._endpoint.transactions
         if request.method == "ACK":
-            self._transactions.acknowledged(request, now)
-        elif not self._transactions.repeated(request, now) and not self._transactions.full(in_dialog=True):
-            refusal = self._serve(request, incoming)
-            transaction = self._transactions.serve(request, incoming)
-            headers = CAPABILITIES if refusal.status == 200 else refusal.headers
-            self._transactions.respond(
-                transaction, refusal.status, self._replies.make(incoming, refusal.status, headers), now
-            )
-
-    def _serve(self, request: Request, incoming: Incoming) -> Refusal:
-        """The answer to a request of the peer; 200 is the kindest of refusals."""
-        if refusal := screen(request):
-            return refusal
-        if not request.to.tag:
-            return Refusal(480 if request.method == "INVITE" else 200 if request.method == "OPTIONS" else 481)
-        dialog = self._dialogs.find(request)
-        if dialog is None:
-            return Refusal(481)
-        if request.cseq.number <= dialog.remote_seq:
-            return Refusal(500)
-        dialog.remote_seq, dialog.peer = request.cseq.number, incoming.source
-        call = self._calls.get(dialog.number)
-        if request.method == "BYE" and call is not None:
-            self._over(call, HungUp(call.number, "us" if dialog.stage is Stage.ENDING else "peer"))
-        if request.method == "INVITE":
-            return Refusal(491 if call and call.reinvite else 488)
-        return Refusal(200)
+            if not transactions.acknowledged(request, now):
+                self._conversation.invitations.acknowledged(request, now)
+        elif transactions.repeated(request, now):
+            pass
+        elif refusal := screen(request):
+            self._endpoint.refuse(incoming, refusal)
+        elif request.to.tag:
+            dialog = self._endpoint.dialogs.find(request)
+            self._conversation.request(dialog, request, incoming, now)
+            return dialog.number if dialog else 0
+        else:
+            status = {"INVITE": 480, "OPTIONS": 200}.get(request.method, 481)
+            self._endpoint.refuse(incoming, Refusal(status))
+        return 0
 
     # Steps
 
-    def _via(self) -> str:
-        return self._settings.via(self._random(BRANCH_BYTES))
+    def _via(self, flow: Flow) -> str:
+        return via(flow, self._endpoint.random(BRANCH_BYTES))
 
-    def _offer_headers(self) -> tuple[tuple[str, str], ...]:
-        return self._settings.contact, self._agent, *CAPABILITIES, ("Content-Type", SDP)
+    def _standing(self, call: int) -> _Call | None:
+        """The call, if it is not ending and no request of ours is open in it."""
+        known = self._calls.get(call)
+        if known is None or known.asked is not None or known.cancelled:
+            return None
+        return None if known.dialog is not None and known.dialog.stage is Stage.ENDING else known
 
-    def _bye(self, dialog: Dialog, now: float) -> None:
-        bye = dialog.request("BYE", self._via(), headers=(self._agent,))
-        self._transactions.request(bye, dialog.local, dialog.next_hop(), dialog.number, now)
+    def _ask(
+        self, call: _Call, dialog: Dialog, method: str, body: bytes, headers: tuple[tuple[str, str], ...], now: float
+    ) -> None:
+        timer = session_timer.asking(dialog.session, dialog.min_se) if dialog.session and not headers else ()
+        call.media = body or call.media
+        dialog.sdp = call.media
+        call.asked = self._endpoint.ask(dialog, method, now, (*timer, *headers), body)
 
     def _cancel(self, call: _Call, now: float) -> None:
         """CANCEL has the Via of its INVITE and nothing of its own (§9.1)."""
@@ -316,11 +357,13 @@ class Caller:
         kept = [(name, invite.headers.required(name)) for name in ("Via", "From", "To", "Call-ID")]
         fields = [*kept, ("CSeq", f"{invite.cseq.number} CANCEL"), ("Max-Forwards", "70")]
         cancel = Request.make("CANCEL", invite.uri, Headers(tuple(fields)))
-        self._transactions.request(cancel, call.local, call.destination, call.number, now)
+        self._endpoint.transactions.request(cancel, call.flow, call.number, now)
         self._deadlines.set(now + GIVE_UP_S, ("cancel", call.number))
 
-    def _over(self, call: _Call, event: Failed | HungUp) -> None:
+    def _over(self, call: _Call, event: Failed | HungUp, now: float, *, keep: bool = False) -> None:
+        """Tells it; with `keep` the dialog stays until our BYE is answered."""
         self._events.append(event)
         del self._calls[call.number]
-        if call.dialog is not None:
-            self._dialogs.remove(call.dialog)
+        for dialog in (call.dialog, call.early):
+            if dialog is not None and not keep:
+                self._endpoint.forget(dialog, now)

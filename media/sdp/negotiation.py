@@ -14,6 +14,7 @@ PTIME_MS_DEFAULT = 20  # RFC 3551 §4.2
 PTIME_MS_RANGE = range(10, 61)  # what the engine is built and tested for
 
 _EVENT_NAME = "telephone-event"
+_COMFORT_NAME = "CN"
 _ANSWERED = {
     Direction.SENDONLY: Direction.RECVONLY,
     Direction.SENDRECV: Direction.SENDRECV,
@@ -98,7 +99,7 @@ def answer(
 
 
 def offer(media: Sequence[OfferedMedia], *, origin_id: int, origin_version: int, address: str) -> SessionDescription:
-    """An offer of one audio m-line for each of `media`, with telephone-event."""
+    """An offer of one audio m-line for each of `media`, with telephone-event and comfort noise."""
     origin = Origin("-", str(origin_id), str(origin_version), "IP4", address)
     return SessionDescription(origin, tuple(_offered(entry) for entry in media), Connection(address))
 
@@ -114,6 +115,7 @@ def _accepted(offered: Media, ours: LocalMedia, direction: Direction) -> Media:
     if COMFORT_NOISE in offered.payload_types:
         # RFC 3389 §4: listed by both ends or not sent; silence then costs the peer nothing, and us a gap's reason.
         formats.append(str(COMFORT_NOISE))
+        attributes.append(_rtpmap(COMFORT_NOISE, _COMFORT_NAME, 8000))
     ptime_ms = offered.ptime_ms if offered.ptime_ms in PTIME_MS_RANGE else PTIME_MS_DEFAULT
     attributes.append(Attribute("ptime", str(ptime_ms)))
     attributes += _echoed(offered)
@@ -129,11 +131,12 @@ def _offered(entry: OfferedMedia) -> Media:
     numbers = [(codec.payload_type, codec) for codec in entry.codecs if codec.payload_type is not None]
     attributes = [_rtpmap(number, codec.name, codec.clock_hz) for number, codec in numbers]
     attributes += _event_attributes(EVENT_PAYLOAD_TYPE)
+    attributes.append(_rtpmap(COMFORT_NOISE, _COMFORT_NAME, 8000))
     attributes.append(Attribute("ptime", str(entry.ptime_ms)))
     if entry.label is not None:
         attributes.append(Attribute("label", entry.label))
     attributes.append(Attribute(entry.direction.value))
-    formats = (*(str(number) for number, _ in numbers), str(EVENT_PAYLOAD_TYPE))
+    formats = (*(str(number) for number, _ in numbers), str(EVENT_PAYLOAD_TYPE), str(COMFORT_NOISE))
     return Media("audio", entry.port, PLAIN_RTP, formats, attributes=tuple(attributes))
 
 

@@ -8,18 +8,24 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from storage.errors import AlreadyExists, Malformed, NotFound, Unavailable
 from storage.objects.names import ObjectInfo, check_name, check_prefix
+from storage.objects.outcomes import Finding, Kept, Purged
 
 _INCOMING = ".incoming"
 _LEFTOVER_S = 3600
 """An incoming file of that age belongs to a writer that died: no put lasts an hour."""
 _RACES_MAX = 16
 """How often a put makes its folders again because a delete swept them in between."""
+
+_OPEN_FOLDER = Finding(
+    "store-open-folder",
+    "the object folder is open to other users: they see who was recorded when; chmod 700 mends it",
+)
 
 
 class FolderStore:
@@ -61,20 +67,28 @@ class FolderStore:
             except (FileNotFoundError, IsADirectoryError):
                 raise NotFound("no such object") from None
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> Sequence[Kept]:
         """See `ObjectStore.delete`. Folders left empty go too."""
         path = self._root / check_name(name)
         with _translated("delete"):
             try:
                 path.unlink()
             except (FileNotFoundError, IsADirectoryError):
-                return
+                return []
             _sync(path.parent)
             with suppress(OSError):
                 for folder in path.parents:
                     if folder == self._root:
                         break
                     folder.rmdir()
+        return []
+
+    def purge(self, prefix: str) -> Purged:
+        """See `ObjectStore.purge`. Of unfinished puts nothing can be told apart; `check` sweeps them."""
+        names = [info.name for info in self.list(prefix)]
+        for name in names:
+            self.delete(name)
+        return Purged(len(names), [])
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`."""
@@ -96,6 +110,17 @@ class FolderStore:
         except OSError as error:
             mend = "make it a folder that this user may write to, on a disk with room"
             raise Unavailable(f"object folder {self._root}: {error.strerror}; {mend}") from error
+
+    def examine(self) -> Sequence[Finding]:
+        """See `ObjectStore.examine`."""
+        try:
+            self.check()
+            mode = self._root.stat().st_mode
+        except Unavailable as error:
+            return [Finding("store-unusable", str(error), refuse=True)]
+        except OSError as error:
+            return [Finding("store-unusable", f"object folder {self._root}: {error.strerror}", refuse=True)]
+        return [_OPEN_FOLDER] if mode & 0o077 else []
 
     def _link(self, incoming: Path, final: Path) -> None:
         for _ in range(_RACES_MAX):

@@ -82,8 +82,8 @@ def test_after_kill_9_of_everything_the_call_is_interrupted_and_at_most_a_second
     system = System(tmp_path, {})
     system.start()
     results: list[CallResult | Exception] = []
-    in_background(system, "cut-off", 8.0, results)
     client = system.client()
+    in_background(system, "cut-off", 8.0, results)
     live(client, "cut-off", results)
     time.sleep(3.0)
     children = system.children()

@@ -12,7 +12,7 @@ import numpy as np
 
 from gateway.call import track_document
 from media.codecs import BY_NAME, g711
-from media.framelog import Frames, Tally, decode, encode
+from media.framelog import Frames, Reason, Tally, decode, encode, noise_step
 from media.timeline import facts_from_chunks
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
@@ -32,8 +32,10 @@ def opened(folder: Path) -> Iterator[Recordings]:
         yield recordings
 
 
-def recorded(folder: Path, recordings: Recordings, tenant: TenantId, seconds: float) -> tuple[CallId, bytes]:
-    """A stored call of one track, and the A-law bytes that it holds."""
+def recorded(
+    folder: Path, recordings: Recordings, tenant: TenantId, seconds: float, noise_db: int | None = None
+) -> tuple[CallId, bytes]:
+    """A stored call of one track, and the A-law bytes that it holds; with `noise_db` then 2 s of such a silence."""
     person, call = ParticipantId(new_id()), CallId(new_id())
     wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, "quality"), Wanted(person, Kind.AUDIO, "quality")]
     recordings.prepare(tenant, ["quality"])
@@ -51,6 +53,10 @@ def recorded(folder: Path, recordings: Recordings, tenant: TenantId, seconds: fl
             chunk = _chunk(first, min(FRAMES_A_CHUNK, frames - first), payload)
             chunks.append(decode(chunk))
             spool.append(1, first * FRAME_SAMPLES, (first + FRAMES_A_CHUNK) * FRAME_SAMPLES, chunk)
+        if noise_db is not None:
+            last, silence = frames * FRAME_SAMPLES, _silence(frames, noise_db)
+            chunks.append(decode(silence))
+            spool.append(1, last, last, silence)
         spool.close(1)
         while not spool.poll():
             time.sleep(0.01)
@@ -82,3 +88,17 @@ def _chunk(first: int, count: int, payload: bytes) -> bytes:
         payload[start:end],
     )
     return encode(frames, head=start, written_us=(first + count) * 20_000, tally=Tally(packets=first + count))
+
+
+def _silence(after: int, level_db: int) -> bytes:
+    """Two seconds in which the sender told what its silence sounds like."""
+    column, octets = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    frames = Frames(column, column, column, octets, octets, b"")
+    return encode(
+        frames,
+        head=after * FRAME_SAMPLES,
+        written_us=after * 20_000 + 2_000_000,
+        pending=Reason.DTX,
+        noise=noise_step(level_db),
+        tally=Tally(packets=after),
+    )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gateway.caller import CallFailed, Track, place_call
 from gateway.sip.events import Ended, Invited, Settings
+from gateway.sip.flow import Flow
 from gateway.sip.uas import UserAgent
 from media.codecs.g711 import decode_alaw, encode_ulaw
 from media.rtcp import Goodbye, SenderReport
@@ -40,7 +41,7 @@ class Switch(asyncio.DatagramProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport, _ = await self._loop.create_datagram_endpoint(lambda: self, local_addr=(HOST, 0))
         self.address: tuple[str, int] = self._transport.get_extra_info("sockname")
-        self._agent = UserAgent(Settings(*self.address), Random(1).randbytes)
+        self._agent = UserAgent(Settings(), Random(1).randbytes)
         return self
 
     async def __aexit__(
@@ -51,7 +52,7 @@ class Switch(asyncio.DatagramProtocol):
             each.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._agent.receive(data, addr, self.address, self._loop.time())
+        self._agent.receive(data, Flow("udp", self.address, addr), self._loop.time())
         for event in self._agent.take_events():
             if isinstance(event, Invited):
                 self._invited(event)
@@ -60,8 +61,8 @@ class Switch(asyncio.DatagramProtocol):
         self._flush()
 
     def _flush(self) -> None:
-        for data, destination, _ in self._agent.take_datagrams():
-            self._transport.sendto(data, destination)
+        for data, flow in self._agent.take_outgoing():
+            self._transport.sendto(data, flow.remote)
 
     def _invited(self, event: Invited) -> None:
         now = self._loop.time()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main, parser
+from gateway.commands import shown
 
-COMMANDS = ("serve", "worker", "demo", "call", "calls", "get", "erase", "verify", "tenant", "token", "config")
+COMMANDS = ("serve", "worker", "demo", "call", "calls", "get", "erase", "verify", "tenant", "token", "config", "doctor")
 
 
 def callvault(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -79,3 +80,15 @@ def test_what_is_no_certificate_is_not_verified(tmp_path: Path, text: str) -> No
     done = callvault("verify", str(file), "--fingerprint", "0" * 64)
     assert done.returncode == 1
     assert "not verified" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("zone", "expected"),
+    [
+        ("UTC", "2026-07-01 12:00:00.000+00:00"),
+        ("Europe/Amsterdam", "2026-07-01 14:00:00.000+02:00"),
+        ("Nowhere/Unknown", "2026-07-01T12:00:00.000Z"),
+    ],
+)
+def test_kept_times_are_shown_in_the_tenants_zone(zone: str, expected: str) -> None:
+    assert shown("2026-07-01T12:00:00.000Z", zone) == expected

@@ -55,3 +55,24 @@ def test_a_track_that_is_not_there_and_a_call_of_another_tenant_are_not_found(tm
         ):
             with pytest.raises(NotFound):
                 Wav.open(recordings, who, which, only)
+
+
+def test_the_senders_silence_sounds_unless_only_what_was_received_is_wanted(tmp_path: Path) -> None:
+    with opened(tmp_path) as recordings:
+        tenant = recordings.tenant("acme")
+        call, payload = recorded(tmp_path, recordings, tenant, 2.0, noise_db=48)
+        tags, sounds = [], []
+        for comfort_noise in (True, False):
+            with Wav.open(recordings, tenant, call, comfort_noise=comfort_noise) as wav:
+                tags.append(wav.etag)
+                sounds.append(np.frombuffer(b"".join(wav.read(44, wav.size)), "<i2"))
+                part = b"".join(wav.read(44 + 30_000, 44 + 50_001))
+                assert part == sounds[-1].tobytes()[30_000:50_001]
+        with_noise, without = sounds
+        speech = g711.decode_alaw(payload)
+        assert len(with_noise) == len(without) == len(speech) + 16_000
+        assert np.array_equal(with_noise[: len(speech)], speech)
+        assert np.array_equal(without[: len(speech)], speech)
+        assert not without[len(speech) :].any()
+        assert 100 < with_noise[len(speech) :].astype(np.float64).std() < 160  # 10 ** (-48 / 20) of full scale is 130
+        assert tags[0] != tags[1]

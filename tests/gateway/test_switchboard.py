@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.admission import BUSY_SECONDS, Busy
-from gateway.call import Parties
+from gateway.announcement import Prompt
+from gateway.call import Call, Parties
 from gateway.callbook import Beginning, CallBook
 from gateway.config import Settings, Tenant
 from gateway.events import Hub
-from gateway.media_link import MediaLink
+from gateway.media_link import File, MediaLink
 from gateway.switchboard import Switchboard
 from gateway.tenants import Directory, Match
 from media.framelog import NOTHING
-from media.messages import Close, Command, Ended, Message, Open, OpenFailed, Stats
+from media.messages import Close, Command, Ended, Message, Open, OpenFailed, Played, Quiet, Stats, Update
 from media.ports import PortPool
 from media.sdp import SessionDescription, parse
 from media.timeline import TrackFacts
 from storage.errors import Unavailable
-from storage.model import CallState, Kind
+from storage.model import CallId, CallState, Kind
 from storage.recordings import Recordings
 from tests.gateway.store import opened
 
@@ -43,7 +44,7 @@ m=audio 40002 RTP/AVP 8
 a=sendonly
 a=label:2
 """
-PARTIES = Parties("100", "", "sip:100@test", "200", "sip:200@test", "127.0.0.1", "call-id")
+PARTIES = Parties("100", "", "sip:100@test", "200", "sip:200@test", "sip:200@test", "127.0.0.1", "call-id")
 NO_FACTS = TrackFacts((), 8000, NOTHING, None, None, 0, (), ())
 
 
@@ -59,7 +60,7 @@ class Worker(MediaLink):
     def alive(self) -> bool:
         return not self.dead
 
-    def send(self, command: Command, sockets: Sequence[socket.socket] = ()) -> None:
+    def send(self, command: Command, files: Sequence[File] = ()) -> None:
         self.commands.append(command)
         if isinstance(command, Close):
             asyncio.get_running_loop().call_soon(self.on_event, Ended(command.leg, NO_FACTS.to_json()))
@@ -290,5 +291,133 @@ def test_ports_rest_before_they_are_used_again_and_a_shortage_is_busy(tmp_path: 
             await b.board.settled(10)
             with pytest.raises(Busy, match="no ports free"):
                 b.board.begin(b.match(), offer(), PARTIES)
+
+    run(work())
+
+
+def prompted(b: Bench) -> None:
+    b.board.prompts = {"default": Prompt("fingerprint", "nl", 2000, -1)}
+
+
+def detail_of(b: Bench, call: Call) -> dict[str, Any]:
+    record = b.recordings.call(call.tenant, call.id)
+    found: dict[str, Any] = json.loads(
+        b.recordings.document(call.tenant, record.find(Kind.CALL_DETAIL)[0].ref.artefact)
+    )
+    return found
+
+
+def test_an_announcement_is_played_to_every_leg_and_call_detail_says_when(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            prompted(b)
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.board.answered(call, offer())
+            assert b.worker.kinds() == ["Open", "Open", "Play", "Play"]
+            assert all(command.announce for command in b.worker.commands if isinstance(command, Open))
+            for leg, (start_us, end_us) in zip(call.legs, [(20_000, 2_020_000), (40_000, 2_040_000)], strict=True):
+                b.board.on_media(Played(leg.number, start_us, end_us, complete=True))
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+            announced = {
+                "prompt": "fingerprint",
+                "language": "nl",
+                "complete": True,
+                "start_ms": 20.0,
+                "end_ms": 2040.0,
+            }
+            assert detail_of(b, call)["announcement"] == announced
+
+    run(work())
+
+
+def test_a_call_that_ends_during_its_announcement_is_not_recorded(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            prompted(b)
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.board.answered(call, offer())
+            b.board.on_media(Played(call.legs[0].number, 20_000, 2_020_000, complete=True))
+            b.board.end(call, "bye")
+            b.board.on_media(Played(call.legs[1].number, 20_000, 900_000, complete=False))
+            await b.board.settled(5)
+            assert b.recordings.call(call.tenant, call.id).state is CallState.NOT_RECORDED
+            detail = detail_of(b, call)
+            assert (detail["why"], detail["announcement"]["end_ms"]) == ("hung up during the announcement", None)
+
+    run(work())
+
+
+def test_a_call_that_cannot_be_reached_by_its_announcement_is_not_recorded(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            prompted(b)
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.board.answered(call, offer())
+            b.board.on_media(Played(call.legs[0].number, 0, 0, complete=False))
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+            assert detail_of(b, call)["why"] == "the announcement could not be played"
+
+    run(work())
+
+
+@pytest.mark.parametrize("why", ["emergency", "unrecorded", "recording client"])
+def test_who_is_not_recorded_or_cannot_be_reached_hears_no_announcement(tmp_path: Path, why: str) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            prompted(b)
+            b.board.on_media(stats(full=why == "unrecorded"))
+            match = b.match(when_full="unrecorded")
+            if why == "recording client":
+                match = Match(match.trunk.model_copy(update={"receive_only": True}), match.tenant)
+            parties = replace(PARTIES, request_uri="sip:112@test") if why == "emergency" else PARTIES
+            call = b.board.begin(match, offer(), parties)
+            b.board.answered(call, offer())
+            assert b.worker.kinds() == ["Open", "Open"]
+            assert not any(command.announce for command in b.worker.commands if isinstance(command, Open))
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+            duty = {"by": "recording client"} if why == "recording client" else None
+            assert detail_of(b, call)["announcement"] == duty
+
+    run(work())
+
+
+def test_a_call_is_probed_when_all_its_legs_are_silent_and_again_if_it_stands(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            probed: list[CallId] = []
+            b.board.probe = probed.append
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.board.answered(call, offer())
+            first, second = call.legs
+            b.board.on_media(Quiet(first.number, 0))
+            assert probed == []
+            b.board.on_media(Quiet(second.number, 0))
+            assert probed == [call.id]
+            b.board.alive(call.id)
+            assert "Update" not in b.worker.kinds()  # it would let another source latch
+            for leg in (first, second):  # the worker tells again what lasts
+                b.board.on_media(Quiet(leg.number, 0))
+            assert probed == [call.id, call.id]
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+
+    run(work())
+
+
+def test_a_call_whose_peer_made_no_offer_takes_nothing_until_its_answer_says_from_where(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = b.board.begin(b.match(), None, PARTIES)
+            b.board.answered(call, None)
+            (opened,) = (command for command in b.worker.commands if isinstance(command, Open))
+            assert (opened.remote, opened.codecs) == (None, {8: "PCMA", 0: "PCMU"})
+            b.board.update(call, offer())
+            (update,) = (command for command in b.worker.commands if isinstance(command, Update))
+            assert update.remote == ("127.0.0.1", 40000)
+            b.board.end(call, "bye")
+            await b.board.settled(5)
 
     run(work())

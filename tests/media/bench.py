@@ -18,7 +18,7 @@ from media import framelog
 from media.codecs import PCMA, Codec
 from media.codecs.g711 import Samples
 from media.engine import TICK_NS, Engine
-from media.messages import Open, Speech
+from media.messages import Event, Open, Speech
 from media.ports import SO_TIMESTAMPNS
 from media.render import render_pcm, total_samples
 from media.rtp import Packet
@@ -113,6 +113,8 @@ class Bench:
         self.now_ns = START_NS
         self.engine = Engine(self.sink, lambda: self.now_ns, legs_max=16)
         self.speech: list[Speech] = []
+        self.events: list[Event] = []  # the others
+        self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so
         self._ports: dict[int, tuple[str, int]] = {}
 
     def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
@@ -134,7 +136,19 @@ class Bench:
         end_ns = self.now_ns + round(ms * 1e6)
         while self.now_ns < end_ns:
             self.now_ns = min(self.now_ns + TICK_NS, end_ns)
-            self.speech += self.engine.tick(self.now_ns, time.time_ns())
+            self._tick()
+
+    def late(self, ms: float) -> None:
+        """Let time pass, and tick only at its end."""
+        self.now_ns += round(ms * 1e6)
+        self._tick()
+
+    def _tick(self) -> None:
+        for event in self.engine.tick(self.now_ns, time.time_ns()):
+            if isinstance(event, Speech):
+                self.speech.append(event)
+            else:
+                self.events.append(event)
 
     def play(self, sender: Sender, audio: bytes, ptime_ms: int = 20, leg: int = 1) -> None:
         """Send G.711 in real pace."""

@@ -423,6 +423,25 @@ def test_sender_reports_are_answered_from_the_host_of_the_audio() -> None:
     assert block.highest_sequence & 0xFFFF == (sender.sequence - 1) & 0xFFFF
 
 
+def test_counts_outlive_their_legs() -> None:
+    bench, senders, stranger = Bench(), [Sender(ssrc=i) for i in range(2)], Sender()
+    for leg, sender in enumerate(senders):
+        bench.open(leg, sender)
+        bench.play(sender, noise(100), leg=leg)
+        bench.play(stranger, noise(40), leg=leg)
+    bench.close(0)
+    assert (bench.engine.counted("packets"), bench.engine.counted("foreign")) == (10, 4)
+    assert (bench.engine.overflowed, bench.engine.playing) == (0, 0)
+
+
+def test_comfort_noise_is_no_codec_and_taken_where_it_is_named_with_them() -> None:
+    bench, sender = Bench(), Sender()
+    bench.open(1, sender, codecs={8: "PCMA", 13: "CN"})
+    bench.play(sender, noise(200))
+    facts = bench.close()
+    assert (facts.codecs, facts.tally.packets) == (("PCMA",), 10)
+
+
 def test_what_cannot_be_received_is_refused() -> None:
     bench = Bench()
     rtp, rtcp = udp_socket(), udp_socket()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from media.errors import Malformed
-from media.framelog import Chunk, Frames, Reason, Tally, decode, encode, encode_rows
+from media.framelog import Chunk, Frames, Reason, Tally, decode, encode, encode_rows, silence_flags
 
 TALLY = Tally(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 
@@ -37,9 +39,9 @@ def same(left: Frames, right: Frames) -> bool:
 @given(st.lists(st.integers(1, 500), max_size=80), st.integers(-(1 << 40), 1 << 60), st.integers(0, 2000))
 def test_what_is_encoded_is_decoded_again(lengths: list[int], base: int, gap: int) -> None:
     frames = frames_of(lengths, base, gap)
-    chunk = decode(encode(frames, head=base, written_us=77, pending=Reason.HOLD, tally=TALLY))
+    chunk = decode(encode(frames, head=base, written_us=77, pending=Reason.HOLD, noise=3, tally=TALLY))
     assert same(chunk.frames, frames)
-    assert (chunk.written_us, chunk.pending, chunk.tally) == (77, Reason.HOLD, TALLY)
+    assert (chunk.written_us, chunk.pending, chunk.noise, chunk.tally) == (77, Reason.HOLD, 0, TALLY)
     assert chunk.start == base
     assert chunk.end == (base + sum(lengths) + gap * (len(lengths) - 1) if lengths else base)
 
@@ -63,6 +65,18 @@ def test_many_at_once_are_encoded_as_each_alone() -> None:
         np.array([list(range(1, 13))] * 3),
     )
     assert chunks == [encode(frames, head=0, written_us=9, tally=TALLY) for frames in tracks]
+
+
+def test_only_a_senders_silence_has_a_level() -> None:
+    chunk = decode(encode(frames_of([160]), head=0, written_us=0, pending=Reason.DTX, noise=15))
+    assert (chunk.pending, chunk.noise) == (Reason.DTX, 15)
+    assert silence_flags(Reason.LOST, 15) == Reason.LOST
+
+
+def test_flags_of_no_meaning_are_malformed() -> None:
+    frames = replace(frames_of([160]), flags=np.array([7], np.uint8))
+    with pytest.raises(Malformed):
+        decode(encode(frames, head=0, written_us=0))
 
 
 def test_counters_stay_at_their_largest_value() -> None:

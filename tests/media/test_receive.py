@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import socket
 import time
 
+from media.ports import SO_RXQ_OVFL
 from media.receive import BURST, SLOT_BYTES, Arena, Readiness, send, source_number
 
 from .bench import LOOPBACK, udp_socket
@@ -56,6 +58,22 @@ def test_a_datagram_that_does_not_fit_has_no_length() -> None:
     arena, sock, sender = Arena(4), udp_socket(), udp_socket()
     sender.sendto(bytes(SLOT_BYTES + 1), sock.getsockname())
     assert arena.receive([(ctypes.c_int(sock.fileno()), 0)]).lengths.tolist() == [0]
+
+
+def test_what_a_full_buffer_has_cost_is_told_with_the_next_datagram() -> None:
+    arena, sock, sender = Arena(64), udp_socket(), udp_socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+    for _ in range(30):
+        sender.sendto(bytes(172), sock.getsockname())
+    pairs = [(ctypes.c_int(sock.fileno()), 0)]
+    kept = len(arena.receive(pairs).keys)
+    sender.sendto(b"next", sock.getsockname())
+    batch = arena.receive(pairs)
+    assert 0 < kept < 30
+    assert batch.overflowed.tolist() == [30 - kept]
+    assert batch.lengths.tolist() == [4]
+    assert batch.stamps_ns[0] > 0
 
 
 def test_readiness_names_the_sockets_that_can_be_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -58,6 +59,23 @@ def test_gaps_cover_all_that_no_frame_covers() -> None:
     )
 
 
+def test_an_announcement_is_a_gap_of_its_own_and_nothing_stands_before_its_end() -> None:
+    timeline = Timeline()
+    nothing = Frames(*(np.zeros(0, np.int64),) * 3, *(np.zeros(0, np.uint8),) * 2, b"")
+    for written_us in (400_000, 900_000):
+        timeline.extend(nothing, written_us=written_us, pending=Reason.ANNOUNCEMENT, tally=Tally())
+    assert timeline.facts().gaps == (Gap(0, 900_000, "announcement"),)
+    frame = replace(nothing, timestamps=np.array([0]), arrivals_us=np.array([905_000]), lengths=np.array([160]))
+    frame = replace(frame, codecs=np.array([8], np.uint8), payload=bytes(160))
+    frame = replace(frame, flags=np.array([NEW_PIECE | Reason.ANNOUNCEMENT], np.uint8))
+    timeline.extend(frame, written_us=1_000_000, pending=Reason.LOST, tally=Tally())
+    early = replace(frame, timestamps=np.array([160]), arrivals_us=np.array([906_000]), flags=np.array([0], np.uint8))
+    timeline.extend(early, written_us=1_000_000, pending=Reason.LOST, tally=Tally())
+    facts = timeline.facts()
+    assert facts.map == (Piece(0, 320, 900_000),)
+    assert facts.gaps == (Gap(0, 900_000, "announcement"), Gap(940_000, 1_000_000, "no_media"))
+
+
 def test_a_late_frame_takes_its_part_out_of_a_gap() -> None:
     facts = told((0, 0, 0), (800, 100_000, 0), (320, 110_000, 0), (160, 115_000, 0), written_us=120_000)
     assert facts.gaps == (Gap(60_000, 100_000, "lost"),)
@@ -77,7 +95,9 @@ def test_gaps_beyond_the_limit_are_counted() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_happens_a_replay_of_the_chunks_tells_the_same(seed: int) -> None:
     chance, bench, sender = random.Random(seed), Bench(), Sender()
-    bench.open(1, sender)
+    bench.engine.load("greeting", np.full(8000, 1000, np.int16))
+    bench.open(1, sender, announce=seed % 2 == 1)
+    bench.engine.play(1, "greeting", bench.now_ns)
     held: list[bytes] = []
     for step in range(400):
         data = sender.packet(noise(chance.choice((10, 20, 20, 20, 30)), step), chance.choice((8,) * 30 + (0, 13, 101)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 import pytest
@@ -20,10 +21,13 @@ from media.messages import (
     Drain,
     Ended,
     Event,
+    Load,
     Message,
     Open,
     OpenFailed,
     Pause,
+    Play,
+    Played,
     Ready,
     Speech,
     SpoolFull,
@@ -32,7 +36,8 @@ from media.messages import (
     decode,
     encode,
 )
-from media.timeline import TrackFacts
+from media.rtp import Packet
+from media.timeline import Gap, TrackFacts
 from media.worker import Worker
 
 from .bench import MemorySink, Sender, noise, udp_socket
@@ -61,8 +66,8 @@ class Process:
         self.seen: list[Message] = []
         self.expect(Ready)
 
-    def tell(self, message: Message, *sockets: socket.socket) -> None:
-        socket.send_fds(self.control, [encode(message)], [sock.fileno() for sock in sockets])
+    def tell(self, message: Message, *files: socket.socket | IO[bytes]) -> None:
+        socket.send_fds(self.control, [encode(message)], [file.fileno() for file in files])
 
     def expect(self, kind: type[EventT]) -> EventT:
         """The next event of this kind; others are remembered."""
@@ -161,6 +166,28 @@ def test_stats_come_every_second(worker: Process) -> None:
     assert (stats.legs, stats.full) == (1, False)
     assert 0 < stats.tick_p50_ms <= stats.tick_p99_ms
     assert 0 < stats.busy <= 1
+
+
+def test_a_prompt_comes_by_descriptor_and_is_played_in_real_time(worker: Process) -> None:
+    sender, prompt = Sender(), np.random.default_rng(4).normal(0, 3000, 1600).astype(np.int16)
+    with os.fdopen(os.memfd_create("prompt"), "wb") as file:
+        file.write(prompt.tobytes())
+        file.flush()
+        worker.tell(Load("greeting"), file)
+    worker.tell(Load("nothing"))
+    worker.tell(Load("no file"), sender.sock)
+    address = worker.open(1, sender, announce=True)
+    worker.tell(Play(1, "greeting"))
+    sender.sock.settimeout(PATIENCE_S)
+    heard = [Packet.parse(sender.sock.recv(2000)) for _ in range(10)]
+    assert b"".join(packet.payload for packet in heard) == PCMA.encode(prompt)
+    played = worker.expect(Played)
+    assert (played.leg, played.complete, played.start_us < played.end_us) == (1, True, True)
+    play(sender, noise(200), address)
+    worker.tell(Close(1))
+    facts = TrackFacts.from_json(worker.expect(Ended).facts)
+    assert facts.tally.packets == 10
+    assert facts.gaps[0] == Gap(0, played.end_us, "announcement")
 
 
 def test_drain_closes_every_leg_reports_it_and_ends_the_process(worker: Process) -> None:

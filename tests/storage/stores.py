@@ -24,13 +24,19 @@ def open_at(
     root: Path,
     *,
     data: str = "data",
+    objects: str = "",
     clock: Callable[[], float] = time.time,
     on_step: Callable[[Step], None] = lambda _step: None,
 ) -> Recordings:
-    """The store in `root`: its data folder with the objects in it, and the keyring beside it."""
+    """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data
     return Recordings.open(
-        folder, f"file:{root}/keys", f"file:{folder}/objects", node="n1", clock=clock, on_erasure_step=on_step
+        folder,
+        f"file:{root}/keys",
+        objects or f"file:{folder}/objects",
+        node="n1",
+        clock=clock,
+        on_erasure_step=on_step,
     )
 
 

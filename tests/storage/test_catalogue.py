@@ -34,8 +34,9 @@ _COUNTERS = {
     "last_seq",
     "size",
     "segment_bytes",
+    "deliveries",
 }
-_WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step"}
+_WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason"}
 _FLAGS = {"closed", "finished", "interrupted", "revoked"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}

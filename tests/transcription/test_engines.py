@@ -17,7 +17,7 @@ from tests.transcription.stage import RATE_HZ, installed, read_wav, through_g711
 from transcription.audio import to_engine
 from transcription.engines import Engine, open_engine
 from transcription.engines.whisper import DIGESTS, packaged_files
-from transcription.errors import EngineUnavailable
+from transcription.errors import EngineUnavailable, Unsupported
 from transcription.model import Track, Transcript, Word
 from transcription.redaction import redact
 
@@ -115,7 +115,7 @@ def test_the_engine_names_itself_and_its_model() -> None:
 
 
 def test_an_unknown_language_is_refused() -> None:
-    with pytest.raises(EngineUnavailable, match="language"):
+    with pytest.raises(Unsupported, match="language"):
         engine().transcribe(np.zeros(16_000, np.float32), "xx")
 
 

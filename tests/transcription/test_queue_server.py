@@ -70,7 +70,7 @@ def test_a_killed_server_comes_back_at_the_same_address_with_its_jobs(tmp_path: 
                 assert await server.wait() == -signal.SIGKILL
                 assert await server.start() == address
             async with await Queue.connect(address) as queue:
-                assert (await queue.stream.stream_info("CALLVAULT_JOBS")).state.messages == 1
+                assert (await queue.state()).waiting == 1
         finally:
             await server.stop()
 

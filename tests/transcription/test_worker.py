@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,12 +17,14 @@ from storage.model import ArtefactState, CallId, CallState, Kind, TenantId, new_
 from storage.recordings import Recordings
 from tests.transcription.stage import RATE_HZ, begin_call, end_call, opened_store, recorded_call
 from transcription.engines import Engine
-from transcription.errors import EngineUnavailable, Malformed
+from transcription.errors import EngineUnavailable, Malformed, Unsupported
 from transcription.model import Transcript, Word, spans_from_json
 from transcription.queue import Again, Done, Job, Queue, Relay
 from transcription.queue_server import QueueServer
 from transcription.redaction import merged, restore
-from transcription.worker import DELIVERIES_MAX, ENGINE_RETRY_S, WINDOW_S, Worker, parse_facts, parse_language, serve
+from transcription.redaction.rampart import open_names
+from transcription.serving import serve
+from transcription.worker import DELIVERIES_MAX, ENGINE_RETRY_S, WINDOW_S, Worker, parse_facts, parse_language
 
 SAID = "My name is Peter Johnson, call me on 0612345678."
 
@@ -30,7 +32,9 @@ BUSY = """
 import sys, time
 from pathlib import Path
 from storage.recordings import Recordings
-from transcription.worker import run
+from transcription.queue import QueueAddress
+from transcription.serving import run
+from transcription.worker import Worker
 
 class Busy:
     name = "busy"
@@ -43,7 +47,7 @@ folder = Path(sys.argv[1])
 store = Recordings.open(
     folder / "data", f"file:{folder / 'keys'}", f"file:{folder / 'data' / 'objects'}", node="worker"
 )
-run(store, Busy, folder / "queue")
+run(Worker(store, Busy), store, lambda: QueueAddress.read(folder / "queue"))
 """
 
 
@@ -174,37 +178,127 @@ def test_a_job_that_outruns_its_call_waits(tmp_path: Path) -> None:
         assert worker.work(Job(new.tenant, new.call, 2)) == Done()
 
 
-def test_without_a_model_the_job_waits_and_the_log_says_how_to_mend_it(
+def test_without_a_model_no_job_is_taken_and_the_log_says_how_to_mend_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with opened_store(tmp_path) as store:
         ids = recorded_call(store, [noise(1)])
         models: list[Engine] = []
+        told: list[Mapping[str, object]] = []
 
         def engine() -> Engine:
             if not models:
                 raise EngineUnavailable("install the model")
             return models[0]
 
-        worker = Worker(store, engine)
+        worker = Worker(store, engine, tell=told.append)
         with caplog.at_level(logging.INFO):
-            assert worker.work(job_of(ids, 1000)) == Again(ENGINE_RETRY_S)
+            assert not worker.ready()
         assert [(entry.message, entry.__dict__["mend"]) for entry in caplog.records] == [
             ("engine_unavailable", "install the model")
         ]
-        assert len(list(store.call(*ids).find(Kind.AUDIO))) == 1
+        assert worker.work(job_of(ids)) == Again(ENGINE_RETRY_S)
         models.append(Script())
-        assert worker.work(job_of(ids, 1001)) == Done()
+        assert worker.ready()
+        assert worker.work(job_of(ids, 2)) == Done()
+        assert told == [
+            {"names_model": "off"},
+            {"speech_model": "missing", "mend": "install the model"},
+            {"speech_model": "script 1"},
+            {"transcript_ready": list(ids)},
+        ]
 
 
-def test_a_broken_job_is_tried_ever_later_and_then_given_up(tmp_path: Path) -> None:
+def test_a_missing_model_for_names_is_told_and_the_rules_do_their_part(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with opened_store(tmp_path) as store:
+        ids = recorded_call(store, [noise(5)])
+        told: list[Mapping[str, object]] = []
+        worker = Worker(store, Script, lambda: open_names("/nowhere"), told.append)
+        assert worker.ready()
+        assert [entry.message for entry in caplog.records] == ["names_model_missing"]
+        assert told[0]["names_model"] == "missing"
+        assert worker.work(job_of(ids)) == Done()
+        found = store.call(*ids).find(Kind.REDACTED_TRANSCRIPT)[0]
+        redacted = restore(found.ref, store.document(ids[0], found.ref.artefact))
+        assert (redacted.engine, redacted.turns()[0].text) == (
+            "script 1",
+            "My name is [PERSON 1], call me on [PHONE 1].",
+        )
+
+
+def test_the_second_layer_hides_what_the_rules_do_not_know_and_is_named_in_the_result(tmp_path: Path) -> None:
+    with opened_store(tmp_path) as store:
+        ids = recorded_call(store, [noise(5)])
+        worker = Worker(store, lambda: Script("I gave the keys to Oluwaseun Adeyemi on Monday."), open_names)
+        assert worker.ready()
+        assert worker.work(job_of(ids)) == Done()
+        found = store.call(*ids).find(Kind.REDACTED_TRANSCRIPT)[0]
+        redacted = restore(found.ref, store.document(ids[0], found.ref.artefact))
+        assert redacted.turns()[0].text == "I gave the keys to [PERSON 1] on Monday."
+        assert redacted.engine.startswith("script 1, rampart ")
+
+
+def test_a_job_that_fails_is_tried_ever_later_and_then_put_on_the_dead_list(tmp_path: Path) -> None:
+    class Failing(Script):
+        def transcribe(self, samples: NDArray[np.float32], language: str) -> Sequence[Word]:
+            raise RuntimeError("a library's own words")
+
+    with opened_store(tmp_path) as store:
+        ids = recorded_call(store, [noise(1)])
+        told: list[Mapping[str, object]] = []
+        worker = Worker(store, Failing, tell=told.append)
+        verdicts = [worker.work(job_of(ids, delivery)) for delivery in (1, 2, 5, DELIVERIES_MAX - 1)]
+        assert verdicts == [Again(1.0), Again(2.0), Again(16.0), Again(600.0)]
+        assert store.jobs.dead() == []
+        assert worker.work(job_of(ids, DELIVERIES_MAX)) == Done()
+        (dead,) = store.jobs.dead()
+        assert (dead.tenant, dead.call, dead.subject) == (*ids, "transcribe")
+        assert (dead.reason, dead.deliveries) == ("RuntimeError", DELIVERIES_MAX)
+        assert told[-1] == {"job_dead": list(ids), "reason": "RuntimeError"}
+
+
+def test_what_is_damaged_or_not_supported_is_given_up_at_once(tmp_path: Path) -> None:
+    class Monolingual(Script):
+        def transcribe(self, samples: NDArray[np.float32], language: str) -> Sequence[Word]:
+            raise Unsupported("English only")
+
     with opened_store(tmp_path) as store:
         new = begin_call(store, 1)
         detail, audio = new.find(Kind.CALL_DETAIL).ref.artefact, new.artefacts[0].ref.artefact
         store.put_documents(new, {detail: b"{}", audio: b"no facts"}, CallState.ENDED)
+        assert worker_with(store, Script()).work(Job(new.tenant, new.call)) == Done()
+        ids = recorded_call(store, [noise(1)])
+        assert worker_with(store, Monolingual()).work(job_of(ids)) == Done()
+        assert [(dead.call, dead.reason) for dead in store.jobs.dead()] == [
+            (new.call, "Malformed"),
+            (ids[1], "Unsupported"),
+        ]
+
+
+def test_a_job_that_its_workers_die_of_is_not_tried_for_ever(tmp_path: Path) -> None:
+    with opened_store(tmp_path) as store:
+        ids = recorded_call(store, [noise(1)])
+        engine = Script()
+        assert worker_with(store, engine).work(job_of(ids, DELIVERIES_MAX + 1)) == Done()
+        assert engine.heard == []
+        assert [dead.reason for dead in store.jobs.dead()] == ["Deliveries"]
+
+
+def test_a_dead_job_that_is_retried_comes_as_a_new_one(tmp_path: Path) -> None:
+    with opened_store(tmp_path) as store:
+        ids = recorded_call(store, [noise(2)])
+        first = store.outbox_pending()[0]
+        store.outbox_sent([first.id])
         worker = worker_with(store, Script())
-        verdicts = [worker.work(Job(new.tenant, new.call, delivery)) for delivery in (1, 2, 5, DELIVERIES_MAX)]
-        assert verdicts == [Again(1.0), Again(2.0), Again(16.0), Done()]
+        worker.work(job_of(ids, DELIVERIES_MAX + 1))
+        store.jobs.retry(store.jobs.dead()[0].id)
+        (row,) = store.outbox_pending()
+        assert (row.id != first.id, row.subject, row.body) == (True, first.subject, first.body)
+        assert worker.work(Job.from_json(row.body)) == Done()
+        assert store.jobs.dead() == []
+        assert store.call(*ids).find(Kind.REDACTED_TRANSCRIPT)
 
 
 def test_a_stopped_worker_hands_its_job_back(tmp_path: Path) -> None:

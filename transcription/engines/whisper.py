@@ -17,7 +17,7 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper import __version__ as faster_whisper_version
 
 from transcription.audio import ENGINE_RATE_HZ
-from transcription.errors import EngineUnavailable
+from transcription.errors import EngineUnavailable, Unsupported
 from transcription.model import Word
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Whisper:
     def transcribe(self, samples: NDArray[np.float32], language: str) -> Sequence[Word]:
         """The words in `samples`; see Engine."""
         if language not in self._model.supported_languages:
-            raise EngineUnavailable(f"the model does not know language {language!r}: set one that it knows")
+            raise Unsupported(f"the model does not know language {language!r}: set one that it knows")
         if samples.size == 0:
             return ()
         segments, _info = self._batched.transcribe(

@@ -1,8 +1,9 @@
 """Redaction: a table of recognizers, and the only way to a redacted transcript.
 
-Each recognizer reads the whole dialogue and names spans of tokens. Spans that touch are joined; a span's category is
-that of the first family in the table that found any of it. Rules: whatever is found is replaced as a whole word; in
-doubt it is replaced; a placeholder stands for one value throughout a call.
+Each recognizer reads the whole dialogue and names spans of tokens; a model (`rampart`) may add spans to theirs, and
+takes none away. Spans that touch are joined; a span's category is that of the first family in the table that found
+any of it. Rules: whatever is found is replaced as a whole word; in doubt it is replaced; a placeholder stands for one
+value throughout a call.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from storage.model import ArtefactRef, ParticipantId
     from transcription.model import Transcript, Turn
+    from transcription.redaction.rampart import NamesModel
     from transcription.redaction.tokens import Line
 
 RECOGNIZERS: Final[tuple[tuple[str, Callable[[Dialogue], Iterable[Match]]], ...]] = (
@@ -52,6 +54,9 @@ RECOGNIZERS: Final[tuple[tuple[str, Callable[[Dialogue], Iterable[Match]]], ...]
 )
 """The families, the most telling first. A new one is a module with CATEGORY and `find`, and a row here."""
 
+_RANKS: Final = {category: rank for rank, (category, _find) in enumerate(RECOGNIZERS)}
+"""The second layer's spans stand in the row of their category."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -64,15 +69,18 @@ class Found:
     category: str
 
 
-def find(language: str, said: Iterable[tuple[str, str]]) -> list[list[Found]]:
+def find(language: str, said: Iterable[tuple[str, str]], names_model: NamesModel | None = None) -> list[list[Found]]:
     """For each (speaker, text) of a dialogue in order of time, the spans to be replaced, in order."""
-    return _find(Dialogue.of(language, said))
+    return _find(Dialogue.of(language, said), names_model)
 
 
-def redact(transcript: Transcript, language: str | None = None) -> tuple[RedactedTranscript, tuple[Span, ...]]:
+def redact(
+    transcript: Transcript, language: str | None = None, names_model: NamesModel | None = None
+) -> tuple[RedactedTranscript, tuple[Span, ...]]:
     """The transcript with placeholders in place of personal data, and where they stand in time.
 
-    `language` is the transcript's own unless given.
+    `language` is the transcript's own unless given. With `names_model` the second layer looks too, and the redacted
+    transcript names it beside the engine.
     """
     language = language or transcript.language
     turns = transcript.turns()
@@ -80,7 +88,7 @@ def redact(transcript: Transcript, language: str | None = None) -> tuple[Redacte
     placeholders = _Placeholders()
     words: dict[ParticipantId, list[Word]] = {track.participant: [] for track in transcript.tracks}
     spans: list[Span] = []
-    for turn, line, found in zip(turns, dialogue.lines, _find(dialogue), strict=True):
+    for turn, line, found in zip(turns, dialogue.lines, _find(dialogue, names_model), strict=True):
         place = 0
         for span in found:
             words[turn.participant] += turn.words[place : span.first]
@@ -94,7 +102,8 @@ def redact(transcript: Transcript, language: str | None = None) -> tuple[Redacte
             place = span.last + 1
         words[turn.participant] += turn.words[place:]
     tracks = tuple(Track(participant, tuple(said)) for participant, said in words.items())
-    return RedactedTranscript(_SEAL, transcript.language, transcript.engine, tracks), tuple(spans)
+    engine = f"{transcript.engine}, {names_model.name}" if names_model else transcript.engine
+    return RedactedTranscript(_SEAL, transcript.language, engine, tracks), tuple(spans)
 
 
 def restore(ref: ArtefactRef, document: bytes) -> RedactedTranscript:
@@ -117,11 +126,16 @@ def _line_text(turn: Turn) -> str:
     return " ".join("".join(word.text.split()) or "…" for word in turn.words)
 
 
-def _find(dialogue: Dialogue) -> list[list[Found]]:
+def _find(dialogue: Dialogue, names_model: NamesModel | None) -> list[list[Found]]:
     matches: list[list[tuple[Match, int]]] = [[] for _line in dialogue.lines]
     for rank, (_category, recognize) in enumerate(RECOGNIZERS):
         for match in recognize(dialogue):
             matches[match.line].append((match, rank))
+    if names_model is not None:
+        judged = list(names_model.find(dialogue.lines, names.never_names(dialogue.language)))
+        named = [match for match in judged if match.category == names.CATEGORY]
+        for match in (*judged, *names.mentions(dialogue, named)):
+            matches[match.line].append((match, _RANKS[match.category]))
     return [_joined(line, found) for line, found in zip(dialogue.lines, matches, strict=True)]
 
 

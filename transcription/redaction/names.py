@@ -14,7 +14,7 @@ from transcription.redaction.tokens import Match, languages_of
 from transcription.redaction.vocabulary import words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from transcription.redaction.dialogue import Dialogue
     from transcription.redaction.tokens import Line
@@ -42,13 +42,29 @@ def find(dialogue: Dialogue) -> Iterator[Match]:
     """Every name, then every other mention of its parts."""
     found = [match for each in _tables(dialogue.language) for match in _introduced(dialogue, each)]
     yield from found
+    yield from mentions(dialogue, found)
+    never = never_names(dialogue.language)
+    for index, line in enumerate(dialogue.lines):
+        for place, token in enumerate(line.tokens):
+            word = _stem(token.word)
+            if token.bare[:1].isupper() and word in GIVEN and word not in never:
+                yield Match(index, place, _name_end(line, place, never), CATEGORY)
+
+
+def mentions(dialogue: Dialogue, found: Iterable[Match]) -> Iterator[Match]:
+    """Every place in the call where a part of a name stands that was found in one place, by whomever."""
     known = {word: cased for match in found for word, cased in _parts(dialogue.lines[match.line], match)}
-    never = frozenset().union(*(each.never for each in _tables(dialogue.language)))
+    never = never_names(dialogue.language)
     for index, line in enumerate(dialogue.lines):
         for place, token in enumerate(line.tokens):
             word, cased = _stem(token.word), token.bare[:1].isupper()
-            if word not in never and ((word in known and cased >= known[word]) or (cased and word in GIVEN)):
+            if word not in never and word in known and cased >= known[word]:
                 yield Match(index, place, _name_end(line, place, never), CATEGORY)
+
+
+def never_names(language: str) -> frozenset[str]:
+    """Words that are no names, though they may be written with a capital."""
+    return frozenset().union(*(each.never for each in _tables(language)))
 
 
 def _parts(line: Line, match: Match) -> Iterator[tuple[str, bool]]:

@@ -55,7 +55,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
         recordings.add_derived(tenant, call, [audio.artefact], items)
         ended: list[CallId] = []
         context = Context(recordings, recordings.tokens, Hub(), ended.append, list, lambda: {"calls_answered": 1})
-        with TestClient(create_app(context)) as client:
+        with TestClient(create_app(context), client=("127.0.0.1", 50000)) as client:
             yield Api(client, recordings, call, ended)
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.sip.events import Ended, Event, Invited, Settings
+from gateway.sip.flow import Flow, Transport
+from gateway.sip.gate import Gate
 from gateway.sip.grammar import Address
 from gateway.sip.message import Request, Response, parse
+from gateway.sip.session_timer import MIN_S, WANTED_S
 from gateway.sip.uas import UserAgent
 
 LOCAL = ("192.0.2.1", 5060)
 PEER = ("192.0.2.9", 5061)
+FLOW = Flow("udp", LOCAL, PEER)
+"""The peer's datagrams, as the server sees them."""
+OUTWARD = Flow("udp", PEER, LOCAL)
+"""The same way, as the peer sees it."""
 OFFER = b"v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n"
 ANSWER = OFFER.replace(b"192.0.2.9", b"192.0.2.1")
 
@@ -61,21 +68,40 @@ def packet(
 class Bench:
     """One user agent, one peer."""
 
-    def __init__(self, *, max_dialogs: int = 4096, admit: Callable[[Address, Address], bool] | None = None) -> None:
-        settings = Settings(*LOCAL, max_dialogs=max_dialogs)
-        self.agent = UserAgent(settings, counting(), admit) if admit else UserAgent(settings, counting())
+    def __init__(
+        self,
+        *,
+        max_dialogs: int = 4096,
+        gate: Gate | None = None,
+        transport: Transport = "udp",
+        session_s: int = WANTED_S,
+        session_min_s: int = MIN_S,
+    ) -> None:
+        settings = Settings(max_dialogs=max_dialogs, session_s=session_s, session_min_s=session_min_s)
+        self.agent = UserAgent(settings, counting(), gate)
+        self.flow = Flow(transport, LOCAL, PEER, 1 if transport == "tcp" else None)
         self.now = 1000.0
         self.events: list[Event] = []
+        self.asked: list[bytes] = []
+        """Requests of ours that can be answered."""
+        self.rseq = 0
+        """Of the last reliable provisional response."""
 
     def send(self, data: bytes, source: Address = PEER) -> list[bytes]:
         """One packet of the peer; what is sent because of it."""
-        self.agent.receive(data, source, LOCAL, self.now)
+        self.agent.receive(data, self.flow.to(source), self.now)
         return self.taken()
 
     def taken(self) -> list[bytes]:
         """What waits to be sent; events are kept."""
         self.events += self.agent.take_events()
-        return [data for data, _, _ in self.agent.take_datagrams()]
+        sent = [data for data, _ in self.agent.take_outgoing()]
+        for data in sent:
+            if not data.startswith((b"SIP/2.0", b"ACK")):
+                self.asked.append(data)
+            elif b"\r\nRSeq: " in data:
+                self.rseq = int(response_of(data).headers.required("RSeq"))
+        return sent
 
     def wait(self, seconds: float) -> list[bytes]:
         """Lets time pass, deadline by deadline; what is sent meanwhile."""
@@ -86,6 +112,15 @@ class Bench:
             sent += self.taken()
         self.now = end
         return sent
+
+    def next(self, within_s: float) -> list[bytes]:
+        """Lets time pass until something is sent; what that is."""
+        end = self.now + within_s
+        while (deadline := self.agent.next_deadline()) is not None and deadline <= end:
+            if sent := self.wait(max(0.0, deadline - self.now)):
+                return sent
+        self.now = end
+        return []
 
     def responses(self, data: bytes, source: Address = PEER) -> list[Response]:
         """The same as `send`, read."""
@@ -113,6 +148,14 @@ class Bench:
     def ends(self) -> list[str]:
         """Why calls ended, in order."""
         return [event.why for event in self.events if isinstance(event, Ended)]
+
+
+def reply_to(request: bytes, status: int, *, extra: str = "", body: bytes = b"") -> bytes:
+    """What a peer answers to a request of ours; `extra` adds header lines."""
+    lines = request.partition(b"\r\n\r\n")[0].decode("utf-8", "surrogateescape").split("\r\n")[1:]
+    kept = [line for line in lines if line.split(":")[0] in ("Via", "From", "To", "Call-ID", "CSeq")]
+    kept += [*extra.splitlines(), *(["Content-Type: application/sdp"] if body else []), f"Content-Length: {len(body)}"]
+    return "\r\n".join([f"SIP/2.0 {status} Any", *kept, "", ""]).encode("utf-8", "surrogateescape") + body
 
 
 def response_of(data: bytes) -> Response:

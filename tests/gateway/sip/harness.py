@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway.sip.events import Ended, Event, Invited, Reinvited, Settings
+from gateway.sip.flow import Flow
 from gateway.sip.uas import UserAgent
 
 HOST = "127.0.0.1"
@@ -25,16 +26,17 @@ RECEIVE_BUFFER_BYTES = 4 << 20  # sipp sends in bursts
 class AnsweringServer:
     """Runs in a thread of its own; every event is kept in order, by dialog."""
 
-    def __init__(self, *, answer: bool = True) -> None:
+    def __init__(self, *, answer: bool = True, early_media: bool = False, settings: Settings | None = None) -> None:
         self.events: list[Event] = []
         self.cpu_s = 0.0
         self.datagrams = Counter[str]()
         self._answer = answer
+        self._early = ANSWER if early_media else None
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self._socket.bind((HOST, 0))
         self.address: tuple[str, int] = self._socket.getsockname()
-        self.agent = UserAgent(Settings(HOST, self.address[1]), os.urandom)
+        self.agent = UserAgent(settings or Settings(), os.urandom)
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="answering-server")
@@ -68,23 +70,23 @@ class AnsweringServer:
             pass
         else:
             self.datagrams["in"] += 1
-            self.agent.receive(data, source, self.address, time.monotonic())
+            self.agent.receive(data, Flow("udp", self.address, source), time.monotonic())
         now = time.monotonic()
         self.agent.timers(now)
         for event in self.agent.take_events():
             self.events.append(event)
             match event:
                 case Invited():
-                    self.agent.ring(event.dialog, now)
+                    self.agent.ring(event.dialog, now, self._early)
                     if self._answer:
                         self.agent.accept(event.dialog, ANSWER, now)
                 case Reinvited():
                     self.agent.accept(event.dialog, ANSWER, now)
                 case _:
                     pass
-        for data, destination, _ in self.agent.take_datagrams():
+        for data, flow in self.agent.take_outgoing():
             self.datagrams["out"] += 1
-            self._socket.sendto(data, destination)
+            self._socket.sendto(data, flow.remote)
 
     @property
     def invited(self) -> list[int]:

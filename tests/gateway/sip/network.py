@@ -6,10 +6,11 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway.sip.events import Event, Invited, Reinvited, Settings
-from gateway.sip.uac import Caller, CallerEvent
+from gateway.sip.events import Event, Invited, Reinvited, Settings, Updated
+from gateway.sip.outcomes import CallerEvent
+from gateway.sip.uac import Caller
 from gateway.sip.uas import UserAgent
-from tests.gateway.sip.bench import ANSWER, LOCAL, OFFER, PEER, counting
+from tests.gateway.sip.bench import ANSWER, FLOW, OFFER, OUTWARD, counting
 
 Fate = tuple[float, ...]
 """What becomes of a datagram: the delays of its copies; none of them if it is lost."""
@@ -31,10 +32,14 @@ class Network:
     """One caller, one server that accepts what it is offered; `fate` decides for each datagram, in order."""
 
     def __init__(
-        self, fate: Callable[[Seen], Fate] = lambda seen: PROMPT, *, answer_after_s: float | None = 0.0
+        self,
+        fate: Callable[[Seen], Fate] = lambda seen: PROMPT,
+        *,
+        answer_after_s: float | None = 0.0,
+        settings: Settings | None = None,
     ) -> None:
-        self.caller = Caller(Settings(*PEER), counting())
-        self.server = UserAgent(Settings(*LOCAL), counting())
+        self.caller = Caller(Settings(), counting())
+        self.server = UserAgent(settings or Settings(), counting())
         self.heard: list[CallerEvent] = []
         self.events: list[Event] = []
         self.wire: list[Seen] = []
@@ -44,9 +49,15 @@ class Network:
         self._queue: list[tuple[float, int, str, bytes | int]] = []
         self._count = 0
 
-    def call(self) -> int:
+    def call(self, *headers: tuple[str, str], offer: bytes = OFFER, answer: bytes = b"") -> int:
         """An INVITE leaves."""
-        return self.caller.invite("sip:service@192.0.2.1", LOCAL, PEER, OFFER, self.now, caller="sip:alice@192.0.2.9")
+        target, caller = "sip:service@192.0.2.1", "sip:alice@192.0.2.9"
+        return self.caller.invite(target, OUTWARD, offer, self.now, caller=caller, headers=headers, answer=answer)
+
+    @property
+    def dialog(self) -> int:
+        """The server's number of the last call."""
+        return [event for event in self.events if isinstance(event, Invited)][-1].dialog
 
     def run(self, seconds: float) -> None:
         """Everything that happens until then."""
@@ -75,9 +86,9 @@ class Network:
         if isinstance(data, int):
             self.server.accept(data, ANSWER, self.now)
         elif what == "caller":
-            self.server.receive(data, PEER, LOCAL, self.now)
+            self.server.receive(data, FLOW, self.now)
         else:
-            self.caller.receive(data, LOCAL, PEER, self.now)
+            self.caller.receive(data, OUTWARD, self.now)
 
     def _flush(self) -> None:
         self.heard += self.caller.take_events()
@@ -85,8 +96,10 @@ class Network:
             self.events.append(event)
             if isinstance(event, Invited | Reinvited) and self._answer_after_s is not None:
                 self._put(self._answer_after_s, "accept", event.dialog)
+            elif isinstance(event, Updated) and self._answer_after_s is not None:
+                self.server.update(event.dialog, ANSWER, self.now)
         for by_caller, agent in ((True, self.caller), (False, self.server)):
-            for data, _, _ in agent.take_datagrams():
+            for data, _ in agent.take_outgoing():
                 seen = Seen(self.now, by_caller, data.split(b"\r\n")[0].decode())
                 self.wire.append(seen)
                 for delay_s in self._fate(seen):

@@ -9,18 +9,22 @@ from gateway.sip.machines import (
     CLIENT_OTHER,
     SERVER_INVITE,
     SERVER_OTHER,
+    STREAMS,
     Act,
     Input,
     Machine,
     State,
 )
 
-MACHINES = [SERVER_INVITE, SERVER_OTHER, CLIENT_INVITE, CLIENT_OTHER]
-NAMES = ["server INVITE", "server other", "client INVITE", "client other"]
-ALARMS = {Act.RESEND_LATER, Act.RESEND_SLOWLY, Act.GIVE_UP_LATER, Act.LINGER_FULL, Act.LINGER_D, Act.LINGER_T4}
+DATAGRAMS = [SERVER_INVITE, SERVER_OTHER, CLIENT_INVITE, CLIENT_OTHER]
+MACHINES = [*DATAGRAMS, *(STREAMS[machine] for machine in DATAGRAMS)]
+KINDS = ["server INVITE", "server other", "client INVITE", "client other"]
+NAMES = [f"{kind} over {way}" for way in ("UDP", "TCP") for kind in KINDS]
+LINGERING = {Act.LINGER_FULL, Act.LINGER_J, Act.LINGER_D, Act.LINGER_T4}
+ALARMS = {Act.RESEND_LATER, Act.RESEND_SLOWLY, Act.GIVE_UP_LATER, *LINGERING}
 SET_BY = {
     Input.GIVE_UP: {Act.GIVE_UP_LATER},
-    Input.LINGER: {Act.LINGER_FULL, Act.LINGER_D, Act.LINGER_T4},
+    Input.LINGER: LINGERING,
 }
 WAITING_FOR_ITS_USER = {State.TRYING, State.PROCEEDING}
 
@@ -65,3 +69,13 @@ def test_a_final_answer_is_told_or_sent_once_for_each_message(machine: Machine) 
 def test_rfc_6026_a_2xx_is_accepted_and_lingers() -> None:
     assert SERVER_INVITE.rows[State.PROCEEDING, Input.SUCCESS] == (State.ACCEPTED, (Act.SEND, Act.LINGER_FULL))
     assert CLIENT_INVITE.rows[State.ACCEPTED, Input.SUCCESS] == (State.ACCEPTED, (Act.TELL,))
+
+
+@pytest.mark.parametrize("machine", DATAGRAMS, ids=KINDS)
+def test_over_a_stream_nothing_is_sent_again_and_only_accepted_invites_linger(machine: Machine) -> None:
+    stream = STREAMS[machine]
+    acts = {act for _, row in stream.rows.values() for act in row}
+    assert not acts & {Act.RESEND_LATER, Act.RESEND_SLOWLY, Act.LINGER_D, Act.LINGER_J, Act.LINGER_T4}
+    assert not [event for _, event in stream.rows if event is Input.RESEND]
+    lingering = {target for target, row in stream.rows.values() if Act.LINGER_FULL in row}
+    assert lingering <= {State.ACCEPTED}

@@ -94,7 +94,7 @@ def test_copies_that_agree_count_once() -> None:
         (packet("INVITE", drop="Call-ID"), "Call-ID missing"),
         (packet("INVITE", extra="Content-Length: 7"), "Content-Length given twice"),
         (packet("INVITE", extra="Call-ID: other"), "Call-ID given twice"),
-        (packet("INVITE", body=b"", extra="l: 10", drop="Content-Length"), "Content-Length exceeds the datagram"),
+        (packet("INVITE", body=b"", extra="l: 10", drop="Content-Length"), "Content-Length exceeds the message"),
         (packet("INVITE", body=b"", extra="l: -1", drop="Content-Length"), "Content-Length is not valid"),
         (packet("INVITE", body=b"", extra="l: ten", drop="Content-Length"), "Content-Length is not valid"),
         (packet("INVITE").replace(b"CSeq: 1 INVITE", b"CSeq: 1 BYE"), "CSeq names another method"),

@@ -8,19 +8,19 @@ import pytest
 
 from gateway.sip.machines import SERVER_INVITE, State
 from gateway.sip.reply import Incoming, reply
-from gateway.sip.transaction import MAX_TRANSACTIONS, RESERVED_TRANSACTIONS, Datagram, Transaction, Transactions
-from tests.gateway.sip.bench import LOCAL, PEER, packet, request_of, response_of
+from gateway.sip.transaction import MAX_TRANSACTIONS, RESERVED_TRANSACTIONS, Outgoing, Transaction, Transactions
+from tests.gateway.sip.bench import FLOW, OUTWARD, packet, request_of, response_of
 
 INVITE = request_of(packet("INVITE"))
 BYE = request_of(packet("BYE"))
-THEIRS = Incoming.of(INVITE, PEER, LOCAL)
+THEIRS = Incoming.of(INVITE, FLOW)
 
 
 class Line:
     """A transaction layer and a clock; every departure is written down."""
 
     def __init__(self) -> None:
-        self.out: list[Datagram] = []
+        self.out: list[Outgoing] = []
         self.layer = Transactions(self.out)
         self.now = 0.0
         self.departures: list[tuple[float, str]] = []
@@ -28,7 +28,7 @@ class Line:
 
     def note(self) -> None:
         """What waits goes out now."""
-        self.departures += [(self.now, data.split(b"\r\n")[0].decode()) for data, _, _ in self.out]
+        self.departures += [(self.now, data.split(b"\r\n")[0].decode()) for data, _ in self.out]
         self.out.clear()
 
     def run(self, seconds: float) -> None:
@@ -52,13 +52,13 @@ class Line:
     def hear(self, status: int, *, of: Transaction) -> bool:
         """The peer answers a client's request; whether its user is told."""
         assert of.request is not None
-        heard = Incoming.of(of.request, LOCAL, PEER)
+        heard = Incoming.of(of.request, OUTWARD)
         return self.layer.receive(response_of(reply(heard, status, "theirs")), self.now) is of
 
 
 def test_invite_is_repeated_with_doubling_intervals_until_64_t1() -> None:
     line = Line()
-    invite = line.layer.request(INVITE, LOCAL, PEER, 7, 0.0)
+    invite = line.layer.request(INVITE, OUTWARD, 7, 0.0)
     line.run(100)
     assert line.times("INVITE") == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5]
     assert line.gave_up == [invite]
@@ -68,7 +68,7 @@ def test_invite_is_repeated_with_doubling_intervals_until_64_t1() -> None:
 
 def test_other_request_is_repeated_at_most_every_t2() -> None:
     line = Line()
-    bye = line.layer.request(BYE, LOCAL, PEER, 1, 0.0)
+    bye = line.layer.request(BYE, OUTWARD, 1, 0.0)
     line.run(100)
     assert line.times("BYE") == [0, 0.5, 1.5, 3.5, 7.5, 11.5, 15.5, 19.5, 23.5, 27.5, 31.5]
     assert line.gave_up == [bye]
@@ -76,7 +76,7 @@ def test_other_request_is_repeated_at_most_every_t2() -> None:
 
 def test_provisional_answer_slows_other_requests_to_t2() -> None:
     line = Line()
-    bye = line.layer.request(BYE, LOCAL, PEER, 1, 0.0)
+    bye = line.layer.request(BYE, OUTWARD, 1, 0.0)
     line.run(0.2)
     assert line.hear(100, of=bye)
     line.run(20)
@@ -89,7 +89,7 @@ def test_provisional_answer_slows_other_requests_to_t2() -> None:
 
 def test_provisional_answer_stops_the_repeating_of_invite() -> None:
     line = Line()
-    invite = line.layer.request(INVITE, LOCAL, PEER, 1, 0.0)
+    invite = line.layer.request(INVITE, OUTWARD, 1, 0.0)
     line.run(0.7)
     assert line.hear(180, of=invite)
     assert line.hear(180, of=invite)
@@ -101,10 +101,10 @@ def test_provisional_answer_stops_the_repeating_of_invite() -> None:
 def test_failure_is_acknowledged_each_time_it_comes_and_told_once() -> None:
     line = Line()
     request = request_of(packet("INVITE", extra="Route: <sip:p1;lr>"))
-    invite = line.layer.request(request, LOCAL, PEER, 1, 0.0)
+    invite = line.layer.request(request, OUTWARD, 1, 0.0)
     assert line.hear(486, of=invite)
     assert not line.hear(486, of=invite)
-    acks = [request_of(data) for data, _, _ in line.out[1:]]
+    acks = [request_of(data) for data, _ in line.out[1:]]
     assert len(acks) == 2
     assert acks[0] == acks[1]
     assert (acks[0].via, acks[0].uri, acks[0].cseq.number) == (request.via, request.uri, 1)
@@ -117,7 +117,7 @@ def test_failure_is_acknowledged_each_time_it_comes_and_told_once() -> None:
 
 def test_every_2xx_is_told_for_64_t1() -> None:
     line = Line()
-    invite = line.layer.request(INVITE, LOCAL, PEER, 1, 0.0)
+    invite = line.layer.request(INVITE, OUTWARD, 1, 0.0)
     assert line.hear(200, of=invite)
     assert line.hear(200, of=invite)
     line.run(32)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.sip.events import Acknowledged, Ended, Invited, Settings
-from gateway.sip.uac import RING_S_MAX, Answered, Caller, CallerEvent, Failed, HungUp, Progress, Reanswered
-from tests.gateway.sip.bench import ANSWER, LOCAL, OFFER, PEER, counting, request_of
+from gateway.sip.outcomes import Answered, CallerEvent, Failed, HungUp, Progress, Reanswered
+from gateway.sip.uac import RING_S_MAX, Caller
+from tests.gateway.sip.bench import ANSWER, OFFER, OUTWARD, counting, request_of
 from tests.gateway.sip.network import LOST, PROMPT, Fate, Network, Seen
 
 
@@ -163,11 +164,11 @@ def test_refused_reinvite_leaves_the_call() -> None:
 
 def standing() -> tuple[Caller, int, str, str]:
     """A caller whose call stands, with its Call-ID and tag, against hand-made answers."""
-    caller = Caller(Settings(*PEER), counting())
-    call = caller.invite("sip:service@192.0.2.1", LOCAL, PEER, OFFER, 0.0, caller="sip:alice@192.0.2.9")
-    invite = request_of(caller.take_datagrams()[0][0])
-    caller.receive(hand_made(invite.via.branch, invite.call_id, invite.from_.tag), LOCAL, PEER, 0.1)
-    caller.take_datagrams()
+    caller = Caller(Settings(), counting())
+    call = caller.invite("sip:service@192.0.2.1", OUTWARD, OFFER, 0.0, caller="sip:alice@192.0.2.9")
+    invite = request_of(caller.take_outgoing()[0][0])
+    caller.receive(hand_made(invite.via.branch, invite.call_id, invite.from_.tag), OUTWARD, 0.1)
+    caller.take_outgoing()
     return caller, call, invite.call_id, invite.from_.tag
 
 
@@ -192,38 +193,38 @@ def far_request(method: str, call_id: str, tag: str, seq: int) -> bytes:
 def test_route_set_is_the_reverse_of_the_record() -> None:
     caller, call, _, _ = standing()
     caller.hang_up(call, 1.0)
-    [(raw, destination, _)] = caller.take_datagrams()
+    [(raw, flow)] = caller.take_outgoing()
     bye = request_of(raw)
     assert bye.headers.all("Route") == ["<sip:198.51.100.1;lr>", "<sip:198.51.100.2;lr>"]
-    assert (bye.uri, destination) == ("sip:far@192.0.2.1", ("198.51.100.1", 5060))
+    assert (bye.uri, flow.remote) == ("sip:far@192.0.2.1", ("198.51.100.1", 5060))
 
 
 @pytest.mark.parametrize(
     ("method", "seq", "status"),
-    [("INVITE", 1, 488), ("OPTIONS", 1, 200), ("BYE", 1, 200), ("INFO", 1, 405), ("FROB", 1, 501)],
+    [("UPDATE", 1, 200), ("OPTIONS", 1, 200), ("BYE", 1, 200), ("INFO", 1, 405), ("FROB", 1, 501), ("PRACK", 1, 400)],
 )
 def test_requests_of_the_far_end_are_answered(method: str, seq: int, status: int) -> None:
     caller, _, call_id, tag = standing()
     raw = far_request(method, call_id, tag, seq)
-    caller.receive(raw, LOCAL, PEER, 1.0)
-    [(first, _, _)] = caller.take_datagrams()
+    caller.receive(raw, OUTWARD, 1.0)
+    [(first, _)] = caller.take_outgoing()
     assert first.startswith(b"SIP/2.0 %d " % status)
-    caller.receive(raw, LOCAL, PEER, 1.1)
-    assert [data for data, _, _ in caller.take_datagrams()] == [first]
+    caller.receive(raw, OUTWARD, 1.1)
+    assert [data for data, _ in caller.take_outgoing()] == [first]
 
 
 def test_reinvite_of_the_far_end_while_ours_is_pending_is_491() -> None:
     caller, call, call_id, tag = standing()
     caller.reinvite(call, OFFER, 1.0)
-    caller.take_datagrams()
-    caller.receive(far_request("INVITE", call_id, tag, 1), LOCAL, PEER, 1.0)
-    assert caller.take_datagrams()[0][0].startswith(b"SIP/2.0 491 ")
+    caller.take_outgoing()
+    caller.receive(far_request("INVITE", call_id, tag, 1), OUTWARD, 1.0)
+    assert caller.take_outgoing()[0][0].startswith(b"SIP/2.0 491 ")
 
 
 @pytest.mark.parametrize("raw", [b"", b"\r\n\r\n", b"INVITE", b"SIP/2.0 200 OK\r\n\r\n", bytes(range(256))])
 def test_garbage_is_ignored(raw: bytes) -> None:
     caller, _, _, _ = standing()
     events: list[CallerEvent] = caller.take_events()
-    caller.receive(raw, LOCAL, PEER, 1.0)
-    assert caller.take_datagrams() == []
+    caller.receive(raw, OUTWARD, 1.0)
+    assert caller.take_outgoing() == []
     assert len(events) == 1

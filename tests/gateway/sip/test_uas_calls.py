@@ -6,8 +6,12 @@ import pytest
 
 from gateway.sip.dialog import MAX_UNACKED
 from gateway.sip.events import Acknowledged, Cancelled, Ended, Invited, Reinvited
-from gateway.sip.uas import PENDING_S_MAX
-from tests.gateway.sip.bench import ANSWER, LOCAL, OFFER, PEER, Bench, only, packet, request_of, response_of
+from gateway.sip.flow import Flow
+from gateway.sip.gate import Granted, OpenGate, Verdict
+from gateway.sip.invitations import PENDING_S_MAX
+from gateway.sip.message import Request
+from gateway.sip.screening import Refusal
+from tests.gateway.sip.bench import ANSWER, FLOW, OFFER, Bench, only, packet, request_of, response_of
 
 EVERYTHING_S = PENDING_S_MAX + 64.0  # after this no timer of a call that is over, or stands, is left
 
@@ -17,7 +21,7 @@ def test_a_call_from_invite_to_bye() -> None:
     assert bench.status(packet("INVITE")) == [100]
     [invited] = bench.events
     assert isinstance(invited, Invited)
-    assert (invited.body, invited.source, invited.local) == (OFFER, PEER, LOCAL)
+    assert (invited.body, invited.flow) == (OFFER, FLOW)
     assert bench.agent.ring(invited.dialog, bench.now)
     ringing = response_of(only(bench.taken()))
     assert bench.agent.accept(invited.dialog, ANSWER, bench.now)
@@ -211,8 +215,8 @@ def test_reinvite_is_answered_and_moves_the_target() -> None:
     bench.send(packet("ACK", seq=2, branch="re-ack", to_tag=tag))
     assert bench.events[-1] == Acknowledged(number)
     bench.agent.bye(number, bench.now)
-    [(bye, destination, _)] = bench.agent.take_datagrams()
-    assert (request_of(bye).uri, destination) == ("sip:alice@192.0.2.77:7000", ("192.0.2.77", 7000))
+    [(bye, flow)] = bench.agent.take_outgoing()
+    assert (request_of(bye).uri, flow.remote) == ("sip:alice@192.0.2.77:7000", ("192.0.2.77", 7000))
 
 
 def test_rejected_reinvite_leaves_the_call_as_it_was() -> None:
@@ -297,11 +301,11 @@ def test_record_routes_are_mirrored_and_followed() -> None:
     assert [answer.headers.all("Record-Route") for answer in answers] == [mirrored, mirrored]
     bench.send(packet("ACK", branch="ack", to_tag=answers[-1].to.tag))
     bench.agent.bye(number, bench.now)
-    [(raw, destination, local)] = bench.agent.take_datagrams()
+    [(raw, flow)] = bench.agent.take_outgoing()
     bye = request_of(raw)
     assert bye.uri == "sip:alice@192.0.2.9:5061"
     assert bye.headers.all("Route") == ["<sip:198.51.100.1:5070;lr>", "<sip:p2.example;lr>", "<sip:p3.example;lr>"]
-    assert (destination, local) == (("198.51.100.1", 5070), LOCAL)
+    assert flow == FLOW.to(("198.51.100.1", 5070))
 
 
 def test_a_strict_router_gets_its_own_address_in_the_request_line() -> None:
@@ -327,8 +331,8 @@ def test_contact_that_is_a_name_is_reached_where_its_requests_come_from() -> Non
     tag = response_of(only(bench.taken())).to.tag
     bench.send(packet("ACK", branch="ack", to_tag=tag))
     bench.agent.bye(bench.invited(), bench.now)
-    [(raw, destination, _)] = bench.agent.take_datagrams()
-    assert (request_of(raw).uri, destination) == ("sip:alice@sbc_1.example", PEER)
+    [(raw, flow)] = bench.agent.take_outgoing()
+    assert (request_of(raw).uri, flow) == ("sip:alice@sbc_1.example", FLOW)
 
 
 def test_peer_that_moves_is_followed_where_its_contact_is_a_name() -> None:
@@ -340,7 +344,7 @@ def test_peer_that_moves_is_followed_where_its_contact_is_a_name() -> None:
     bench.send(packet("ACK", branch="ack", to_tag=tag))
     bench.send(packet("OPTIONS", seq=2, branch="o", to_tag=tag), ("192.0.2.10", 5099))
     bench.agent.bye(number, bench.now)
-    assert bench.agent.take_datagrams()[0][1] == ("192.0.2.10", 5099)
+    assert bench.agent.take_outgoing()[0][1].remote == ("192.0.2.10", 5099)
 
 
 def test_peer_without_tags_has_a_dialog_too() -> None:
@@ -353,8 +357,18 @@ def test_peer_without_tags_has_a_dialog_too() -> None:
     assert bench.ends == ["bye"]
 
 
+class OneTrunk(OpenGate):
+    """Knows a single trunk, and the network that it may call from."""
+
+    def admit(self, request: Request, flow: Flow, now: float, former: Granted | None = None) -> Verdict:
+        return Granted("carrier", flow.remote[0]) if self.reaches("carrier", flow.remote[0]) else Refusal(403)
+
+    def reaches(self, trunk: str, host: str) -> bool:
+        return trunk == "carrier" and host.startswith("192.0.2.")
+
+
 def test_requests_inside_a_dialog_come_from_its_trunk() -> None:
-    bench = Bench(admit=lambda first, now: now[0].startswith("192.0.2."))
+    bench = Bench(gate=OneTrunk())
     _, tag = bench.call()
     bye = packet("BYE", seq=2, branch="b", to_tag=tag)
     assert bench.status(bye, ("203.0.113.66", 5060)) == [403]

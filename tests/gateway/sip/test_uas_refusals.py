@@ -6,7 +6,7 @@ import pytest
 import sipmessage
 
 from gateway.sip.message import MAX_MESSAGE_BYTES
-from tests.gateway.sip.bench import LOCAL, Bench, only, packet, request_of, response_of
+from tests.gateway.sip.bench import FLOW, Bench, only, packet, reply_to, request_of, response_of
 from tests.gateway.sip.test_message import TORTURE
 
 UNKNOWN_DIALOG = "nobody"
@@ -16,9 +16,13 @@ UNKNOWN_DIALOG = "nobody"
     ("raw", "status", "header"),
     [
         (packet("OPTIONS"), 200, ("Accept", "application/sdp")),
-        (packet("FROBNICATE"), 501, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS")),
-        (packet("REGISTER"), 405, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS")),
-        (packet("INVITE", extra="Require: 100rel, timer\nRequire: 100rel"), 420, ("Unsupported", "100rel, timer")),
+        (packet("FROBNICATE"), 501, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE")),
+        (packet("REGISTER"), 405, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE")),
+        (packet("INVITE", extra="Require: path, gruu\nRequire: path, 100rel"), 420, ("Unsupported", "path, gruu")),
+        (packet("INVITE", extra="Supported: timer\nSession-Expires: 89"), 422, ("Min-SE", "90")),
+        (packet("INVITE", extra="Session-Expires: soon"), 400, None),
+        (packet("INVITE", extra="Session-Expires: 90;refresher=me"), 400, None),
+        (packet("INVITE", extra="Min-SE: -1"), 400, None),
         (packet("INVITE", uri="sips:a@b"), 416, None),
         (packet("INVITE", uri="nobodyKnowsThisScheme:totallyopaquecontent"), 416, None),
         (packet("INVITE", extra="Content-Type: application/isup"), 415, ("Accept", "application/sdp")),
@@ -29,6 +33,9 @@ UNKNOWN_DIALOG = "nobody"
         (packet("INVITE", drop="CSeq"), 400, None),
         (packet("INVITE", extra="Content-Length: 9999"), 400, None),
         (packet("BYE"), 481, None),
+        (packet("UPDATE"), 481, None),
+        (packet("PRACK", extra="RAck: 1 1 INVITE"), 481, None),
+        (packet("UPDATE", to_tag=UNKNOWN_DIALOG), 481, None),
         (packet("BYE", to_tag=UNKNOWN_DIALOG), 481, None),
         (packet("INVITE", to_tag=UNKNOWN_DIALOG), 481, None),
         (packet("CANCEL"), 481, None),
@@ -55,7 +62,7 @@ def test_reason_of_a_400_names_the_rule() -> None:
 def test_answer_is_read_by_a_strict_reader() -> None:
     response = sipmessage.Response.parse(only(Bench().send(packet("OPTIONS"))))
     assert isinstance(response, sipmessage.Response)
-    assert (response.code, response.supported, response.content_length) == (200, [], 0)
+    assert (response.code, response.supported, response.content_length) == (200, ["100rel", "timer"], 0)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +94,12 @@ def test_oversized_headers_are_told_so() -> None:
 def test_answers_go_where_the_request_came_from() -> None:
     bench = Bench()
     source = ("198.51.100.7", 3333)
-    bench.agent.receive(packet("OPTIONS").replace(b";branch", b";rport;branch"), source, LOCAL, bench.now)
-    [(data, destination, local)] = bench.agent.take_datagrams()
-    assert (destination, local) == (source, LOCAL)
+    bench.agent.receive(packet("OPTIONS").replace(b";branch", b";rport;branch"), FLOW.to(source), bench.now)
+    [(data, flow)] = bench.agent.take_outgoing()
+    assert flow == FLOW.to(source)
     assert b";received=198.51.100.7;rport=3333" in data
-    bench.agent.receive(packet("OPTIONS"), source, LOCAL, bench.now)
-    assert bench.agent.take_datagrams()[0][1] == ("198.51.100.7", 5061)
+    bench.agent.receive(packet("OPTIONS"), FLOW.to(source), bench.now)
+    assert bench.agent.take_outgoing()[0][1].remote == ("198.51.100.7", 5061)
 
 
 def test_every_via_and_the_timestamp_are_mirrored() -> None:
@@ -150,6 +157,19 @@ def test_merged_request_is_a_loop() -> None:
     assert bench.status(again) == [482]
     assert bench.status(packet("ACK", branch="way-2")) == []
     assert len(bench.events) == 1
+
+
+@pytest.mark.parametrize(("allow", "methods"), [("UPDATE", ["UPDATE", "UPDATE"]), ("BYE", ["OPTIONS", "INVITE"])])
+def test_own_probes_and_refreshes_are_read_by_a_strict_reader(allow: str, methods: list[str]) -> None:
+    bench = Bench()
+    number, _ = bench.call(extra=f"Allow: {allow}\nSupported: timer\nSession-Expires: 90;refresher=uas")
+    bench.agent.probe(number, bench.now)
+    probe = only(bench.taken())
+    bench.send(reply_to(probe, 200, extra="Session-Expires: 90;refresher=uac"))
+    for raw, method in zip((probe, only(bench.next(45))), methods, strict=True):
+        request = sipmessage.Request.parse(raw)
+        assert isinstance(request, sipmessage.Request)
+        assert (request.method, request.supported) == (method, ["100rel", "timer"])
 
 
 def test_own_requests_are_read_by_a_strict_reader() -> None:

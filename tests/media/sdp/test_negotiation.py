@@ -114,6 +114,8 @@ def test_our_offer_is_one_we_would_answer() -> None:
     )
     (media,) = parse(description.to_bytes()).media
     assert (choose_codec(media), event_payload_type(media), media.ptime_ms) == (PCMU, 101, 30)
+    assert media.rtpmaps[13].name == "CN"
+    assert media.formats == ("0", "101", "13")
 
 
 def test_an_answer_needs_a_decision_for_every_line() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transcription.redaction import find
+from transcription.redaction.rampart import NamesModel
 
 FOLDER = Path(__file__).parent / "sentences"
 COVERED_SHARE = 0.95
@@ -69,11 +70,11 @@ def fragments(path: Path) -> list[Fragment]:
     return [_fragment(path.stem, paragraph.strip().splitlines()) for paragraph in paragraphs if paragraph.strip()]
 
 
-def score(tried: list[Fragment]) -> Score:
-    """How the recognizers do on these fragments."""
+def score(tried: list[Fragment], names_model: NamesModel | None = None) -> Score:
+    """How the recognizers do on these fragments, with or without the second layer."""
     total = Score()
     for fragment in tried:
-        lines = find(fragment.language, fragment.said)
+        lines = find(fragment.language, fragment.said, names_model)
         total.clean += fragment.clean
         total.alarmed += fragment.clean and any(lines)
         for (_speaker, text), marks, spans in zip(fragment.said, fragment.marks, lines, strict=True):

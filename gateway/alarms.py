@@ -1,0 +1,45 @@
+"""What is wrong and stays wrong until somebody mends it: standing alarms, each told when it begins and when it ends."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+
+log = logging.getLogger(__name__)
+
+
+class Alarm(StrEnum):
+    """Everything that may stand; the text is part of metrics and of health."""
+
+    STORE_AWAY = "store_away"
+    SPOOL_FILLING = "spool_filling"
+    SPOOL_FULL = "spool_full"
+    SPOOL_BEHIND = "spool_behind"
+    QUEUE_AWAY = "queue_away"
+    JOBS_DEAD = "jobs_dead"
+    CLOCK_UNSYNCHRONISED = "clock_unsynchronised"
+    MEDIA_LOST = "media_lost"
+    SPEECH_MODEL_MISSING = "speech_model_missing"
+    NAMES_MODEL_MISSING = "names_model_missing"
+
+
+class Alarms:
+    """The alarms that stand, since when. Time is an argument."""
+
+    def __init__(self) -> None:
+        self._since: dict[Alarm, float] = {}
+
+    def set(self, alarm: Alarm, stands: bool, now: float) -> None:
+        """An alarm stands or does not; only a change is told."""
+        if stands and alarm not in self._since:
+            self._since[alarm] = now
+            log.warning("alarm raised", extra={"alarm": alarm.value})
+        elif not stands and (since := self._since.pop(alarm, None)) is not None:
+            log.warning("alarm over", extra={"alarm": alarm.value, "lasted_s": round(now - since, 3)})
+
+    def standing(self) -> list[str]:
+        """Their names, the oldest first."""
+        return [alarm.value for alarm in self._since]
+
+    def __contains__(self, alarm: Alarm) -> bool:
+        return alarm in self._since

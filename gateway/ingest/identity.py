@@ -1,0 +1,99 @@
+"""Who a request comes from: the gate of the SIP agent, by digest user, listener and source network, in this order.
+
+A trunk with users is known by its password alone; its networks, if it names any, must fit as well. A proxy's header
+counts only from a listed proxy, and only once in a request: a second one may be the caller's.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable
+
+from gateway.config import Settings
+from gateway.sip.digest import Algorithm, Challenger, Verified
+from gateway.sip.flow import Flow
+from gateway.sip.gate import Granted, Verdict
+from gateway.sip.grammar import Address
+from gateway.sip.message import Request
+from gateway.sip.screening import Refusal
+from gateway.tenants import Directory
+
+
+class Identity:
+    """The gate. `directory` may be replaced while it works: calls that stand keep what they were granted."""
+
+    def __init__(self, settings: Settings, directory: Directory, random: Callable[[int], bytes]) -> None:
+        self.directory = directory
+        self.counters: Counter[str] = Counter()
+        self._sip = settings.sip
+        self.listeners: dict[Address, str] = {}
+        """Names of the listeners that have one, by the address where they listen."""
+        self._challenger = Challenger(settings.sip.realm, self._hash, random)
+
+    def admit(self, request: Request, flow: Flow, now: float, former: Granted | None = None) -> Verdict:
+        source = self.source(request, flow)
+        if source is None:
+            self.counters["refused_proxy_header"] += 1
+            return self._stranger()
+        if former is not None and source == former.source:
+            return former
+        verdict = self._identify(request, source, self.listeners.get(flow.local, ""), now)
+        if former is not None and isinstance(verdict, Granted) and verdict.trunk != former.trunk:
+            self.counters["refused_other_trunk"] += 1
+            return Refusal(403)
+        return verdict
+
+    def hears(self, flow: Flow) -> bool:
+        if self._sip.unknown == "refuse":
+            return True
+        source, listener = flow.remote[0], self.listeners.get(flow.local, "")
+        directory = self.directory
+        return bool(directory.is_proxy(source) or directory.trunk(source, listener) or directory.asks(source, listener))
+
+    def reaches(self, trunk: str, host: str) -> bool:
+        return self.directory.reaches(trunk, host)
+
+    def knows(self, host: str) -> bool:
+        """Whether an address is a proxy's or in some trunk's networks: connections come from there and go there."""
+        return self.directory.known(host)
+
+    def source(self, request: Request, flow: Flow) -> str | None:
+        """The caller's address: the packet's, or what a listed proxy says; None if that is not to be believed."""
+        if not self.directory.is_proxy(flow.remote[0]):
+            return flow.remote[0]
+        told = request.headers.all(self._sip.proxy_header)
+        if not told:
+            return flow.remote[0]  # the proxy's own: a probe, or a trunk that lists the proxy itself
+        try:
+            return str(ipaddress.ip_address(told[0].strip("[]"))) if len(told) == 1 else None
+        except ValueError:
+            return None
+
+    def _identify(self, request: Request, source: str, listener: str, now: float) -> Verdict:
+        directory = self.directory
+        algorithms = directory.algorithms
+        result = None
+        if algorithms:
+            result = self._challenger.verify(request.headers.all("Authorization"), request.method, now)
+        if isinstance(result, Verified):
+            trunk = directory.of_user(result.user, source, listener)
+            if trunk is not None:
+                return Granted(trunk.name, source)
+            self.counters["refused_user_elsewhere"] += 1
+            return Refusal(403)
+        trunk = directory.trunk(source, listener)
+        asked = directory.asks(source, listener) if trunk is None else bool(trunk.users)
+        if asked and algorithms:
+            stale = result is not None and result.stale
+            if result is not None:
+                self.counters["digest_stale" if stale else "digest_failed"] += 1
+            return Refusal(401, self._challenger.challenge(now, algorithms, stale=stale))
+        return self._stranger() if trunk is None else Granted(trunk.name, source)
+
+    def _hash(self, user: str, algorithm: Algorithm) -> str | None:
+        return self.directory.hash(user, algorithm)
+
+    def _stranger(self) -> Verdict:
+        self.counters["refused_unknown_source"] += 1
+        return Refusal(403) if self._sip.unknown == "refuse" else None

@@ -1,0 +1,105 @@
+"""The sockets of the SIP agent: UDP and TCP on `sip.listen` and on each of `sip.listeners`."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+
+from gateway.config import Settings, parse_address
+from gateway.ingest.identity import Identity
+from gateway.ingest.tcp import Streams
+from gateway.ingest.udp import Datagrams
+from gateway.sip.flow import Flow
+from gateway.sip.grammar import Address
+
+
+class Listeners:
+    """Every way in and out. `receive` gets each message and its way."""
+
+    def __init__(
+        self, settings: Settings, identity: Identity, receive: Callable[[bytes, Flow], None], counters: Counter[str]
+    ) -> None:
+        self.address: Address = ("", 0)
+        """Where `sip.listen` is bound, once it is open."""
+        self._settings = settings
+        self._identity = identity
+        self._receive = receive
+        self._counters = counters
+        self._datagrams: dict[Address, Datagrams] = {}
+        self._streams: Streams | None = None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Listen until the end of the context. Raises OSError if an address cannot be had."""
+        sip, identity = self._settings.sip, self._identity
+        with ExitStack() as sockets:
+            main = _bound(sip.listen, sip.transports, sockets)
+            further = [(row.name, _bound(row.address, row.transports, sockets)) for row in sip.listeners]
+            async with asyncio.TaskGroup() as tasks:
+                with ExitStack() as stack:
+                    streams = Streams(
+                        self._receive, self._counters, tasks, known=identity.knows, reachable=identity.knows
+                    )
+                    self._streams = streams
+                    stack.callback(streams.close)
+                    self.address = main[0].getsockname()[:2]
+                    for name, bound in (("", main), *further):
+                        local = self._named(bound[0].getsockname()[:2])
+                        if name:
+                            identity.listeners[local] = name
+                        await self._listen(streams, local, bound, stack)
+                    yield
+
+    def send(self, data: bytes, flow: Flow) -> None:
+        """By the flow's way; what has none is dropped, and the transactions' timers deal with it."""
+        if flow.reliable:
+            if self._streams is not None:
+                self._streams.send(data, flow)
+        elif (datagrams := self._datagrams.get(flow.local)) is not None:
+            datagrams.send(data, flow)
+        else:
+            self._counters["unreachable"] += 1
+
+    async def _listen(self, streams: Streams, local: Address, bound: Sequence[socket.socket], stack: ExitStack) -> None:
+        for sock in bound:
+            if sock.type is socket.SOCK_DGRAM:
+                datagrams = self._datagrams[local] = Datagrams(local, self._receive, self._counters)
+                stack.callback(datagrams.close)
+                await datagrams.open(sock)
+            else:
+                await streams.listen(sock, local)
+
+    def _named(self, bound: Address) -> Address:
+        """What peers call a bound address: one that stands for all of ours is no name, the media's then is."""
+        if ipaddress.ip_address(bound[0]).is_unspecified:
+            return self._settings.media.address, bound[1]
+        return bound
+
+
+def _bound(listen: str, transports: Sequence[str], sockets: ExitStack) -> list[socket.socket]:
+    """A socket for each transport, all on one port, also when the system chooses it."""
+    wanted, bound = parse_address(listen), list[socket.socket]()
+    for transport in sorted(transports, reverse=True):  # the free port of "udp" is free for "tcp" more often
+        sock = bound_socket(wanted, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
+        sockets.callback(sock.close)
+        bound.append(sock)
+        wanted = sock.getsockname()[:2]
+    return bound
+
+
+def bound_socket(address: Address, kind: socket.SocketKind) -> socket.socket:
+    """A bound socket that does not block. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, kind)
+    try:
+        if kind is socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,86 @@
+"""One call's descriptions: what the peer offers or answers, and what we do (RFC 3264).
+
+Our version number rises exactly when our description changes (§8), so that a peer that refreshes a session sees that
+nothing did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from gateway.offer import answerable
+from media.errors import Unsupported
+from media.sdp import Direction, LocalMedia, Media, OfferedMedia, SessionDescription, answer, offer, parse
+
+
+class Negotiation:
+    """The state of one call. `ports` are those of its legs, by the index of their m-line."""
+
+    def __init__(self, ports: Mapping[int, int], *, origin_id: int, address: str, receive_only: bool) -> None:
+        self._ports = ports
+        self._origin_id = origin_id
+        self._address = address
+        self._receive_only = receive_only
+        self._peers: SessionDescription | None = None
+        self._ours: SessionDescription | None = None
+
+    def answer(self, offered: SessionDescription) -> bytes:
+        """Our answer to the peer's offer."""
+        self._peers = offered
+        described = answer(
+            offered,
+            [self._local(index) for index in range(len(offered.media))],
+            origin_id=self._origin_id,
+            origin_version=self._version,
+            address=self._address,
+            receive_only=self._receive_only,
+        )
+        return self._said(described)
+
+    def offer(self) -> bytes:
+        """Our offer, to a peer that leaves it to us: as many m-lines as there were, at first one for audio."""
+        direction = Direction.RECVONLY if self._receive_only else Direction.SENDRECV
+        lines = max(len(self._peers.media) if self._peers else 0, *(index + 1 for index in self._ports))
+        offered = [OfferedMedia(self._ports.get(index, 0), direction=direction) for index in range(lines)]
+        described = offer(offered, origin_id=self._origin_id, origin_version=self._version, address=self._address)
+        if self._peers is not None:
+            described = replace(described, media=tuple(map(_as_before, described.media, self._peers.media)))
+        return self._said(described)
+
+    def read(self, body: bytes) -> SessionDescription:
+        """A description that the call can go on with. Raises `Malformed`, or `Unsupported` where it cannot."""
+        described = parse(body)
+        if self._peers is not None and len(described.media) < len(self._peers.media):
+            raise Unsupported("m-lines are missing")
+        if not answerable(described):
+            raise Unsupported("no m-line has a codec of ours")
+        return described
+
+    def answered(self, body: bytes) -> SessionDescription:
+        """The peer's answer to our offer. Raises as `read` does."""
+        self._peers = self.read(body)
+        return self._peers
+
+    def _local(self, index: int) -> LocalMedia | None:
+        port = self._ports.get(index)
+        return None if port is None else LocalMedia(port)
+
+    @property
+    def _version(self) -> int:
+        return 1 if self._ours is None else int(self._ours.origin.version)
+
+    def _said(self, described: SessionDescription) -> bytes:
+        if self._ours is not None and described != self._ours:
+            origin = replace(described.origin, version=str(self._version + 1))
+            described = replace(described, origin=origin)
+        self._ours = described
+        return described.to_bytes()
+
+
+def _as_before(ours: Media, peers: Media) -> Media:
+    """An m-line of an offer in a running call: a refused one stays what it was, a labelled one keeps its name."""
+    if ours.port == 0:
+        return Media(peers.kind, 0, peers.protocol, peers.formats)
+    names = tuple(a for a in peers.attributes if a.name in {"label", "mid"} and a.value is not None)
+    return replace(ours, attributes=(*names, *ours.attributes))

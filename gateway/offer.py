@@ -1,0 +1,44 @@
+"""What one m-line of a peer's description means for the leg that we receive it with (RFC 3264), and what we offer."""
+
+from __future__ import annotations
+
+from media.sdp import Direction, Media, SessionDescription, choose_codec, codecs_of
+
+OFFERED = {8: "PCMA", 0: "PCMU"}
+"""What we offer to a peer that leaves the offer to us: the static payload types of RFC 3551."""
+OFFERED_EVENT_PT = 101
+
+LABEL_CHARACTERS_MAX = 64  # of a=label (RFC 4574): recording clients number them
+
+
+def labels_of(offer: SessionDescription) -> dict[int, str]:
+    """The m-lines that have a codec of ours, by index, with their labels."""
+    found = {index: media for index, media in enumerate(offer.media) if choose_codec(media) is not None}
+    return {index: (media.value("label") or str(index))[:LABEL_CHARACTERS_MAX] for index, media in found.items()}
+
+
+def answerable(offer: SessionDescription) -> bool:
+    """Whether any m-line of the offer has a codec of ours."""
+    return any(choose_codec(media) is not None for media in offer.media)
+
+
+def codecs(media: Media) -> dict[int, str]:
+    """Payload types of ours, by name."""
+    return {number: codec.name for number, codec in codecs_of(media).items()}
+
+
+def sends(offer: SessionDescription, media: Media) -> bool:
+    """Whether the peer may send on this m-line now."""
+    return media.port != 0 and offer.direction(media) in (Direction.SENDONLY, Direction.SENDRECV)
+
+
+def hears(offer: SessionDescription, media: Media, *, receive_only: bool) -> bool:
+    """Whether the peer takes what we send; to a trunk that we only receive from nothing is sent."""
+    flows = media.port != 0 and offer.direction(media) in (Direction.RECVONLY, Direction.SENDRECV)
+    return flows and not receive_only
+
+
+def remote(offer: SessionDescription, media: Media) -> tuple[str, int] | None:
+    """Where the peer says that its media comes from and goes to; None where it names nothing."""
+    address = offer.address(media)
+    return None if address is None or media.port == 0 else (address, media.port)

@@ -1,0 +1,243 @@
+"""The whole program in one place: every part started in order, supervised, drained and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from gateway import logs
+from gateway.announcement import Announcements
+from gateway.api.app import create_app
+from gateway.api.context import Context
+from gateway.api.server import ApiServer
+from gateway.callbook import CallBook
+from gateway.child import protect_memory
+from gateway.config import Loaded, Settings, parse_address
+from gateway.events import Hub, LiveEvent
+from gateway.ingest.sip import SipIngest
+from gateway.jobs import Jobs
+from gateway.media_keeper import MediaKeeper
+from gateway.notify import Notifier
+from gateway.recovery import recover_all
+from gateway.reload import Reloader
+from gateway.status import Parts, Status
+from gateway.store_care import say_remarks, tidy
+from gateway.supervisor import Child
+from gateway.switchboard import Switchboard
+from gateway.tenants import Directory
+from media.ports import PortPool
+from storage.model import CallId, TenantId
+from storage.recordings import Recordings
+
+log = logging.getLogger(__name__)
+
+HOUR_S = 3600.0  # bucket keys reach 48 h ahead; an hour's delay is nothing to that
+WIND_DOWN_S = 15.0  # after the drain limit: BYE, the last commit, the call's record
+SWITCH_INTERVAL_S = 0.0005  # a store's thread that computes lets a caller's answer go first; Python's: 5 ms
+
+
+class Server:
+    """One running callvault. `load` reads the configuration again; `started` is called with the API's URL."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Loaded], started: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._load = load
+        self._started = started
+        self._stop = asyncio.Event()
+        self._hub = Hub()
+        self._notifier = Notifier.from_environment(os.environ)
+        self._zones: dict[TenantId, str] = {}
+        self._announcements: Announcements | None = None  # read, and not yet in place
+
+    async def run(self) -> None:
+        """Start everything, serve until told to stop, then end in order. Raises ConfigError, StoreError."""
+        protect_memory()
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # four sockets a two-track call
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what is being read is the newest
+        settings = self._settings
+        recordings = await asyncio.to_thread(
+            Recordings.open, settings.data_folder, settings.keys_url, settings.objects_url, node="gateway"
+        )
+        try:
+            await self._recover(recordings)
+            async with AsyncExitStack() as stack:
+                await self._serve(recordings, stack)
+        finally:
+            await asyncio.to_thread(recordings.close)
+
+    async def _recover(self, recordings: Recordings) -> None:
+        erased = await asyncio.to_thread(recordings.resume_erasures)
+        recovered = await asyncio.to_thread(recover_all, recordings)
+        if erased or recovered:
+            log.info("finished what was left open", extra={"erasures": erased, "calls": recovered})
+        await asyncio.to_thread(self._prepare, recordings, self._settings)
+
+    async def _serve(self, recordings: Recordings, stack: AsyncExitStack) -> None:
+        """Services are entered in order and left in the opposite one."""
+        settings, service = self._settings, self._service
+        children: dict[str, Callable[[], int]] = {}
+        status = Status(
+            recordings,
+            settings.store.spool_limit_mib << 20,
+            Parts(
+                counters=lambda: board.counters + book.counters + sip.counters + jobs.counters,
+                calls=lambda: board.live,
+                stats=lambda: board.stats,
+                media_alive=lambda: media.alive,
+                restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
+                queue_up=lambda: jobs.up,
+            ),
+        )
+        jobs = Jobs(settings, recordings, self._hub, status.alarms)
+        book = CallBook(recordings)
+        settings_json = settings.model_dump_json()
+        uploader = Child("uploader", "gateway.uploader_process", settings_json, on_line=self._uploader_line(status))
+        remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
+        for work in (jobs.run(), uploader.run(), book.run(), self._hourly(recordings), remarks):
+            await stack.enter_async_context(service(work))
+        calls = await stack.enter_async_context(asyncio.TaskGroup())
+        ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
+        board = Switchboard(recordings, book, ports, self._hub, calls)
+        sip = SipIngest(settings, Directory(settings), board)
+        media = MediaKeeper(settings_json, board, self._take_announcements())
+        children |= {"uploader": lambda: uploader.restarts, "media": lambda: media.restarts}
+        board.on_ready, sip.on_set_up = status.metrics.ready, status.metrics.set_up
+        await stack.enter_async_context(media.running())
+        await stack.enter_async_context(service(status.watch()))
+        sip.warm_up()
+        address = await stack.enter_async_context(sip.listening())
+        context = Context(
+            recordings,
+            recordings.tokens,
+            self._hub,
+            board.end_by_id,
+            ready=lambda: _missing(board, media, jobs),
+            counters=lambda: dict(board.counters + book.counters + sip.counters + jobs.counters),
+            metrics=status.render,
+            alarms=status.alarms.standing,
+            monitors=lambda: self._settings.http.metrics_networks,
+            zone=lambda tenant: self._zones.get(tenant, "UTC"),
+        )
+        api = ApiServer(create_app(context), parse_address(settings.http.listen))
+        await stack.enter_async_context(service(api.serve()))
+        stack.callback(lambda: setattr(api, "should_exit", True))
+        await api.ready()
+        await stack.enter_async_context(service(self._reloader(recordings, sip, media).run()))
+        await stack.enter_async_context(service(self._notifier.beat()))
+        pid = media.link.pid if media.link is not None else None
+        log.info("serving", extra={"sip": address[1], "http": api.port, "media": pid})
+        _settle_down()
+        host = parse_address(settings.http.listen)[0]
+        self._started(f"http://{f'[{host}]' if ':' in host else host}:{api.port}")
+        self._notifier.ready("serving")
+        await self._stop.wait()
+        await self._drain(sip, board)
+
+    def _reloader(self, recordings: Recordings, sip: SipIngest, media: MediaKeeper) -> Reloader:
+        def apply(settings: Settings) -> None:
+            self._settings = settings
+            sip.directory = Directory(settings)
+            media.announce(self._take_announcements())
+            logs.set_level(settings.log.level)
+
+        def prepare(settings: Settings) -> None:
+            self._prepare(recordings, settings)
+
+        reloader = Reloader(self._settings, self._load, prepare, apply, self._notifier)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
+        return reloader
+
+    def _prepare(self, recordings: Recordings, settings: Settings) -> None:
+        """What a configuration needs before calls come under it: announcements, and keys for two days."""
+        announcements = Announcements.load(settings)
+        try:
+            _prepare_keys(recordings, settings)
+            zones = {recordings.tenant(tenant.name): tenant.zone for tenant in settings.tenants}
+        except BaseException:
+            announcements.close()
+            raise
+        if self._announcements is not None:
+            self._announcements.close()
+        self._announcements, self._zones = announcements, zones
+
+    def _take_announcements(self) -> Announcements:
+        assert self._announcements is not None
+        taken, self._announcements = self._announcements, None
+        return taken
+
+    async def _hourly(self, recordings: Recordings) -> None:
+        while True:
+            await asyncio.sleep(HOUR_S)
+            await asyncio.to_thread(_prepare_keys, recordings, self._settings)
+            await asyncio.to_thread(tidy, recordings)
+
+    async def _drain(self, sip: SipIngest, board: Switchboard) -> None:
+        log.info("draining", extra={"calls": board.live})
+        self._notifier.stopping("draining", self._settings.sip.drain_s + WIND_DOWN_S)
+        sip.drain()
+        await board.settled(self._settings.sip.drain_s)
+        sip.hang_up_all()
+        await board.settled(WIND_DOWN_S)
+        log.info("drained", extra={"left": board.live})
+
+    def _uploader_line(self, status: Status) -> Callable[[Mapping[str, object]], None]:
+        def hear(line: Mapping[str, object]) -> None:
+            status.hear(line, time.monotonic())
+            stored = line.get("stored")
+            for tenant, call in stored if isinstance(stored, list) else ():
+                self._hub.publish(LiveEvent("call_stored", TenantId(tenant), CallId(call)))
+
+        return hear
+
+    @asynccontextmanager
+    async def _service(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """A service task for as long as the context lasts; its failure ends the server with a log line."""
+        task = asyncio.create_task(work)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and done.exception() is not None:
+                log.error("a service failed, stopping", exc_info=done.exception())
+                self._stop.set()
+
+        task.add_done_callback(ended)
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+
+def _missing(board: Switchboard, media: MediaKeeper, jobs: Jobs) -> list[str]:
+    missing = [] if media.alive else ["media worker"]
+    if not jobs.up:
+        missing.append("queue")
+    if board.draining:
+        missing.append("draining")
+    return missing
+
+
+def _prepare_keys(recordings: Recordings, settings: Settings) -> None:
+    for tenant in settings.tenants:
+        recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
+
+
+def _settle_down() -> None:
+    """What exists once everything runs lives as long as the process: no collection need look at it again."""
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)

@@ -1,0 +1,34 @@
+"""By which way a message comes or goes: the transport, our address, the peer's, and the connection if there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from gateway.sip.grammar import Address
+
+Transport = Literal["udp", "tcp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """One way between us and a peer.
+
+    A message goes by `connection` while that stands; else, over a stream, by a new connection to `remote`.
+    """
+
+    transport: Transport
+    local: Address
+    """The address that peers reach us by: where we listen, also for a connection that we opened ourselves."""
+    remote: Address
+    connection: int | None = None
+    """A number of the shell's, never used twice; None for datagrams, and for a connection that is yet to be opened."""
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the transport itself repeats what is lost, so that transactions need not (RFC 3261 §17)."""
+        return self.transport != "udp"
+
+    def to(self, remote: Address) -> Flow:
+        """The same way with another address for datagrams and new connections."""
+        return self if remote == self.remote else replace(self, remote=remote)

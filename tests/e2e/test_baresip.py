@@ -1,0 +1,97 @@
+"""A softphone on a real server: baresip calls, talks, holds, resumes and hangs up."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.e2e.system import System, call_from, running, until
+from tests.e2e.test_call import heard
+
+RATE_HZ = 8000
+LIMIT_S = 60.0
+CONFIG = """
+[[tenants]]
+name = "acme"
+
+[[trunks]]
+name = "phone"
+tenant = "acme"
+sources = ["127.0.0.1/32"]
+media_networks = ["0.0.0.0/0"]
+nat = true
+"""
+PHONE = """
+sip_listen		127.0.0.1:0
+audio_player		aufile,{folder}/heard.wav
+audio_source		aufile,{folder}/spoken.wav
+audio_alert		aufile,{folder}/alert.wav
+module_path		/usr/lib/baresip/modules
+module			stdio.so
+module			g711.so
+module			aufile.so
+module_tmp		account.so
+module_app		menu.so
+"""
+HOLD, RESUME = b"x", b"X"
+HANG_UP = b"b"
+
+pytestmark = pytest.mark.skipif(shutil.which("baresip") is None, reason="NO BARESIP: apt-get install baresip-core")
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("system")
+    (folder / "callvault.toml").write_text(CONFIG)
+    with running(folder, CALLVAULT_CONFIG=str(folder / "callvault.toml")) as started:
+        yield started
+
+
+@contextmanager
+def phone(folder: Path, dial: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A baresip that calls at once and plays a tone; keys are pressed on its standard input."""
+    (folder / "config").write_text(PHONE.format(folder=folder))
+    (folder / "accounts").write_text("<sip:softphone@127.0.0.1>;regint=0;audio_codecs=PCMA\n")
+    (folder / "contacts").touch()
+    with wave.open(str(folder / "spoken.wav"), "wb") as clip:
+        clip.setnchannels(1)
+        clip.setsampwidth(2)
+        clip.setframerate(RATE_HZ)
+        tone = 9000 * np.sin(2 * np.pi * 440 * np.arange(int(LIMIT_S) * RATE_HZ) / RATE_HZ)
+        clip.writeframes(tone.astype("<i2").tobytes())
+    command = ["baresip", "-4", "-s", "-f", str(folder), "-e", f"d {dial}", "-t", str(int(LIMIT_S))]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=LIMIT_S)
+
+
+def press(process: subprocess.Popen[bytes], key: bytes) -> None:
+    """One key."""
+    assert process.stdin is not None
+    process.stdin.write(key)
+    process.stdin.flush()
+
+
+def test_a_softphone_talks_holds_resumes_and_hangs_up(system: System, tmp_path: Path) -> None:
+    client = system.client("acme")
+    with phone(tmp_path, f"sip:100@127.0.0.1:{system.sip[1]}") as process:
+        call = until(lambda: call_from(client, "softphone", "live"), LIMIT_S)["id"]
+        press(process, HOLD)
+        until(lambda: b"a=recvonly" in (tmp_path / "log").read_bytes(), LIMIT_S)  # our answer to a=sendonly
+        press(process, RESUME)
+        until(lambda: (tmp_path / "log").read_bytes().count(b"ACK sip:") >= 3, LIMIT_S)
+        press(process, HANG_UP)
+        row = until(lambda: call_from(client, "softphone", "stored"), LIMIT_S)
+    assert (row["id"], row["detail"]["why"]) == (call, "bye")
+    assert np.abs(heard(client, call, 0)).max() > 8000

@@ -1,0 +1,77 @@
+"""Where the agent listens, over both transports, and what it calls itself there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from gateway.config import Settings
+from gateway.ingest.identity import Identity
+from gateway.ingest.listeners import Listeners, bound_socket
+from gateway.sip.flow import Flow
+from gateway.tenants import Directory
+from tests.gateway.ingest.answering import START_S, ListeningServer
+from tests.gateway.sip.bench import packet, response_of
+from tests.gateway.sip.harness import HOST
+
+LAN: dict[str, Any] = {
+    "sip": {"listen": f"{HOST}:0", "listeners": [{"name": "lan", "address": f"{HOST}:0", "transports": ["udp"]}]},
+    "trunks": [
+        {"name": "network", "tenant": "default", "sources": ["127.0.0.0/8"]},
+        {"name": "private", "tenant": "default", "listener": "lan", "media_networks": ["127.0.0.0/8"]},
+    ],
+}
+
+
+def asked(address: tuple[str, int], raw: bytes) -> bytes:
+    """The first answer to a datagram."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(START_S)
+        client.sendto(raw.replace(b"branch=", b"rport;branch="), address)
+        return client.recv(65535)
+
+
+def test_a_further_listener_is_known_by_its_name() -> None:
+    with ListeningServer(LAN) as server:
+        [lan] = server.identity.listeners
+        assert response_of(asked(server.address, packet("INVITE", call="one"))).status == 100
+        assert response_of(asked(lan, packet("INVITE", call="two", branch="b"))).status == 100
+        assert [event.granted.trunk for event in server.invited] == ["network", "private"]
+        assert [event.flow.local for event in server.invited] == [server.address, lan]
+
+
+def test_both_transports_share_a_port() -> None:
+    with ListeningServer() as server:
+        assert response_of(asked(server.address, packet("OPTIONS"))).status == 200
+        with socket.create_connection(server.address, START_S) as client:
+            client.sendall(b"\r\n\r\n")
+            assert client.recv(10) == b"\r\n"
+
+
+def test_an_address_that_stands_for_all_goes_by_the_medias_name() -> None:
+    with ListeningServer({"sip": {"listen": "0.0.0.0:0", "transports": ["udp"]}}) as server:
+        asked((HOST, server.address[1]), packet("INVITE"))
+        assert [event.flow.local for event in server.invited] == [(HOST, server.address[1])]
+
+
+def test_an_address_that_cannot_be_had_is_an_error_of_its_own() -> None:
+    async def run(listen: str) -> None:
+        settings = Settings.model_validate({"sip": {"listen": listen}})
+        identity = Identity(settings, Directory(settings), os.urandom)
+        async with Listeners(settings, identity, lambda data, flow: None, Counter()).open():
+            pass
+
+    with bound_socket((HOST, 0), socket.SOCK_DGRAM) as taken, pytest.raises(OSError, match="in use"):
+        asyncio.run(run(f"{HOST}:{taken.getsockname()[1]}"))
+
+
+def test_what_has_no_way_is_dropped_and_counted() -> None:
+    with ListeningServer() as server:
+        nowhere = Flow("udp", ("192.0.2.1", 5060), (HOST, 9))
+        server.do(lambda now: server._listeners.send(b"x", nowhere))
+        assert server.counters["unreachable"] == 1

@@ -1,0 +1,124 @@
+"""Calls with real chunks in the spool, for tests of what becomes of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gateway.call import track_document
+from media.codecs import BY_NAME, g711
+from media.framelog import Frames, Tally, decode, encode
+from media.timeline import TrackFacts, facts_from_chunks
+from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.recordings import Recordings
+from storage.records import NewArtefact, NewCall, Wanted
+from storage.spool import SpoolWriter
+from storage.spoolfile import scan, spool_files
+from storage.spoolformat import RECORD_HEADER_BYTES
+from storage.uploader import Uploader
+
+FRAMES_A_CHUNK = 20
+FRAME_SAMPLES = 160
+CHUNK_SAMPLES = FRAMES_A_CHUNK * FRAME_SAMPLES
+CHUNK_MS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A call in the spool: its keys, and of each track what the worker would have said of it."""
+
+    new: NewCall
+    facts: tuple[TrackFacts, ...]
+
+    @property
+    def audio(self) -> list[NewArtefact]:
+        return [artefact for artefact in self.new.artefacts if artefact.ref.kind is Kind.AUDIO]
+
+
+def spooled(
+    recordings: Recordings, tenant: TenantId, chunks: Sequence[int], *, end: bool = True, late: bool = False
+) -> Spooled:
+    """A live call with a track for each number, of so many chunks of 0.4 s.
+
+    `late`: its key row is durable only after all of them came; what exceeds a megabyte finds no room then.
+    """
+    recordings.prepare(tenant, ["quality"])
+    wanted = [Wanted(NO_PARTICIPANT, kind, "quality") for kind in (Kind.CALL_DETAIL, Kind.IDENTITY)]
+    wanted += [Wanted(ParticipantId(new_id()), Kind.AUDIO, "quality") for _ in chunks]
+    new = recordings.begin(tenant, CallId(new_id()), wanted)
+    detail = {"answered": "2026-03-01T10:00:00.000Z", "missing_ms": []}
+    recordings.save([new], {new.find(Kind.CALL_DETAIL).ref.artefact: json.dumps(detail).encode()})
+    made = Spooled(new, tuple(facts_from_chunks(map(decode, _track(count))) for count in chunks))
+    with SpoolWriter(recordings.spool_folder, node="test", file_bytes=4 << 20, commit_s=0.01) as spool:
+        for number, (artefact, count) in enumerate(zip(made.audio, chunks, strict=True)):
+            spool.open(number, artefact.ref, artefact.key)
+            if not late:
+                spool.release(number)
+            for at, chunk in enumerate(_track(count)):
+                spool.append(number, at * CHUNK_SAMPLES, (at + 1) * CHUNK_SAMPLES, chunk)
+            spool.release(number)
+            if end:
+                spool.close(number)
+        left = len(chunks) if end else 0
+        while left:
+            left -= len(spool.poll())
+            time.sleep(0.005)
+    return made
+
+
+def ended(recordings: Recordings, made: Spooled) -> None:
+    """The call's end, as the gateway writes it."""
+    documents = {
+        artefact.ref.artefact: track_document(index, str(index), facts.to_json())
+        for index, (artefact, facts) in enumerate(zip(made.audio, made.facts, strict=True))
+    }
+    recordings.put_documents(made.new, documents, CallState.ENDED)
+
+
+def damage(recordings: Recordings, artefact: NewArtefact, number: int) -> None:
+    """Flip a bit in the body of one of the artefact's records."""
+    raw = bytes.fromhex(artefact.ref.artefact)
+    places = [
+        (path, head) for path in spool_files(recordings.spool_folder) for head in scan(path) if head.artefact == raw
+    ]
+    path, head = places[number]
+    _flip(path, head.offset + RECORD_HEADER_BYTES + 5)
+
+
+def uploaded(uploader: Uploader) -> None:
+    """All that is there is uploaded."""
+    for now_s in (0.0, 1000.0, 2000.0):
+        assert uploader.step(now_s).held is None
+
+
+def _flip(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        octet = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([octet ^ 1]))
+
+
+def _track(chunks: int) -> list[bytes]:
+    noise = np.random.default_rng(7).normal(0, 5000, chunks * FRAMES_A_CHUNK * FRAME_SAMPLES).astype(np.int16)
+    payload = bytes(g711.encode_alaw(noise))
+    return [_chunk(number * FRAMES_A_CHUNK, payload) for number in range(chunks)]
+
+
+def _chunk(first: int, payload: bytes) -> bytes:
+    numbers = np.arange(first, first + FRAMES_A_CHUNK, dtype=np.int64)
+    last = first + FRAMES_A_CHUNK
+    frames = Frames(
+        numbers * FRAME_SAMPLES,
+        numbers * 20_000,
+        np.full(FRAMES_A_CHUNK, FRAME_SAMPLES, np.int64),
+        np.full(FRAMES_A_CHUNK, BY_NAME["PCMA"].number, np.uint8),
+        np.zeros(FRAMES_A_CHUNK, np.uint8),
+        payload[first * FRAME_SAMPLES : last * FRAME_SAMPLES],
+    )
+    return encode(frames, head=last * FRAME_SAMPLES, written_us=last * 20_000, tally=Tally(packets=last))
