@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,7 +86,7 @@ def running(overrides: Mapping[str, object]) -> Iterator[Installation]:
     """
     with TemporaryDirectory(prefix="callvault-benchmark-") as folder:
         data = Path(folder, "data")
-        sip, http = _free_port(socket.SOCK_DGRAM), _free_port(socket.SOCK_STREAM)
+        sip, http = _free_port(), _free_port()
         settings = {"SIP__LISTEN": f"{ADDRESS}:{sip}", "HTTP__LISTEN": f"{ADDRESS}:{http}", "SIP__CALLS_MAX": 20_000}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLVAULT_")}
         environment |= {f"CALLVAULT_{name}": str(value) for name, value in {**settings, **overrides}.items()}
@@ -133,11 +133,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind((ADDRESS, 0))
-        port: int = probe.getsockname()[1]
-    return port
+def _free_port() -> int:
+    """Free for UDP and for TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as streams:
+            datagrams.bind((ADDRESS, 0))
+            port: int = datagrams.getsockname()[1]
+            with suppress(OSError):
+                streams.bind((ADDRESS, port))
+                return port
 
 
 def _log(data: Path) -> Path:

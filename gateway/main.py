@@ -14,6 +14,7 @@ from gateway.errors import ConfigError
 from gateway.ingest.listeners import bound_socket
 from gateway.server import Server
 from storage.checks import problems
+from storage.spoollock import server_of
 
 KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 
@@ -43,6 +44,8 @@ def check(loaded: Loaded) -> None:
     """
     settings = loaded.settings
     found = problems(settings.data_folder, settings.keys_url, settings.objects_url)
+    if taken := server_of(settings.data_folder):
+        found.append(taken)
     sip = [("sip.listen", settings.sip.listen, transport) for transport in settings.sip.transports]
     for listener in settings.sip.listeners:
         sip += [(f"sip.listeners.{listener.name}", listener.address, transport) for transport in listener.transports]

@@ -38,6 +38,7 @@ from gateway.tenants import Directory
 from media.ports import PortPool
 from storage.model import CallId, TenantId
 from storage.recordings import Recordings
+from storage.spoollock import serving
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class Server:
         self._stop = asyncio.Event()
         self._hub = Hub()
         self._notifier = Notifier.from_environment(os.environ)
+        self._queue_awaited = True
         self._zones: dict[TenantId, str] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
 
@@ -73,8 +75,9 @@ class Server:
             Recordings.open, settings.data_folder, settings.keys_url, settings.objects_url, node="gateway"
         )
         try:
-            await self._recover(recordings)
             async with AsyncExitStack() as stack:
+                stack.enter_context(serving(settings.data_folder))
+                await self._recover(recordings)
                 await self._serve(recordings, stack)
         finally:
             await asyncio.to_thread(recordings.close)
@@ -125,7 +128,7 @@ class Server:
             recordings.tokens,
             self._hub,
             board.end_by_id,
-            ready=lambda: _missing(board, media, jobs),
+            ready=lambda: self._missing(board, media, jobs),
             counters=lambda: dict(board.counters + book.counters + sip.counters + jobs.counters),
             metrics=status.render,
             alarms=status.alarms.standing,
@@ -203,6 +206,12 @@ class Server:
 
         return hear
 
+    def _missing(self, board: Switchboard, media: MediaKeeper, jobs: Jobs) -> list[str]:
+        """What keeps calls from being taken; the queue only at first: later they go on without it, under an alarm."""
+        self._queue_awaited = self._queue_awaited and not jobs.up
+        missing = [] if media.alive else ["media worker"]
+        return missing + ["queue"] * self._queue_awaited + ["draining"] * board.draining
+
     @asynccontextmanager
     async def _service(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         """A service task for as long as the context lasts; its failure ends the server with a log line."""
@@ -220,15 +229,6 @@ class Server:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
-
-
-def _missing(board: Switchboard, media: MediaKeeper, jobs: Jobs) -> list[str]:
-    missing = [] if media.alive else ["media worker"]
-    if not jobs.up:
-        missing.append("queue")
-    if board.draining:
-        missing.append("draining")
-    return missing
 
 
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:

@@ -162,16 +162,14 @@ class Endpoint:
         if not call.answers:
             self.ask(call, "BYE", now, call.farewell)
 
-    def refuse_open(self, call: Dialog, status: int, now: float, headers: Iterable[tuple[str, str]] = ()) -> None:
+    def refuse_open(self, call: Dialog, status: int, now: float) -> None:
         """Answers what the gateway has not answered yet."""
         if call.invitation is not None:
             invitation, call.invitation = call.invitation, None
-            self.respond(
-                invitation.incoming, invitation.transaction, status, now, headers, to_tag=call.local_tag
-            )  # fmt: skip
+            self.respond(invitation.incoming, invitation.transaction, status, now, to_tag=call.local_tag)
         if call.update is not None:
             update, call.update = call.update, None
-            self.respond(update.incoming, update.transaction, status, now, headers)
+            self.respond(update.incoming, update.transaction, status, now)
 
     # The session timer
 

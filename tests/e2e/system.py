@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,8 +28,8 @@ class System:
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self.sip = ("127.0.0.1", free_port(socket.SOCK_DGRAM))
-        self.http = free_port(socket.SOCK_STREAM)
+        self.sip = ("127.0.0.1", free_port())
+        self.http = free_port()
         self.environ = os.environ | {
             "CALLVAULT_DATA": str(self.data),
             "CALLVAULT_SIP__LISTEN": f"127.0.0.1:{self.sip[1]}",
@@ -163,8 +163,12 @@ def status(client: Client, path: str) -> int:
     return 200
 
 
-def free_port(kind: socket.SocketKind) -> int:
-    """A port that is free right now."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """A port that is free right now, for UDP and for TCP."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as streams:
+            datagrams.bind(("127.0.0.1", 0))
+            port = int(datagrams.getsockname()[1])
+            with suppress(OSError):
+                streams.bind(("127.0.0.1", port))
+                return port

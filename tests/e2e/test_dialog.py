@@ -1,4 +1,4 @@
-"""What happens inside dialogs, on a real server: offers left to it, and calls that fall silent."""
+"""What happens inside dialogs, on a real server: offers left to it, calls that fall silent, a softphone's hold."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gateway.caller import Track, place_call
 from gateway.client import Client
 from media.codecs import g711
 from tests.e2e.judge import SCENARIOS, Verdict, needs_sipp, sipp
+from tests.e2e.softphone import HANG_UP, HOLD, LIMIT_S, RESUME, needs_baresip, phone, press
 from tests.e2e.system import System, call_from, running, until
 from tests.e2e.test_call import heard, tone
 
@@ -26,6 +27,8 @@ name = "acme"
 name = "carrier"
 tenant = "acme"
 sources = ["127.0.0.1/32"]
+media_networks = ["0.0.0.0/0"]  # a softphone names whatever address its machine has
+nat = true
 quiet_s = 1.0
 """
 RACE_S = 0.5
@@ -60,18 +63,35 @@ def ended(client: Client, calls: int) -> list[dict[str, Any]]:
 
 @needs_sipp
 @pytest.mark.parametrize(
-    ("scenario", "why"),
+    ("scenario", "transport", "why"),
     [
-        ("silent.xml", "lost"),
-        ("still_here.xml", "bye"),
-        ("offerless.xml", "bye"),
-        ("unanswered_offer.xml", "no_answer"),
+        ("silent.xml", "t1", "lost"),
+        ("still_here.xml", "u1", "bye"),
+        ("offerless.xml", "t1", "bye"),
+        ("unanswered_offer.xml", "u1", "no_answer"),
     ],
 )
-def test_every_call_ends_as_its_peer_sees_it(system: System, scenario: str, why: str, tmp_path: Path) -> None:
+def test_every_call_ends_as_its_peer_sees_it(
+    system: System, scenario: str, transport: str, why: str, tmp_path: Path
+) -> None:
     client = system.client("acme")
     before = len(client.json("/v1/calls?limit=50")["calls"])
-    verdict = sipp(system.sip[1], tmp_path, ["-sf", str(SCENARIOS / scenario)], 1)
+    verdict = sipp(system.sip[1], tmp_path, ["-sf", str(SCENARIOS / scenario)], 1, "-t", transport)
     assert Verdict(verdict.successful, verdict.failed, 0) == Verdict(1, 0, 0)
     rows = until(lambda: ended(client, before + 1))
     assert (rows[0]["state"], rows[0]["detail"]["why"]) == ("no_media", why)
+
+
+@needs_baresip
+def test_a_softphone_talks_holds_resumes_and_hangs_up(system: System, tmp_path: Path) -> None:
+    client = system.client("acme")
+    with phone(tmp_path, f"sip:100@127.0.0.1:{system.sip[1]}") as process:
+        call = until(lambda: call_from(client, "softphone", "live"), LIMIT_S)["id"]
+        press(process, HOLD)
+        until(lambda: b"a=recvonly" in (tmp_path / "log").read_bytes(), LIMIT_S)  # our answer to a=sendonly
+        press(process, RESUME)
+        until(lambda: (tmp_path / "log").read_bytes().count(b"ACK sip:") >= 3, LIMIT_S)
+        press(process, HANG_UP)
+        row = until(lambda: call_from(client, "softphone", "stored"), LIMIT_S)
+    assert (row["id"], row["detail"]["why"]) == (call, "bye")
+    assert np.abs(heard(client, call, 0)).max() > 8000

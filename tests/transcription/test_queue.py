@@ -259,7 +259,8 @@ def test_a_job_under_work_when_the_server_is_killed_is_answered_for_when_it_is_b
             await until(published)
             await emptied(queue, long, beat_s=0.3)
         await stopped(keeping)
-        assert seen in ([1], [1, 2])  # an answer that was lost on the way costs a second delivery
+        # An answer that was lost on the way costs a second delivery; the killed server may have forgotten the first.
+        assert seen in ([1], [1, 2], [1, 1])
 
     asyncio.run(scenario())
 

@@ -10,7 +10,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Self
 
-from gateway.sip.events import Ended, Event, Invited, Reinvited, Settings
+from gateway.sip.events import Acknowledged, Ended, Event, Invited, Reinvited, Settings
 from gateway.sip.flow import Flow
 from gateway.sip.uas import UserAgent
 
@@ -24,9 +24,14 @@ RECEIVE_BUFFER_BYTES = 4 << 20  # sipp sends in bursts
 
 
 class AnsweringServer:
-    """Runs in a thread of its own; every event is kept in order, by dialog."""
+    """Runs in a thread of its own; every event is kept in order, by dialog.
 
-    def __init__(self, *, answer: bool = True, early_media: bool = False, settings: Settings | None = None) -> None:
+    `leap` is a number of ACKs and seconds: when so many have come, the agent's clock leaps so far, once.
+    """
+
+    def __init__(
+        self, *, answer: bool = True, early_media: bool = False, leap: tuple[int, float] | None = None
+    ) -> None:
         self.events: list[Event] = []
         self.cpu_s = 0.0
         self.datagrams = Counter[str]()
@@ -36,7 +41,9 @@ class AnsweringServer:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self._socket.bind((HOST, 0))
         self.address: tuple[str, int] = self._socket.getsockname()
-        self.agent = UserAgent(settings or Settings(), os.urandom)
+        self.agent = UserAgent(Settings(), os.urandom)
+        self._leap = leap
+        self._ahead_s = 0.0
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="answering-server")
@@ -62,7 +69,7 @@ class AnsweringServer:
 
     def _turn(self) -> None:
         deadline = self.agent.next_deadline()
-        wait_s = POLL_S if deadline is None else min(POLL_S, max(0.0, deadline - time.monotonic()))
+        wait_s = POLL_S if deadline is None else min(POLL_S, max(0.0, deadline - self._now()))
         self._socket.settimeout(max(wait_s, 0.0001))
         try:
             data, source = self._socket.recvfrom(65_535)
@@ -70,8 +77,8 @@ class AnsweringServer:
             pass
         else:
             self.datagrams["in"] += 1
-            self.agent.receive(data, Flow("udp", self.address, source), time.monotonic())
-        now = time.monotonic()
+            self.agent.receive(data, Flow("udp", self.address, source), self._now())
+        now = self._now()
         self.agent.timers(now)
         for event in self.agent.take_events():
             self.events.append(event)
@@ -87,6 +94,11 @@ class AnsweringServer:
         for data, flow in self.agent.take_outgoing():
             self.datagrams["out"] += 1
             self._socket.sendto(data, flow.remote)
+        if self._leap and sum(isinstance(event, Acknowledged) for event in self.events) >= self._leap[0]:
+            self._ahead_s, self._leap = self._leap[1], None
+
+    def _now(self) -> float:
+        return time.monotonic() + self._ahead_s
 
     @property
     def invited(self) -> list[int]:

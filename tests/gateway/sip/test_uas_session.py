@@ -50,10 +50,9 @@ def test_the_peers_refresh_keeps_the_call(method: str) -> None:
     number, tag = bench.call(extra=PEER_REFRESHES)
     for seq in range(2, 12):
         bench.wait(45)
-        [answer, *_] = bench.send(
-            packet(method, seq=seq, branch=f"r{seq}", to_tag=tag, body=OFFER if method == "INVITE" else b"",
-                   extra=PEER_REFRESHES)
-        )  # fmt: skip
+        body = OFFER if method == "INVITE" else b""
+        raw = packet(method, seq=seq, branch=f"r{seq}", to_tag=tag, body=body, extra=PEER_REFRESHES)
+        [answer] = bench.send(raw)
         if method == "INVITE":
             bench.agent.accept(number, ANSWER, bench.now)
             answer = only(bench.taken())
