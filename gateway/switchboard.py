@@ -158,20 +158,20 @@ class Switchboard:
             raise Busy("no ports free") from error
         return call
 
-    def answered(self, call: Call, offer: SessionDescription | None) -> None:
-        """The answer goes out now: call time zero. Opens the media legs and makes the call durable.
-
-        Where the peer made no offer, `update` with its answer says where its media comes from.
-        """
-        assert self.media is not None
+    def answering(self, call: Call) -> None:
+        """The answer goes out now: call time zero."""
         call.answered_s, call.origin_ns = time.time(), time.monotonic_ns()
         self._calls[call.id] = call
         self._idle.clear()
+
+    def answered(self, call: Call, offer: SessionDescription | None) -> None:
+        """The answer is on its way: opens the media legs and makes the call durable; the sockets hold what has come.
+
+        Where the peer made no offer, `update` with its answer says where its media comes from.
+        """
+        self._legs |= {leg.number: (call, leg) for leg in call.legs}
         for leg in call.legs:
-            self._legs[leg.number] = (call, leg)
-            self.media.send(
-                opening(call, leg, self._terms(call, leg, offer)), (leg.pair.rtp_socket, leg.pair.rtcp_socket)
-            )
+            self._open(call, leg, offer)
         if call.announcement is not None:
             call.announcement.awaited = {leg.number for leg in call.legs}
             for leg in call.legs:
@@ -290,6 +290,14 @@ class Switchboard:
         if found.remote is None:
             self.counters["media_address_refused"] += 1
         return found
+
+    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None) -> None:
+        assert self.media is not None
+        command = opening(call, leg, self._terms(call, leg, offer))
+        try:
+            self.media.send(command, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
+        except Unavailable:  # it died since the call was admitted
+            self._on_open_failed(OpenFailed(leg.number, "no media worker"))
 
     async def _save_safely(self, call: Call, new: NewCall) -> bool:
         """The outermost line of making a call durable: a fault of ours ends this call and no other."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from gateway.config import MASK, Settings, Tenant, Trunk, TrunkUser
@@ -12,6 +13,9 @@ from gateway.sip.digest import HASHES, Algorithm
 
 EVERYWHERE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 """The sources of a trunk that names none, and is known by its listener or its users."""
+
+
+NETWORKS_KEPT = 4096  # read once: every call asks for those of its trunk several times
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,10 @@ def within(address: str, networks: Sequence[str]) -> bool:
         parsed = _address(address)
     except ValueError:
         return False
-    return _within_any(parsed, [ipaddress.ip_network(network) for network in networks])
+    return _within_any(parsed, map(_network, networks))
+
+
+_network = lru_cache(maxsize=NETWORKS_KEPT)(ipaddress.ip_network)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

@@ -190,11 +190,12 @@ class SipIngest:
         negotiation = self._negotiation(call)
         self._calls[event.dialog] = (call, negotiation)
         self._dialogs[call.id] = event.dialog
-        self._switchboard.answered(call, offer)
         described = negotiation.offer() if offer is None else negotiation.answer(offer)
-        now = time.monotonic()
-        self._agent.accept(event.dialog, described, now)
-        self.on_set_up(now - self._received)
+        self._switchboard.answering(call)
+        self._agent.accept(event.dialog, described, time.monotonic())
+        self._flush()
+        self.on_set_up(time.monotonic() - self._received)
+        self._switchboard.answered(call, offer)
 
     def _on_reinvited(self, event: Reinvited) -> None:
         call, negotiation = self._calls[event.dialog]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from itertools import pairwise
 
 from media.errors import Malformed
@@ -62,6 +63,10 @@ class Origin:
 
     def __str__(self) -> str:
         return f"{self.username} {self.session_id} {self.version} IN {self.kind} {self.address}"
+
+
+RTPMAPS_KEPT = 512
+"""Texts of which the meaning is remembered: a peer says the same dozen in every call, and each is asked for often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +277,7 @@ def _read_connection(value: str) -> Connection:
     return Connection(words[2].partition("/")[0], words[1])
 
 
+@lru_cache(maxsize=RTPMAPS_KEPT)
 def _read_rtpmap(value: str) -> RtpMap | None:
     number, _, text = value.partition(" ")
     name, _, rates = text.strip().partition("/")

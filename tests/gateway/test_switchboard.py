@@ -77,6 +77,10 @@ class Bench:
     recordings: Recordings
     ended: list[str]
 
+    def answer(self, call: Call, offer: SessionDescription | None) -> None:
+        self.board.answering(call)
+        self.board.answered(call, offer)
+
     def match(self, **policy: object) -> Match:
         tenant = Tenant.model_validate({"name": "default"} | policy)
         match = Directory(Settings()).find("127.0.0.1", "200")
@@ -120,7 +124,7 @@ def test_a_call_goes_from_keys_to_release_to_its_record(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             call = b.board.begin(b.match(), offer(), PARTIES)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             assert b.worker.kinds() == ["Open", "Open"]  # nothing may be committed before the key row is durable
             assert call.saved is not None
             await call.saved
@@ -148,7 +152,7 @@ def test_a_full_spool_does_what_the_policy_says_and_the_record_says_which(tmp_pa
                     b.board.begin(match, offer(), PARTIES)
                 return
             call = b.board.begin(match, offer(), PARTIES)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             assert all(command.sink == {} for command in b.worker.commands if isinstance(command, Open))
             b.board.end(call, "bye")
             await b.board.settled(5)
@@ -215,7 +219,7 @@ def test_media_from_outside_the_trunks_networks_is_taken_from_nobody(tmp_path: P
     async def work() -> None:
         async with bench(tmp_path) as b:
             call = b.board.begin(b.match(), offer("192.0.2.7"), PARTIES)
-            b.board.answered(call, offer("192.0.2.7"))
+            b.answer(call, offer("192.0.2.7"))
             assert [command.remote for command in b.worker.commands if isinstance(command, Open)] == [None, None]
             b.board.end(call, "bye")
             await b.board.settled(5)
@@ -227,7 +231,7 @@ def test_a_tenant_of_live_events_only_has_no_keys_and_no_record(tmp_path: Path) 
     async def work() -> None:
         async with bench(tmp_path) as b:
             call = b.board.begin(b.match(record="events"), offer(), PARTIES)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             assert call.new is None
             assert [command.sink for command in b.worker.commands if isinstance(command, Open)] == [{}, {}]
             b.board.end(call, "bye")
@@ -244,7 +248,7 @@ def test_a_call_that_cannot_be_made_durable_is_hung_up(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path, fail) as b:
             call = b.board.begin(b.match(), offer(), PARTIES)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             assert call.saved is not None
             assert await call.saved is False
             assert b.ended == [call.id]
@@ -262,7 +266,7 @@ def test_a_leg_that_cannot_be_opened_and_a_lost_worker_end_calls_as_interrupted_
         async with bench(tmp_path) as b:
             for trouble in ("leg", "worker"):
                 call = b.board.begin(b.match(), offer(), PARTIES)
-                b.board.answered(call, offer())
+                b.answer(call, offer())
                 assert call.saved is not None
                 await call.saved
                 if trouble == "leg":
@@ -286,7 +290,7 @@ def test_ports_rest_before_they_are_used_again_and_a_shortage_is_busy(tmp_path: 
                     calls.append(b.board.begin(b.match(), offer(), PARTIES))
             assert 1 <= len(calls) <= 25  # two pairs each, of fifty
             for call in calls:
-                b.board.answered(call, offer())
+                b.answer(call, offer())
                 b.board.end(call, "bye")
             await b.board.settled(10)
             with pytest.raises(Busy, match="no ports free"):
@@ -312,7 +316,7 @@ def test_an_announcement_is_played_to_every_leg_and_call_detail_says_when(tmp_pa
         async with bench(tmp_path) as b:
             prompted(b)
             call = b.board.begin(b.match(), offer(), PARTIES)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             assert b.worker.kinds() == ["Open", "Open", "Play", "Play"]
             assert all(command.announce for command in b.worker.commands if isinstance(command, Open))
             for leg, (start_us, end_us) in zip(call.legs, [(20_000, 2_020_000), (40_000, 2_040_000)], strict=True):
@@ -336,7 +340,7 @@ def test_a_call_that_ends_during_its_announcement_is_not_recorded(tmp_path: Path
         async with bench(tmp_path) as b:
             prompted(b)
             call = b.board.begin(b.match(), offer(), PARTIES)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             b.board.on_media(Played(call.legs[0].number, 20_000, 2_020_000, complete=True))
             b.board.end(call, "bye")
             b.board.on_media(Played(call.legs[1].number, 20_000, 900_000, complete=False))
@@ -353,7 +357,7 @@ def test_a_call_that_cannot_be_reached_by_its_announcement_is_not_recorded(tmp_p
         async with bench(tmp_path) as b:
             prompted(b)
             call = b.board.begin(b.match(), offer(), PARTIES)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             b.board.on_media(Played(call.legs[0].number, 0, 0, complete=False))
             b.board.end(call, "bye")
             await b.board.settled(5)
@@ -373,7 +377,7 @@ def test_who_is_not_recorded_or_cannot_be_reached_hears_no_announcement(tmp_path
                 match = Match(match.trunk.model_copy(update={"receive_only": True}), match.tenant)
             parties = replace(PARTIES, request_uri="sip:112@test") if why == "emergency" else PARTIES
             call = b.board.begin(match, offer(), parties)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             assert b.worker.kinds() == ["Open", "Open"]
             assert not any(command.announce for command in b.worker.commands if isinstance(command, Open))
             b.board.end(call, "bye")
@@ -390,7 +394,7 @@ def test_a_call_is_probed_when_all_its_legs_are_silent_and_again_if_it_stands(tm
             probed: list[CallId] = []
             b.board.probe = probed.append
             call = b.board.begin(b.match(), offer(), PARTIES)
-            b.board.answered(call, offer())
+            b.answer(call, offer())
             first, second = call.legs
             b.board.on_media(Quiet(first.number, 0))
             assert probed == []
@@ -411,7 +415,7 @@ def test_a_call_whose_peer_made_no_offer_takes_nothing_until_its_answer_says_fro
     async def work() -> None:
         async with bench(tmp_path) as b:
             call = b.board.begin(b.match(), None, PARTIES)
-            b.board.answered(call, None)
+            b.answer(call, None)
             (opened,) = (command for command in b.worker.commands if isinstance(command, Open))
             assert (opened.remote, opened.codecs) == (None, {8: "PCMA", 0: "PCMU"})
             b.board.update(call, offer())
