@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from gateway.config import Tenant
+from gateway.policy import Tenant
 from media.messages import Stats
 
 SILENCE_S = 3.0  # statistics older than this mean that the worker hangs

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.config import Settings, Tenant
+from gateway.config import Settings
 from gateway.errors import ConfigError
+from gateway.policy import Tenant
 from media.messages import Load
 from media.prompts import PROMPT_S_MAX, PROMPTS_MAX, RATE_HZ
 from transcription.audio import resample

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.clock import UNKNOWN, ClockState
-from gateway.config import Tenant, Trunk
 from gateway.numbers import reader_of
+from gateway.policy import Tenant, Trunk
 from media.ports import PortPair
 from storage.model import ArtefactId, CallId, CallState, ParticipantId, TenantId
 from storage.records import NewArtefact, NewCall

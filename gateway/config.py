@@ -11,33 +11,24 @@ import json
 import os
 import re
 import tomllib
-import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from gateway.errors import ConfigError
+from gateway.policy import Section, Tenant, Trunk, trunk_problems
 
 ENV_PREFIX = "CALLVAULT_"
 CLIENT_VARIABLES = frozenset({"CALLVAULT_URL", "CALLVAULT_TOKEN", "CALLVAULT_CONFIG", "CALLVAULT_SETTINGS_FD"})
-MASK = "**********"  # what a secret's dump shows; a child process that is given one has no use for the secret
 CONFIG_BYTES_MAX = 1 << 20  # a configuration larger than this is a mistake
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -172,118 +163,8 @@ class Transcription(Section):
     )
 
 
-class Numbering(Section):
-    """How a trunk writes telephone numbers; see gateway/numbers.py for the order of the rules."""
-
-    country: str = Field("", pattern=r"^([A-Z]{2})?$", description='country of national numbers, ISO 3166; "": none')
-    international: tuple[str, ...] = Field(("00",), description="prefixes dialled before a country code")
-    national: str = Field("", pattern=r"^[0-9]{0,4}$", description="trunk prefix, where not the country's own")
-    strip: tuple[str, ...] = Field((), description="prefixes removed first: an outside line's digit, a carrier code")
-    prepend: str = Field("", pattern=r"^\+?[0-9]{0,8}$", description="put before every number that has no +")
-    extension_digits_max: int = Field(5, ge=0, le=12, description="numbers of so few digits are left alone")
-
-    @field_validator("international", "strip")
-    @classmethod
-    def _prefixes(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        for value in values:
-            if not value.isdecimal() or not value.isascii() or len(value) > 8:
-                raise ValueError("a prefix has one to eight digits")
-        return values
-
-
-class Tenant(Section):
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    record: Literal["all", "events"] = Field("all", description="`events`: live speech events only, nothing is stored")
-    when_full: Literal["refuse", "unrecorded"] = Field(
-        "refuse", description="when the spool is full: refuse new calls with 503, or answer them unrecorded"
-    )
-    purpose: str = Field("quality", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="declared purpose of its recordings")
-    language: str = Field("en", pattern=r"^[a-z]{2}$", description="language spoken, for transcription")
-    transcribe: bool = True
-    emergency: tuple[str, ...] = Field(("112",), description="dialled numbers that are answered and never recorded")
-    announcement: Path | None = Field(
-        None, description="WAV (16-bit mono, 8, 16 or 48 kHz, up to 60 s) played before anything is recorded"
-    )
-    announcement_language: str = Field(
-        "", pattern=r"^([a-z]{2})?$", description="language of the announcement, kept in call detail; default: language"
-    )
-    zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
-
-    @field_validator("zone")
-    @classmethod
-    def _zone(cls, text: str) -> str:
-        try:
-            zoneinfo.ZoneInfo(text)
-        except (ValueError, OSError, KeyError) as error:
-            raise ValueError(f"{text!r} is no time zone known here; correct it or install tzdata") from error
-        return text
-
-
-class TrunkUser(Section):
-    """Whom a trunk's requests are signed by; `callvault trunk-password` makes the hashes. They are never shown."""
-
-    name: str = Field(min_length=1, max_length=128)
-    realm: str = Field("callvault", description="the realm that the hashes were made for")
-    sha256: SecretStr = SecretStr("")
-    md5: SecretStr = Field(SecretStr(""), description="for peers that know no SHA-256")
-
-    @field_validator("sha256", "md5")
-    @classmethod
-    def _hash(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        text, digits = value.get_secret_value(), 64 if info.field_name == "sha256" else 32
-        if text and text != MASK and not re.fullmatch(f"[0-9a-f]{{{digits}}}", text):
-            raise ValueError(f"a hash has {digits} hexadecimal digits; `callvault trunk-password` prints it")
-        return value
-
-
-class Trunk(Section):
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    tenant: str
-    listener: str = Field("", description="name of the listener that it calls")
-    sources: tuple[str, ...] = Field((), description="networks that SIP may come from, as CIDR")
-    users: tuple[TrunkUser, ...] = Field((), description="it must sign its requests as one of these (digest)")
-    trusted: bool = Field(False, description="its P-Asserted-Identity says who calls")
-    dialled: Mapping[str, str] = Field(default_factory=dict, description="dialled number prefix to tenant")
-    media_networks: tuple[str, ...] = Field((), description="networks that RTP may come from; default: sources")
-    nat: bool = Field(False, description="take RTP from another address than the SDP's, within media_networks")
-    receive_only: bool = Field(False, description="answer recvonly even to sendrecv: the peer is a recording client")
-    quiet_s: float = Field(
-        300.0, ge=0, le=86_400, description="without RTP or RTCP for so long, the peer is asked whether the call stands"
-    )
-    quiet_held_s: float = Field(
-        14_400.0, ge=0, le=604_800, description="the same while the peer may not send; 0, here and there: never"
-    )
-    numbers: Numbering = Numbering.model_validate({})
-
-    @field_validator("sources", "media_networks")
-    @classmethod
-    def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(ipaddress.ip_network(value)) for value in values)
-
-
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
-
-
-def _trunk_problems(sip: Sip, trunks: Sequence[Trunk]) -> list[str]:
-    """What keeps requests from being told apart."""
-    listeners = [listener.name for listener in sip.listeners]
-    problems = [f"listener {name!r} is defined twice" for name in set(listeners) if listeners.count(name) > 1]
-    users = [user.name for trunk in trunks for user in trunk.users]
-    problems += [f"user {name!r} is defined twice" for name in set(users) if users.count(name) > 1]
-    for trunk in trunks:
-        if trunk.listener and trunk.listener not in listeners:
-            problems.append(f"trunk {trunk.name!r} names listener {trunk.listener!r}, which is not defined")
-        if not (trunk.listener or trunk.sources or trunk.users):
-            problems.append(f"trunk {trunk.name!r} needs sources, users or a listener to be known by")
-        if not (trunk.sources or trunk.media_networks):
-            problems.append(f"trunk {trunk.name!r} needs media_networks, as it has no sources")
-        for user in trunk.users:
-            if not (user.sha256.get_secret_value() or user.md5.get_secret_value()):
-                problems.append(f"user {user.name!r} of trunk {trunk.name!r} has no hash")
-            if user.realm != sip.realm:
-                problems.append(f"user {user.name!r} of trunk {trunk.name!r} has hashes of another realm")
-    return problems
 
 
 class Settings(Section):
@@ -311,7 +192,7 @@ class Settings(Section):
             problems += [
                 f"trunk {trunk.name!r} names tenant {t!r}, which is not defined" for t in wanted if t not in names
             ]
-        problems += _trunk_problems(self.sip, self.trunks)
+        problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -22,7 +22,7 @@ from urllib.parse import unquote
 
 import phonenumbers
 
-from gateway.config import Numbering
+from gateway.policy import Numbering
 
 RULES_VERSION = 1
 """Of the order above; goes up when it changes."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from gateway.config import MASK, Settings, Tenant, Trunk, TrunkUser
+from gateway.config import Settings
+from gateway.policy import MASK, Tenant, Trunk, TrunkUser
 from gateway.sip.digest import HASHES, Algorithm
 
 EVERYWHERE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.call import Call, Leg
-from gateway.config import Trunk
 from gateway.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
+from gateway.policy import Trunk
 from gateway.tenants import media_networks, within
 from media.messages import Open, Update
 from media.sdp import SessionDescription, event_payload_type

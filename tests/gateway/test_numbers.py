@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Numbering
 from gateway.numbers import CHARACTERS_MAX, Form, Number, Reader
+from gateway.policy import Numbering
 
 LONDON = "+442079460123"
 

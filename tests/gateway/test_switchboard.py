@@ -16,9 +16,10 @@ from gateway.admission import BUSY_SECONDS, Busy
 from gateway.announcement import Prompt
 from gateway.call import Call, Parties
 from gateway.callbook import Beginning, CallBook
-from gateway.config import Settings, Tenant
+from gateway.config import Settings
 from gateway.events import Hub
 from gateway.media_link import File, MediaLink
+from gateway.policy import Tenant
 from gateway.switchboard import Switchboard
 from gateway.tenants import Directory, Match
 from media.framelog import NOTHING

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from gateway.config import TrunkUser
+from gateway.policy import TrunkUser
 from gateway.sip.digest import ha1
 
 
