@@ -99,6 +99,10 @@ class Trunk(Section):
     quiet_held_s: float = Field(
         14_400.0, ge=0, le=604_800, description="the same while the peer may not send; 0, here and there: never"
     )
+    early_media: bool = Field(
+        False,
+        description="play the announcement before the answer (183 with SDP), where the peer made an offer",
+    )
     numbers: Numbering = Numbering.model_validate({})
 
     @field_validator("sources", "media_networks")

@@ -80,6 +80,7 @@ class Switchboard:
         self.prompts: Mapping[str, Prompt] = {}  # announcements that workers know, by tenant
         self.hang_up: Callable[[CallId], None] = lambda call: None
         self.probe: Callable[[CallId], None] = lambda call: None
+        self.announced: Callable[[CallId], None] = lambda call: None
         self.on_ready: Callable[[float], None] = lambda seconds: None
         self.counters: Counter[str] = Counter()
         self.draining = False
@@ -239,6 +240,7 @@ class Switchboard:
             if not found[0].ending:
                 found[0].unrecorded = "the announcement could not be played"
                 self.counters["announcements_failed"] += 1
+                self.announced(found[0].id)
             return
         announcement.awaited.discard(event.leg)
         starts, ends = announcement.start_us, announcement.end_us
@@ -246,6 +248,7 @@ class Switchboard:
         announcement.end_us = event.end_us if ends is None else max(ends, event.end_us)
         if announcement.complete:
             self._publish("recording_started", found[0])
+            self.announced(found[0].id)
 
     def _on_quiet(self, event: Quiet) -> None:
         """A leg has given no sign of life; a call of which nobody gives any is asked whether it still stands."""

@@ -57,11 +57,13 @@ class SipIngest:
         self._listeners = Listeners(settings, self._identity, self.receive, self._counted)
         self._calls: dict[int, tuple[Call, Negotiation]] = {}
         self._dialogs: dict[CallId, int] = {}
+        self._early: dict[CallId, bytes] = {}  # our descriptions for calls that hear an announcement unanswered
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0.0  # when the message came that is being worked on
         self.on_set_up: Callable[[float], None] = lambda seconds: None
         switchboard.hang_up = self.hang_up
         switchboard.probe = self.probe
+        switchboard.announced = self.announced
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[Address]:
@@ -192,10 +194,21 @@ class SipIngest:
         self._dialogs[call.id] = event.dialog
         described = negotiation.offer() if offer is None else negotiation.answer(offer)
         self._switchboard.answering(call)
-        self._agent.accept(event.dialog, described, time.monotonic())
+        if match.trunk.early_media and call.announcement is not None and offer is not None:
+            self._early[call.id] = described
+            self._agent.ring(event.dialog, time.monotonic(), described)
+        else:
+            self._agent.accept(event.dialog, described, time.monotonic())
         self._flush()
         self.on_set_up(time.monotonic() - self._received)
         self._switchboard.answered(call, offer)
+
+    def announced(self, call: CallId) -> None:
+        """The announcement is over, or cannot be played: a call that heard it in early media is answered now."""
+        described = self._early.pop(call, None)
+        if described is not None:
+            self._agent.accept(self._dialogs[call], described, time.monotonic())
+            self._pump()
 
     def _on_reinvited(self, event: Reinvited) -> None:
         call, negotiation = self._calls[event.dialog]
@@ -244,6 +257,7 @@ class SipIngest:
         found = self._calls.pop(event.dialog, None)
         if found is not None:
             self._dialogs.pop(found[0].id, None)
+            self._early.pop(found[0].id, None)
             self._switchboard.end(found[0], event.why)
 
     def _negotiation(self, call: Call) -> Negotiation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import socket
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from gateway.announcement import read_wav
+from gateway.caller import Track, place_call
 from media.codecs import PCMA
 from media.rtcp import Goodbye, Report, parse
 from media.rtp import Packet
@@ -195,3 +197,58 @@ def test_hanging_up_during_the_announcement_leaves_no_recording(system: System) 
     call = until(lambda: call_from(client, "impatient", "not_recorded"))
     assert call["detail"]["announcement"]["complete"] is False
     assert not call["detail"]["recorded"]
+
+
+@pytest.fixture(scope="module")
+def early(tmp_path_factory: pytest.TempPathFactory, greeting: Path) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("early")
+    (folder / "callvault.toml").write_text(CONFIG.format(wav=greeting) + "early_media = true\n")
+    with running(folder, CALLVAULT_CONFIG=str(folder / "callvault.toml")) as started:
+        yield started
+
+
+def test_with_early_media_the_call_is_answered_when_the_announcement_is_over(early: System) -> None:
+    placed = asyncio.run(place_call(early.sip, [Track(tone(1.0, 5))], from_user="early", to_user="100"))
+    assert placed.setup_ms >= 1000 * (SECONDS - 0.02)
+    client = early.client("announced")
+    call = until(lambda: call_from(client, "early", "stored"))
+    assert call["detail"]["announcement"]["complete"] is True
+    (track,) = client.json(f"/v1/calls/{call['id']}")["tracks"]
+    assert track["track"]["facts"]["packets"] == placed.packets
+
+
+def test_a_caller_who_gives_up_during_early_media_is_not_recorded(early: System) -> None:
+    with _bound() as sock:
+        sock.settimeout(PATIENCE_S)
+        host, port = sock.getsockname()
+        offer = f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 8\r\n"
+
+        def send(method: str, body: str = "", to: str = "<sip:100@example.org>") -> None:
+            lines = (
+                f"{method} sip:100@{early.sip[0]}:{early.sip[1]} SIP/2.0",
+                f"Via: SIP/2.0/UDP {host}:{port};branch=z9hG4bKearly;rport",
+                "From: <sip:gives-up@example.org>;tag=1",
+                f"To: {to}",
+                "Call-ID: early",
+                f"CSeq: 1 {method}",
+                "Max-Forwards: 70",
+                f"Contact: <sip:gives-up@{host}:{port}>",
+                *(["Content-Type: application/sdp"] if body else []),
+                f"Content-Length: {len(body)}",
+            )
+            sock.sendto("\r\n".join([*lines, "", body]).encode(), early.sip)
+
+        def answer(status: bytes) -> bytes:
+            while not (found := sock.recv(4000)).startswith(b"SIP/2.0 " + status):
+                assert not found.startswith(b"SIP/2.0 200 OK\r\nVia") or b"CANCEL" in found
+            return found
+
+        send("INVITE", offer)
+        assert b"m=audio" in answer(b"183")
+        send("CANCEL")
+        to = re.search(rb"(?im)^To:\s*(.*?)\r", answer(b"487"))
+        assert to is not None
+        send("ACK", to=to[1].decode())
+    client = early.client("announced")
+    call = until(lambda: call_from(client, "gives-up", "not_recorded"))
+    assert call["detail"]["why"] == "hung up during the announcement"
