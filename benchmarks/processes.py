@@ -15,9 +15,9 @@ from pathlib import Path
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 ROLES: dict[str, str] = {
-    "gateway.media_process": "media",
-    "gateway.uploader_process": "uploader",
-    "gateway.worker_process": "transcription",
+    "gateway.processes.media": "media",
+    "gateway.processes.uploader": "uploader",
+    "gateway.processes.worker": "transcription",
     "nats-server": "nats",
 }
 """What a command line contains, and the role that it tells; the process that was started is the gateway itself."""

@@ -42,11 +42,14 @@ def _server_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     serve = _command(commands, "serve", "gateway.main:command", "take calls: SIP, media, sealing, API, all in one")
     _configuration(serve)
     worker = _command(
-        commands, "worker", "gateway.worker_process:command", "transcribe recordings, beside a running serve"
+        commands, "worker", "gateway.processes.worker:command", "transcribe recordings, beside a running serve"
     )
     _configuration(worker)
     demo = _command(
-        commands, "demo", "gateway.demo:command", "start everything in a fresh folder and show a call's whole life"
+        commands,
+        "demo",
+        "gateway.commands.demo:command",
+        "start everything in a fresh folder and show a call's whole life",
     )
     demo.add_argument("--once", action="store_true", help="end after the steps; exit 0 only if every one was verified")
     demo.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
@@ -54,46 +57,50 @@ def _server_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    call = _command(commands, "call", "gateway.commands:call", "place a test call: WAV files in, one track for each")
+    call = _command(
+        commands, "call", "gateway.commands.short:call", "place a test call: WAV files in, one track for each"
+    )
     call.add_argument("target", help="where to, as ADDRESS:PORT (SIP over UDP)")
     call.add_argument("wav", nargs="+", type=Path, help="16-bit PCM WAV; two files make a call with two m-lines")
     call.add_argument("--from", dest="from_user", default="callvault-test", help="user part of From")
     call.add_argument("--to", dest="to_user", default="recorder", help="user part of the request URI")
     call.add_argument("--codec", choices=("PCMA", "PCMU"), default="PCMA")
     call.add_argument("--ptime", type=int, choices=(10, 20, 30, 40, 60), default=20, help="packet time in ms")
-    calls = _command(commands, "calls", "gateway.commands:calls", "list a tenant's calls")
+    calls = _command(commands, "calls", "gateway.commands.short:calls", "list a tenant's calls")
     calls.add_argument("--limit", type=int, default=50)
     calls.add_argument("--utc", action="store_true", help="show times as they are kept, not in the tenant's time zone")
     _api(calls)
-    get = _command(commands, "get", "gateway.commands:get", "download a call's audio, transcript, detail or manifest")
+    get = _command(
+        commands, "get", "gateway.commands.short:get", "download a call's audio, transcript, detail or manifest"
+    )
     get.add_argument("call")
     get.add_argument("what", choices=("audio", "transcript", "detail", "manifest", "certificate"))
     get.add_argument("--track", type=int, help="audio of one track only")
     get.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     _api(get)
-    erase = _command(commands, "erase", "gateway.commands:erase", "destroy a call's keys; prints the certificate")
+    erase = _command(commands, "erase", "gateway.commands.short:erase", "destroy a call's keys; prints the certificate")
     erase.add_argument("call")
     erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")
     erase.add_argument("--yes", action="store_true", help="do not ask")
     _api(erase)
-    verify = _command(commands, "verify", "gateway.commands:verify", "check a certificate of erasure, offline")
+    verify = _command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")
     verify.add_argument("certificate", type=Path)
     verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
 
 
 def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     tenant = _command(
-        commands, "tenant", "gateway.commands:tenant", "show the configured tenants, their ids and policies"
+        commands, "tenant", "gateway.commands.short:tenant", "show the configured tenants, their ids and policies"
     )
     _configuration(tenant)
-    token = _command(commands, "token", "gateway.commands:token", "create, list or revoke API tokens")
+    token = _command(commands, "token", "gateway.commands.short:token", "create, list or revoke API tokens")
     token.add_argument("action", choices=("create", "list", "revoke"))
     token.add_argument("--tenant", default="default")
     token.add_argument("--role", choices=("agent", "officer", "admin"), default="agent")
     token.add_argument("--label", default="", help="what it is for; sealed")
     token.add_argument("--id", help="which token to revoke")
     _configuration(token)
-    spool = _command(commands, "spool", "gateway.spool_command:command", "what waits in the spool, and for what")
+    spool = _command(commands, "spool", "gateway.commands.spool:command", "what waits in the spool, and for what")
     spool.add_argument(
         "action", nargs="?", choices=("show", "replay"), default="show", help="replay: upload it while no server runs"
     )
@@ -102,7 +109,7 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     reconcile = _command(
         commands,
         "reconcile",
-        "gateway.reconcile_command:command",
+        "gateway.commands.reconcile:command",
         "compare call detail, spool, catalogue and objects; exit 1 if anything is unexplained",
     )
     reconcile.add_argument("--json", action="store_true", help="everything, with all ids")
@@ -113,27 +120,33 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     _configuration(reconcile)
     jobs = _command(
-        commands, "jobs", "gateway.jobs_command:command", "transcription jobs: what waits, and what was given up"
+        commands, "jobs", "gateway.commands.jobs:command", "transcription jobs: what waits, and what was given up"
     )
     jobs.add_argument("action", nargs="?", choices=("list", "retry", "drop"), default="list")
     jobs.add_argument("id", nargs="?", default="", help="which to retry or drop, or `all`")
     jobs.add_argument("--json", action="store_true", help="the list as JSON")
     _configuration(jobs)
     config = _command(
-        commands, "config", "gateway.commands:config", "the effective configuration, and where each value came from"
+        commands,
+        "config",
+        "gateway.commands.short:config",
+        "the effective configuration, and where each value came from",
     )
     config.add_argument("--check", action="store_true", help="only say whether it can be used; exit 2 and why if not")
     _configuration(config)
     password = _command(
         commands,
         "trunk-password",
-        "gateway.trunk_password:command",
+        "gateway.commands.trunk_password:command",
         "read a trunk's password from standard input, print the hashes for the configuration",
     )
     password.add_argument("user", help="whom the trunk signs its requests as")
     password.add_argument("realm", nargs="?", default="callvault", help="`sip.realm` (default: callvault)")
     doctor = _command(
-        commands, "doctor", "gateway.doctor.command:command", "check what callvault needs here, and how to mend it"
+        commands,
+        "doctor",
+        "gateway.operations.doctor.command:command",
+        "check what callvault needs here, and how to mend it",
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     _configuration(doctor)

@@ -7,11 +7,11 @@ import asyncio
 import socket
 import sys
 
-from gateway import logs
-from gateway.announcement import Announcements
+from gateway.calls.announcement import Announcements
 from gateway.config import Loaded, from_environment, parse_address
 from gateway.errors import ConfigError
 from gateway.ingest.listeners import bound_socket
+from gateway.operations import logs
 from gateway.server import Server
 from storage.checks import problems
 from storage.spoollock import server_of

@@ -19,7 +19,7 @@ class Section(BaseModel):
 
 
 class Numbering(Section):
-    """How a trunk writes telephone numbers; see gateway/numbers.py for the order of the rules."""
+    """How a trunk writes telephone numbers; see gateway/calls/numbers.py for the order of the rules."""
 
     country: str = Field("", pattern=r"^([A-Z]{2})?$", description='country of national numbers, ISO 3166; "": none')
     international: tuple[str, ...] = Field(("00",), description="prefixes dialled before a country code")

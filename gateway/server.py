@@ -15,25 +15,25 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from gateway import logs
-from gateway.announcement import Announcements
 from gateway.api.app import create_app
 from gateway.api.context import Context
 from gateway.api.server import ApiServer
-from gateway.callbook import CallBook
-from gateway.child import protect_memory
+from gateway.calls.announcement import Announcements
+from gateway.calls.callbook import CallBook
+from gateway.calls.media_keeper import MediaKeeper
+from gateway.calls.recovery import recover_all
+from gateway.calls.switchboard import Switchboard
 from gateway.config import Loaded, Settings, parse_address
 from gateway.events import Hub, LiveEvent
 from gateway.ingest.sip import SipIngest
-from gateway.jobs import Jobs
-from gateway.media_keeper import MediaKeeper
-from gateway.notify import Notifier
-from gateway.recovery import recover_all
-from gateway.reload import Reloader
-from gateway.status import Parts, Status
-from gateway.store_care import say_remarks, tidy
-from gateway.supervisor import Child
-from gateway.switchboard import Switchboard
+from gateway.operations import logs
+from gateway.operations.notify import Notifier
+from gateway.operations.reload import Reloader
+from gateway.operations.status import Parts, Status
+from gateway.operations.store_care import say_remarks, tidy
+from gateway.processes.child import protect_memory
+from gateway.processes.jobs import Jobs
+from gateway.processes.supervisor import Child
 from gateway.tenants import Directory
 from media.ports import PortPool
 from storage.model import CallId, TenantId
@@ -108,7 +108,7 @@ class Server:
         jobs = Jobs(settings, recordings, self._hub, status.alarms)
         book = CallBook(recordings)
         settings_json = settings.model_dump_json()
-        uploader = Child("uploader", "gateway.uploader_process", settings_json, on_line=self._uploader_line(status))
+        uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
         for work in (jobs.run(), uploader.run(), book.run(), self._hourly(recordings), remarks):
             await stack.enter_async_context(service(work))

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from gateway.api.context import InContext
-from gateway.metrics import CONTENT_TYPE
+from gateway.operations.metrics import CONTENT_TYPE
 from gateway.tenants import within
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")

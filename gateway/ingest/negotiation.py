@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gateway.offer import answerable
+from gateway.calls.offer import answerable
 from media.errors import Unsupported
 from media.sdp import Direction, LocalMedia, Media, OfferedMedia, SessionDescription, answer, offer, parse
 

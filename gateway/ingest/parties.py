@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from gateway.call import Parties
+from gateway.calls.call import Parties
 from gateway.sip.errors import Malformed
 from gateway.sip.grammar import NameAddr, Uri, split_list
 from gateway.sip.message import Request

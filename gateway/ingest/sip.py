@@ -10,15 +10,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from gateway.admission import Busy
-from gateway.call import Call
+from gateway.calls.admission import Busy
+from gateway.calls.call import Call
+from gateway.calls.offer import answerable
+from gateway.calls.switchboard import RETRY_AFTER_S, Switchboard
 from gateway.config import Settings
 from gateway.ingest.identity import Identity
 from gateway.ingest.listeners import Listeners
 from gateway.ingest.negotiation import Negotiation
 from gateway.ingest.parties import parties_of, user_of
 from gateway.ingest.warmup import warm_up
-from gateway.offer import answerable
 from gateway.sip.events import (
     Acknowledged,
     Agreed,
@@ -35,7 +36,6 @@ from gateway.sip.flow import Flow
 from gateway.sip.grammar import Address
 from gateway.sip.uas import UserAgent
 from gateway.sip.upkeep import LOST
-from gateway.switchboard import RETRY_AFTER_S, Switchboard
 from gateway.tenants import Directory
 from media.errors import Malformed, MediaError
 from media.sdp import parse

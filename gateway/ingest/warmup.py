@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 
+from gateway.calls.offer import answerable
 from gateway.ingest.parties import parties_of, user_of
-from gateway.offer import answerable
 from gateway.sip.events import Invited, Settings
 from gateway.sip.flow import Flow
 from gateway.sip.uas import UserAgent

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.announcement import read_wav
 from gateway.caller import Track, place_call
+from gateway.calls.announcement import read_wav
 from media.codecs import PCMA
 from media.rtcp import Goodbye, Report, parse
 from media.rtp import Packet

@@ -38,9 +38,9 @@ SETTLE_S = 90.0  # uploads, recovery, manifests; some two seconds on an idle mac
 TRANSCRIPTS_S = 300.0  # the queue gives a dead worker's job to another after 30 s
 
 GATEWAY = "gateway"
-MEDIA = "gateway.media_process"
-UPLOADER = "gateway.uploader_process"
-WORKER = "gateway.worker_process"
+MEDIA = "gateway.processes.media"
+UPLOADER = "gateway.processes.uploader"
+WORKER = "gateway.processes.worker"
 QUEUE = "nats-server"
 EVERYTHING = "everything"
 TARGETS = (GATEWAY, MEDIA, UPLOADER, WORKER, QUEUE, EVERYTHING)

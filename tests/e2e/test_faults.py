@@ -113,7 +113,7 @@ def test_a_killed_media_worker_ends_its_calls_as_interrupted_and_new_calls_are_t
         caller = in_background(system, "worker-lost", 20.0, results)
         live(client, "worker-lost", results)
         time.sleep(2.0)
-        os.kill(system.children()["gateway.media_process"], signal.SIGKILL)
+        os.kill(system.children()["gateway.processes.media"], signal.SIGKILL)
         caller.join(10)
         assert not caller.is_alive()  # hung up by us
         call = until(lambda: call_from(client, "worker-lost"))
@@ -130,7 +130,7 @@ def test_a_killed_uploader_is_restarted_and_nothing_is_lost(tmp_path: Path) -> N
         results: list[CallResult | Exception] = []
         caller = in_background(system, "uploader-lost", 4.0, results)
         live(client, "uploader-lost", results)
-        os.kill(system.children()["gateway.uploader_process"], signal.SIGKILL)
+        os.kill(system.children()["gateway.processes.uploader"], signal.SIGKILL)
         caller.join(20)
         call = until(lambda: call_from(client, "uploader-lost", "stored"))
         assert stored_ms(system, call["id"], 4.0) == 4000

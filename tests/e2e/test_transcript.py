@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from gateway import speech
 from gateway.caller import Track, place_call
 from gateway.client import Client
+from gateway.commands import speech
 from tests.e2e.system import System, call_from, running, status, until
 
 TRANSCRIPT_S = 150.0
@@ -71,7 +71,7 @@ def test_what_is_said_comes_out_redacted_and_stands_in_no_file(
 
 def test_a_killed_workers_job_is_delivered_again(system: System, tracks: tuple[speech.Pcm, speech.Pcm]) -> None:
     client = system.client()
-    worker = system.children()["gateway.worker_process"]
+    worker = system.children()["gateway.processes.worker"]
     os.kill(worker, signal.SIGSTOP)  # it may take the job, and then does nothing with it
     call = place(system, "worker-killed", tracks)
     time.sleep(1.0)
@@ -82,7 +82,7 @@ def test_a_killed_workers_job_is_delivered_again(system: System, tracks: tuple[s
 
 def test_a_transcript_of_an_erased_call_is_never_stored(system: System, tracks: tuple[speech.Pcm, speech.Pcm]) -> None:
     client = system.client()
-    worker = system.children()["gateway.worker_process"]
+    worker = system.children()["gateway.processes.worker"]
     os.kill(worker, signal.SIGSTOP)
     call = place(system, "erased-before", tracks)
     client.post(f"/v1/calls/{call}/erasure", {})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.call import track_document
+from gateway.calls.call import track_document
 from media.codecs import BY_NAME, g711
 from media.framelog import Frames, Tally, decode, encode
 from media.timeline import TrackFacts, facts_from_chunks

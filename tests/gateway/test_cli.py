@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main, parser
-from gateway.commands import shown
+from gateway.commands.short import shown
 
 COMMANDS = ("serve", "worker", "demo", "call", "calls", "get", "erase", "verify", "tenant", "token", "config", "doctor")
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.calls.numbers import Reader
 from gateway.cli import parser
 from gateway.config import Settings, load
 from gateway.ingest.udp import RECEIVE_BUFFER_BYTES
-from gateway.metrics import Metrics, Snapshot
-from gateway.notify import BEATS_A_LIMIT
-from gateway.numbers import Reader
-from tests.gateway.test_metrics import FULL
+from gateway.operations.metrics import Metrics, Snapshot
+from gateway.operations.notify import BEATS_A_LIMIT
+from tests.gateway.operations.test_metrics import FULL
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ROOT = DEPLOY.parent

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from gateway.admission import SPOOL_MS_MAX
-from gateway.alarms import Alarm
 from gateway.api.app import create_app
 from gateway.api.context import Context
+from gateway.calls.admission import SPOOL_MS_MAX
 from gateway.events import Hub
-from gateway.metrics import CONTENT_TYPE
-from gateway.status import Parts, Status
+from gateway.operations.alarms import Alarm
+from gateway.operations.metrics import CONTENT_TYPE
+from gateway.operations.status import Parts, Status
 from media.messages import Stats
 from storage.model import CallId
 from storage.recordings import Recordings

@@ -1,0 +1,1 @@
+"""A call from admission to its record, whatever protocol it came by."""

@@ -1,0 +1,158 @@
+"""What was received and is not stored, named in a track's facts: damaged spool records, and what found no room.
+
+The media worker says what it received, the store says what it has; the difference is a gap like any other, with a
+reason of its own. It is written down before the manifest closes the call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gateway.calls.call import track_document
+from media import framelog
+from media.errors import Malformed
+from media.timeline import GAPS_MAX, Gap, TrackFacts
+from storage.errors import DataError, Refused
+from storage.model import ArtefactId, CallId, Kind, TenantId
+from storage.recordings import Recordings
+from storage.streams import StreamReader
+
+log = logging.getLogger(__name__)
+
+CORRUPTED = "corrupted"  # its spool record was damaged
+DROPPED = "dropped"  # it found no room in the spool
+ROUNDING_US = 1000  # a span shorter than that is no frame
+
+Spans = list[tuple[int, int]]
+
+
+def name_losses(recordings: Recordings, due: Sequence[tuple[TenantId, CallId]]) -> None:
+    """Name what is missing of those calls of which a stream was interrupted; they are about to be closed."""
+    for tenant, call in recordings.slices.interrupted(due):
+        try:
+            _name(recordings, tenant, call)
+        except Refused:
+            continue  # erased meanwhile
+        except (DataError, Malformed, KeyError, ValueError):
+            log.exception("what is missing of a call cannot be named", extra={"call": call, "tenant": tenant})
+
+
+def _name(recordings: Recordings, tenant: TenantId, call: CallId) -> None:
+    record, new = recordings.call(tenant, call), recordings.resume(tenant, call)
+    detail_id = new.find(Kind.CALL_DETAIL).ref.artefact
+    detail: dict[str, Any] = json.loads(recordings.document(tenant, detail_id))
+    if detail.get("missing_ms") or "unstored_ms" in detail:
+        return  # it was recovered from what is stored, or it has been named before
+    documents: dict[ArtefactId, bytes] = {}
+    spans: list[list[list[int]]] = []
+    for artefact in (found.ref.artefact for found in record.find(Kind.AUDIO)):
+        described = json.loads(recordings.document(tenant, artefact))
+        facts = TrackFacts.from_json(described["facts"])
+        with recordings.stream(tenant, artefact) as stream:
+            lost = unstored(facts, readable(stream, []))
+            reason = CORRUPTED if stream.records_missing else DROPPED
+        spans.append([[start // 1000, -(-end // 1000)] for start, end in lost])
+        if lost:
+            marked = mark(facts, lost, reason)
+            documents[artefact] = track_document(described["index"], described["label"], marked.to_json())
+    log.warning("a call is not stored whole", extra={"call": call, "tenant": tenant, "tracks": len(documents)})
+    documents[detail_id] = json.dumps(detail | {"unstored_ms": spans}).encode()
+    recordings.put_documents(new, documents)
+
+
+def readable(stream: StreamReader, damaged: Spans) -> Iterator[framelog.Chunk]:
+    """A stream's chunks as far as they open; the media time of those that do not is added to `damaged` on the way."""
+    for span, entry in zip(stream.entries, stream.read_each(), strict=True):
+        try:
+            if isinstance(entry, DataError):
+                raise Malformed("does not open")
+            yield framelog.decode(entry)
+        except Malformed:
+            damaged.append(span)
+            log.error("a chunk could not be read", extra={"artefact": stream.ref.artefact})
+
+
+def unstored(facts: TrackFacts, chunks: Iterable[framelog.Chunk]) -> Spans:
+    """The call time in µs of what the facts say was received and the chunks do not have.
+
+    Nothing where the facts leave gaps spans: what was not received cannot be told there.
+    """
+    if facts.gaps_omitted:
+        return []
+    received = [(piece.at_us, piece.at_us + _us(facts, piece.end - piece.start)) for piece in facts.map]
+    received = list(subtract(received, sorted((gap.start_us, gap.end_us) for gap in facts.gaps)))
+    stored = in_call_time(facts, _media_spans(chunks))
+    return [span for span in subtract(received, stored) if span[1] - span[0] >= ROUNDING_US]
+
+
+def mark(facts: TrackFacts, spans: Spans, reason: str) -> TrackFacts:
+    """The facts with those spans of call time as gaps of that reason, also where they were thought to be lost."""
+    gaps = [Gap(start, end, reason) for start, end in spans]
+    for gap in facts.gaps:
+        if gap.reason == framelog.Reason.LOST.name.lower():
+            gaps += [
+                dataclasses.replace(gap, start_us=a, end_us=b) for a, b in subtract([(gap.start_us, gap.end_us)], spans)
+            ]
+        else:
+            gaps.append(gap)
+    gaps.sort(key=lambda gap: gap.start_us)
+    omitted = facts.gaps_omitted + max(0, len(gaps) - GAPS_MAX)
+    return dataclasses.replace(facts, gaps=tuple(gaps[:GAPS_MAX]), gaps_omitted=omitted)
+
+
+def in_call_time(facts: TrackFacts, spans: Iterable[tuple[int, int]]) -> Spans:
+    """Spans of media time on the call's clock, as far as the track's map reaches; in order."""
+    placed = []
+    for start, end in spans:
+        for piece in facts.map:
+            first, last = max(start, piece.start), min(end, piece.end)
+            if first < last:
+                placed.append(
+                    (piece.at_us + _us(facts, first - piece.start), piece.at_us + _us(facts, last - piece.start))
+                )
+    return sorted(placed)
+
+
+def subtract(spans: Iterable[tuple[int, int]], holes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of the spans without the holes; both in order."""
+    at = 0
+    for start, end in spans:
+        while at < len(holes) and holes[at][1] <= start:
+            at += 1
+        number, rest = at, start
+        while number < len(holes) and holes[number][0] < end:
+            if holes[number][0] > rest:
+                yield rest, holes[number][0]
+            rest = max(rest, holes[number][1])
+            number += 1
+        if rest < end:
+            yield rest, end
+
+
+def _media_spans(chunks: Iterable[framelog.Chunk]) -> Spans:
+    """The media time that the chunks' frames fill, joined where they touch."""
+    found: Spans = []
+    for frames in (chunk.frames for chunk in chunks):
+        if len(frames.timestamps):
+            ends = frames.timestamps + frames.durations
+            breaks = np.flatnonzero(frames.timestamps[1:] > ends[:-1])
+            starts = [0, *(breaks + 1).tolist()]
+            stops = [*breaks.tolist(), len(ends) - 1]
+            found += [(int(frames.timestamps[a]), int(ends[b])) for a, b in zip(starts, stops, strict=True)]
+    joined: Spans = []
+    for start, end in sorted(found):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _us(facts: TrackFacts, ticks: int) -> int:
+    return ticks * 1_000_000 // facts.clock_hz

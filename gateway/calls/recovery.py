@@ -1,0 +1,107 @@
+"""Calls whose gateway or media worker died: facts are taken from the frame log itself, the end is told as it was.
+
+What is missing is named: from the end of the last frame that is stored to the moment of death, or to an unknown moment
+at most a second later, which is the spool's promise.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.calls.call import track_document
+from gateway.calls.losses import CORRUPTED, Spans, in_call_time, mark, readable
+from media.timeline import TrackFacts, facts_from_chunks
+from storage.errors import Erased, StoreError
+from storage.model import ArtefactId, CallId, CallState, Kind, TenantId
+from storage.recordings import Recordings
+from storage.spoollock import WRITER_WAIT_S, writing
+
+log = logging.getLogger(__name__)
+
+
+def recover_all(recordings: Recordings, wait_s: float | None = WRITER_WAIT_S) -> int:
+    """Bring every call that a former run left live to its end. Returns how many.
+
+    First the spool's former writer must be gone: what it still commits belongs to these calls. `Unavailable` if it is
+    not within `wait_s`, for then these calls are another server's, and live. None: the caller is the writer.
+    """
+    live = recordings.live_calls()
+    if not live:
+        return 0
+    if wait_s is None:
+        return _recover(recordings, live)
+    with writing(recordings.spool_folder, wait_s):
+        return _recover(recordings, recordings.live_calls())
+
+
+def _recover(recordings: Recordings, live: Sequence[tuple[TenantId, CallId]]) -> int:
+    count = 0
+    for tenant, call in live:
+        try:
+            recover_call(recordings, tenant, call, None)
+            count += 1
+        except Erased:
+            continue
+        except StoreError:
+            log.exception("a call could not be recovered", extra={"call": call, "tenant": tenant})
+    return count
+
+
+def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s: float | None) -> CallState:
+    """End one interrupted call from what is stored of it. `ended_s`: wall clock of the interruption, if known."""
+    new = recordings.resume(tenant, call)
+    record = recordings.call(tenant, call)
+    documents: dict[ArtefactId, bytes] = {}
+    missing: list[list[float | None]] = []
+    packets = 0
+    detail_id = new.find(Kind.CALL_DETAIL).ref.artefact
+    detail = _detail(recordings, tenant, detail_id)
+    until_ms = _until_ms(detail, ended_s)
+    for index, artefact in enumerate(record.find(Kind.AUDIO)):
+        damaged: Spans = []
+        with recordings.stream(tenant, artefact.ref.artefact) as stream:
+            facts = facts_from_chunks(readable(stream, damaged))
+        facts = mark(facts, in_call_time(facts, damaged), CORRUPTED)
+        packets += facts.tally.packets
+        documents[artefact.ref.artefact] = track_document(index, str(index), facts.to_json())
+        if not facts.tally.packets:  # nothing of it may have reached the spool, and then nothing else ends it
+            recordings.slices.complete_stream(artefact.ref.artefact, interrupted=True)
+        missing.append([_end_ms(facts), until_ms])
+    state = CallState.INTERRUPTED if packets else CallState.NO_MEDIA
+    if not record.find(Kind.AUDIO):
+        state = CallState.NOT_RECORDED
+    announcement = detail.get("announcement") or {}
+    if announcement.get("complete") is False:  # as it was when the call began; nothing is kept before its end
+        announcement["complete"] = packets > 0
+        if not packets:
+            state, detail["why"] = CallState.NOT_RECORDED, "interrupted before the announcement had ended"
+    detail["missing_ms"] = missing
+    detail["why"] = detail.get("why") or "interrupted"
+    if ended_s is not None:
+        detail["ended"] = datetime.fromtimestamp(ended_s, UTC).isoformat(timespec="milliseconds")
+        detail["duration_ms"] = until_ms
+    documents[detail_id] = json.dumps(detail).encode()
+    recordings.put_documents(new, documents, state, ["transcribe"] if state is CallState.INTERRUPTED else [])
+    return state
+
+
+def _detail(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(recordings.document(tenant, artefact))
+    except StoreError:  # the crash came between the key row and the document
+        found = {"version": 1}
+    return found
+
+
+def _until_ms(detail: dict[str, Any], ended_s: float | None) -> float | None:
+    if ended_s is None or "answered" not in detail:
+        return None
+    return round(1000 * (ended_s - datetime.fromisoformat(detail["answered"]).timestamp()))
+
+
+def _end_ms(facts: TrackFacts) -> float:
+    return round((facts.last_us or 0) / 1000)

@@ -1,0 +1,54 @@
+"""What a media worker is told of a leg: where its media comes from, in which codecs, how long it may be silent."""
+
+from __future__ import annotations
+
+from gateway.calls.call import Call, Leg
+from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
+from gateway.policy import Trunk
+from gateway.tenants import media_networks, within
+from media.messages import Open, Update
+from media.sdp import SessionDescription, event_payload_type
+
+
+def terms(number: int, trunk: Trunk, offer: SessionDescription | None, index: int) -> Update:
+    """What m-line `index` of the peer's description says of leg `number`; without a description nothing is taken yet.
+
+    An address outside the trunk's media networks is nobody's: nothing is taken from it, and nothing sent there.
+    """
+    if offer is None:
+        return Update(number, OFFERED, None, True, OFFERED_EVENT_PT, False, trunk.quiet_s)
+    media = offer.media[index]
+    receiving = sends(offer, media)
+    source = remote(offer, media)
+    return Update(
+        number,
+        codecs(media),
+        remote=source if source is not None and within(source[0], media_networks(trunk)) else None,
+        receiving=receiving,
+        event_pt=event_payload_type(media),
+        hears=hears(offer, media, receive_only=trunk.receive_only),
+        quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
+    )
+
+
+def opening(call: Call, leg: Leg, agreed: Update) -> Open:
+    """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with."""
+    sink: dict[str, str] = {}
+    if leg.artefact is not None:
+        ref = leg.artefact.ref
+        sink = {"tenant": ref.tenant, "call": ref.call, "participant": ref.participant, "artefact": ref.artefact}
+        sink |= {"kind": ref.kind.value, "purpose": ref.purpose, "key": leg.artefact.key.reveal().hex()}
+    return Open(
+        leg=leg.number,
+        codecs=agreed.codecs,
+        event_pt=agreed.event_pt,
+        remote=agreed.remote,
+        nat=call.trunk.nat,
+        networks=tuple(n for n in media_networks(call.trunk) if ":" not in n),  # the engine receives IPv4
+        origin_ns=call.origin_ns,
+        sending=agreed.receiving,
+        sink=sink,
+        announce=call.announcement is not None,
+        hears=agreed.hears,
+        quiet_s=agreed.quiet_s,
+    )

@@ -1,0 +1,203 @@
+"""The short commands of `callvault`: those that ask a running server, and those of its administrator."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import zoneinfo
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from gateway.caller import CallFailed, Track, place_call
+from gateway.client import ApiError, Client
+from gateway.commands.speech import wav_pcm
+from gateway.config import Settings, describe, from_environment, parse_address
+from gateway.errors import ConfigError, Unavailable
+from storage.errors import StoreError
+from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate
+from storage.recordings import Recordings
+from storage.tokens import Role
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Place a test call and report what was sent."""
+    try:
+        target = parse_address(arguments.target)
+        tracks = [Track(wav_pcm(path)) for path in arguments.wav]
+        result = asyncio.run(
+            place_call(
+                target,
+                tracks,
+                codec=arguments.codec,
+                ptime_ms=arguments.ptime,
+                from_user=arguments.from_user,
+                to_user=arguments.to_user,
+            )
+        )
+    except (ValueError, OSError, CallFailed) as error:
+        return _fail(str(error))
+    _print(f"answered after {result.setup_ms:.1f} ms, {result.packets} packets sent on {len(tracks)} tracks, ended")
+    return 0
+
+
+def calls(arguments: argparse.Namespace) -> int:
+    """List calls, newest first."""
+
+    def run() -> None:
+        found = Client.of(arguments.url, arguments.token).json(f"/v1/calls?limit={arguments.limit}")
+        zone = "UTC" if arguments.utc else found["zone"]
+        for row in found["calls"]:
+            detail = row.get("detail") or {}
+            seconds = (detail.get("duration_ms") or 0) / 1000
+            when = shown(detail["answered"], zone) if detail.get("answered") else row["day"]
+            _print(f"{row['id']}  {row['state']:<12}  {when:<29}  {seconds:8.1f} s")
+
+    return _asking(run)
+
+
+def get(arguments: argparse.Namespace) -> int:
+    """Download one thing of a call."""
+    path = {
+        "audio": "/audio" + (f"?track={arguments.track}" if arguments.track is not None else ""),
+        "detail": "",
+    }.get(arguments.what, f"/{arguments.what}")
+
+    def run() -> None:
+        raw = Client.of(arguments.url, arguments.token).get(f"/v1/calls/{arguments.call}{path}")
+        if arguments.what != "audio":
+            raw = (json.dumps(json.loads(raw), indent=2, ensure_ascii=False) + "\n").encode()
+        if arguments.output is not None:
+            arguments.output.write_bytes(raw)
+        else:
+            sys.stdout.buffer.write(raw)
+
+    return _asking(run)
+
+
+def erase(arguments: argparse.Namespace) -> int:
+    """Erase a call and print its certificate."""
+
+    def run() -> None:
+        if not arguments.yes and not _sure(f"Erase call {arguments.call}? It cannot be brought back. [y/N] "):
+            raise ApiError(0, "nothing was erased")
+        client = Client.of(arguments.url, arguments.token)
+        certificate = client.post(f"/v1/calls/{arguments.call}/erasure", {"ground": arguments.ground})
+        _print(json.dumps(certificate, indent=2))
+
+    return _asking(run)
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Check a certificate with nothing but itself and a fingerprint that is trusted."""
+    try:
+        with arguments.certificate.open("rb") as file:
+            document = parse_certificate(file.read(CERTIFICATE_BYTES_MAX + 1))
+        findings = verify_certificate(document, arguments.fingerprint)
+    except (OSError, StoreError) as error:
+        return _fail(f"not verified: {error}")
+    for finding in findings:
+        _print(finding)
+    _print("verified")
+    return 0
+
+
+def tenant(arguments: argparse.Namespace) -> int:
+    """Show the tenants of the configuration."""
+
+    def run(settings: Settings, recordings: Recordings) -> None:
+        _print(f"ledger fingerprint: {recordings.fingerprint()}")
+        for entry in settings.tenants:
+            trunks = ", ".join(t.name for t in settings.trunks if entry.name in (t.tenant, *t.dialled.values()))
+            _print(f"{entry.name}  id {recordings.tenant(entry.name)}  trunks: {trunks or 'none'}")
+            for name, value in sorted(entry.model_dump(mode="json").items()):
+                if name != "name":
+                    _print(f"    {name} = {json.dumps(value)}")
+
+    return _administering(arguments, run)
+
+
+def token(arguments: argparse.Namespace) -> int:
+    """Create, list or revoke bearer tokens; a token itself is shown once."""
+
+    def run(settings: Settings, recordings: Recordings) -> None:
+        tokens = recordings.tokens
+        if arguments.tenant not in [entry.name for entry in settings.tenants]:
+            raise ConfigError([f"tenant {arguments.tenant!r} is not in the configuration"])
+        of = recordings.tenant(arguments.tenant)
+        if arguments.action == "create":
+            _print(tokens.create(of, Role(arguments.role), arguments.label))
+        elif arguments.action == "list":
+            for row in tokens.list(of):
+                _print(f"{row.id}  {row.role}  {'revoked' if row.revoked else 'valid'}  {row.label}")
+        else:
+            tokens.revoke(of, arguments.id or "")
+            _print(f"revoked {arguments.id}")
+
+    return _administering(arguments, run)
+
+
+def config(arguments: argparse.Namespace) -> int:
+    """Show every setting in effect and its origin; or only say whether they can be used."""
+    try:
+        loaded = from_environment(arguments.config, {"data": arguments.data})
+    except ConfigError as error:
+        return _problems(error)
+    if arguments.check:
+        _print("the configuration can be used")
+        return 0
+    rows = describe(loaded)
+    width = max(len(key) for key, _, _ in rows)
+    for key, value, origin in rows:
+        _print(f"{key:<{width}}  {value}  # {origin}")
+    return 0
+
+
+def shown(utc: str, zone: str) -> str:
+    """A kept time (UTC) in a time zone, with its distance from UTC; as it is where the zone is not known here."""
+    try:
+        local = datetime.fromisoformat(utc).astimezone(zoneinfo.ZoneInfo(zone))
+    except (ValueError, OSError, KeyError):
+        return utc
+    return local.isoformat(sep=" ", timespec="milliseconds")
+
+
+def _asking(run: Callable[[], None]) -> int:
+    try:
+        run()
+    except (ApiError, OSError) as error:
+        return _fail(str(error))
+    return 0
+
+
+def _administering(arguments: argparse.Namespace, run: Callable[[Settings, Recordings], None]) -> int:
+    try:
+        settings = from_environment(arguments.config, {"data": arguments.data}).settings
+        with Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="cli") as recordings:
+            run(settings, recordings)
+    except ConfigError as error:
+        return _problems(error)
+    except (StoreError, Unavailable) as error:
+        return _fail(str(error))
+    return 0
+
+
+def _sure(question: str) -> bool:
+    return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
+
+
+def _problems(error: ConfigError) -> int:
+    for problem in error.problems:
+        sys.stderr.write(f"callvault: {problem}\n")
+    return 2
+
+
+def _fail(text: str) -> int:
+    sys.stderr.write(f"callvault: {text}\n")
+    return 1
+
+
+def _print(text: Any) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,1 @@
+"""What whoever runs callvault looks at: logs, metrics, alarms, reloads, `callvault doctor`."""

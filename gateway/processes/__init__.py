@@ -1,0 +1,1 @@
+"""The processes of one installation, and how the gateway keeps its children."""

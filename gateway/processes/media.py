@@ -1,0 +1,117 @@
+"""The media worker's process: the engine with the sealed spool as its sink."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from gateway.config import Settings
+from gateway.operations import logs
+from gateway.processes.child import protect_memory
+from media.messages import MESSAGE_BYTES_MAX
+from media.sink import SinkHealth
+from media.worker import Worker
+from storage.errors import StoreError
+from storage.model import ArtefactId, ArtefactRef, CallId, Kind, ParticipantId, Secret, TenantId
+from storage.spool import SpoolWriter
+from storage.spoollock import writing
+
+log = logging.getLogger(__name__)
+
+
+class SpoolSink:
+    """`media.sink.Sink` over the spool. A leg with an empty description is received and never stored."""
+
+    def __init__(self, spool: SpoolWriter) -> None:
+        self._spool = spool
+        self._unstored: set[int] = set()
+        self._closed: list[int] = []
+
+    def open(self, leg: int, description: dict[str, str]) -> None:
+        """Expect chunks of the artefact that the description names; it carries the key, and is not kept."""
+        if not description:
+            self._unstored.add(leg)
+            return
+        ref = ArtefactRef(
+            TenantId(description["tenant"]),
+            CallId(description["call"]),
+            ParticipantId(description["participant"]),
+            ArtefactId(description["artefact"]),
+            Kind(description["kind"]),
+            description["purpose"],
+        )
+        self._spool.open(leg, ref, Secret(bytes.fromhex(description["key"])))
+
+    def release(self, leg: int) -> None:
+        """The key row is durable."""
+        if leg not in self._unstored:
+            self._spool.release(leg)
+
+    def append(self, leg: int, start: int, end: int, chunk: bytes) -> None:
+        """Seal and queue a chunk; of an unstored leg, forget it."""
+        if leg not in self._unstored:
+            self._spool.append(leg, start, end, chunk)
+
+    def close(self, leg: int) -> None:
+        """No chunk follows."""
+        if leg in self._unstored:
+            self._unstored.discard(leg)
+            self._closed.append(leg)
+        else:
+            self._spool.close(leg)
+
+    def poll(self) -> Iterable[int]:
+        """Closed legs of which everything is durable."""
+        closed, self._closed = self._closed, []
+        return [*closed, *self._spool.poll()]
+
+    def health(self) -> SinkHealth:
+        """The spool's health in the engine's words."""
+        health = self._spool.health()
+        return SinkHealth(
+            health.lag_ms, health.fsync_ms, health.full, health.exposure_ms, health.exposure_ms_max, health.dropped
+        )
+
+
+def main(fd: int) -> None:
+    """Run until the gateway closes the channel; then everything received is committed."""
+    logs.start()
+    protect_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the gateway drains and closes the channel
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # four descriptors a two-track call
+    control = socket.socket(fileno=fd)
+    settings = Settings.model_validate_json(control.recv(MESSAGE_BYTES_MAX))
+    logs.set_level(settings.log.level)
+    folder = settings.data_folder / "spool"
+    try:
+        with writing(folder):
+            _work(control, settings, folder)
+    except StoreError as error:
+        log.error("media worker cannot write the spool", extra={"reason": str(error)})
+        sys.exit(1)
+
+
+def _work(control: socket.socket, settings: Settings, folder: Path) -> None:
+    spool = SpoolWriter(
+        folder,
+        node=str(os.getpid()),
+        file_bytes=settings.store.spool_file_mib << 20,
+        limit_bytes=settings.store.spool_limit_mib << 20,
+    )
+    spool.start()
+    try:
+        Worker(control, SpoolSink(spool)).run()
+    finally:
+        spool.stop()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,107 @@
+"""Calls that a crash left live: each is brought to its end from what is stored of it, and says what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.calls.recovery import recover_all, recover_call
+from gateway.commands.reconcile import explain
+from gateway.commands.spool import replay
+from storage.audit import Weight
+from storage.errors import Unavailable
+from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.recordings import Recordings
+from storage.records import NewCall, Wanted
+from storage.spoollock import writing
+from tests.gateway.spooling import CHUNK_MS, Spooled, damage, spooled
+from tests.gateway.store import opened
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Recordings]:
+    with opened(tmp_path) as recordings:
+        yield recordings
+
+
+@pytest.fixture
+def tenant(store: Recordings) -> TenantId:
+    return store.tenant("acme")
+
+
+def saved(store: Recordings, tenant: TenantId, *kinds: Kind) -> NewCall:
+    """A live call of which nothing came, not even call detail."""
+    store.prepare(tenant, ["quality"])
+    people = {kind: ParticipantId(new_id()) if kind is Kind.AUDIO else NO_PARTICIPANT for kind in kinds}
+    new = store.begin(tenant, CallId(new_id()), [Wanted(people[kind], kind, "quality") for kind in kinds])
+    store.save([new])
+    return new
+
+
+def detail_of(store: Recordings, tenant: TenantId, new: NewCall) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(store.document(tenant, new.find(Kind.CALL_DETAIL).ref.artefact))
+    return found
+
+
+def gaps_of(store: Recordings, tenant: TenantId, made: Spooled) -> list[list[Any]]:
+    document = json.loads(store.document(tenant, made.audio[0].ref.artefact))
+    found: list[list[Any]] = document["facts"]["gaps"]
+    return found
+
+
+def test_call_that_was_cut_off_is_interrupted_and_says_from_when_to_when(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [4, 2], end=False)
+    answered_s = 1772359200.0  # 2026-03-01T10:00:00Z
+    assert recover_call(store, tenant, made.new.call, answered_s + 2.5) is CallState.INTERRUPTED
+    account = detail_of(store, tenant, made.new)
+    assert [span[1] for span in account["missing_ms"]] == [2500, 2500]
+    starts = [span[0] for span in account["missing_ms"]]
+    assert starts == pytest.approx([4 * CHUNK_MS, 2 * CHUNK_MS], abs=20)
+    assert (account["why"], account["duration_ms"]) == ("interrupted", 2500)
+    assert replay(store).held is None
+    assert store.call(tenant, made.new.call).state is CallState.INTERRUPTED
+    assert [row.subject for row in store.outbox_pending()] == ["transcribe"]
+
+
+def test_call_of_which_nothing_reached_the_spool_has_no_media_and_gets_its_manifest(
+    store: Recordings, tenant: TenantId
+) -> None:
+    new = saved(store, tenant, Kind.CALL_DETAIL, Kind.IDENTITY, Kind.AUDIO)
+    assert recover_all(store) == 1
+    assert replay(store).held is None
+    assert store.call(tenant, new.call).state is CallState.NO_MEDIA
+    assert store.manifest(tenant, new.call)["call"] == new.call
+    assert store.reconcile(explain).findings == {}
+
+
+def test_call_that_was_not_to_be_recorded_is_ended_as_that(store: Recordings, tenant: TenantId) -> None:
+    new = saved(store, tenant, Kind.CALL_DETAIL, Kind.IDENTITY)
+    assert recover_all(store) == 1
+    assert store.call(tenant, new.call).state is CallState.NOT_RECORDED
+    assert detail_of(store, tenant, new)["why"] == "interrupted"
+    assert replay(store).held is None
+    assert store.reconcile(explain).findings == {}
+
+
+def test_recovery_goes_on_past_a_damaged_record_and_names_it(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [5], end=False)
+    damage(store, made.audio[0], 2)
+    assert recover_all(store) == 1
+    assert [800_000, 1_200_000, "corrupted"] in gaps_of(store, tenant, made)
+    assert not [gap for gap in gaps_of(store, tenant, made) if gap[2] == "lost"]
+    assert replay(store).held is None
+    assert store.call(tenant, made.new.call).state is CallState.INTERRUPTED
+    assert detail_of(store, tenant, made.new)["missing_ms"][0][0] == pytest.approx(5 * CHUNK_MS, abs=20)
+    assert store.reconcile(explain).total(Weight.UNEXPLAINED) == 0
+
+
+def test_calls_of_a_server_that_still_writes_are_not_taken_for_a_dead_ones(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [1], end=False)
+    with writing(store.spool_folder), pytest.raises(Unavailable, match="another callvault"):
+        recover_all(store, wait_s=0.0)
+    assert store.call(tenant, made.new.call).state is CallState.LIVE
+    assert recover_all(store) == 1

@@ -1,0 +1,167 @@
+"""The metrics: read back by prometheus' own parser, named after its conventions, and without anything of a call."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from gateway.operations.alarms import Alarm
+from gateway.operations.clock import ClockState
+from gateway.operations.metrics import NAMES_MAX, SET_UP_S, Metrics, Snapshot, Uploads
+from media.messages import Stats
+from storage.records import KeyOperations
+
+STATS = Stats(
+    tick_p50_ms=1.0,
+    tick_p99_ms=4.0,
+    packets=1000,
+    legs=20,
+    spool_lag_ms=250.0,
+    fsync_ms=12.0,
+    shed=3,
+    full=True,
+    busy=0.25,
+    lost=5,
+    late=2,
+    foreign=1,
+    overflowed=7,
+    exposure_ms=300.0,
+    exposure_ms_max=900.0,
+    dropped=8,
+)
+FULL = Snapshot(
+    counters={"calls_answered": 9, "ended_stored": 4, "ended_no_media": 1, "refused_codec": 2, "busy_no_ports": 3}
+    | {"sip_retransmissions": 6},
+    calls=4,
+    stats=STATS,
+    restarts={"uploader": 2},
+    alarms=["store_away"],
+    uploads=Uploads(count=10, failed=1, size=5 << 20, seconds=2.5, oldest_s=30.0, waiting_bytes=4096),
+    keys={"wrap": KeyOperations(count=8, failed=1, seconds=0.016)},
+    spool_bytes=1 << 20,
+    jobs_waiting=3,
+    jobs_dead=1,
+    clock=ClockState(True, 0.5, 20.0),
+)
+
+
+def families(snapshot: Snapshot, metrics: Metrics | None = None) -> dict[str, Metric]:
+    text = (metrics or Metrics()).render(snapshot).decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def values(snapshot: Snapshot) -> dict[str, float]:
+    """Samples as `name{label}`."""
+    return {
+        sample.name + "".join(f"{{{value}}}" for value in sample.labels.values()): sample.value
+        for family in families(snapshot).values()
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("callvault_events_total{calls_answered}", 9),
+        ("callvault_calls_ended_total{stored}", 4),
+        ("callvault_calls_ended_total{no_media}", 1),
+        ("callvault_call_refusals_total{codec}", 2),
+        ("callvault_admission_refusals_total{no_ports}", 3),
+        ("callvault_sip_events_total{retransmissions}", 6),
+        ("callvault_calls_live", 4),
+        ("callvault_child_restarts_total{uploader}", 2),
+        ("callvault_alarm{store_away}", 1),
+        ("callvault_alarm{queue_away}", 0),
+        ("callvault_media_packets_total", 1000),
+        ("callvault_media_packets_missing", 5),
+        ("callvault_media_packets_late_total", 2),
+        ("callvault_media_packets_foreign_total", 1),
+        ("callvault_media_packets_overflowed_total", 7),
+        ("callvault_media_busy_ratio", 0.25),
+        ("callvault_media_tick_seconds{0.99}", 0.004),
+        ("callvault_spool_lag_seconds", 0.25),
+        ("callvault_spool_fsync_seconds", 0.012),
+        ("callvault_spool_full", 1),
+        ("callvault_spool_exposure_seconds", 0.3),
+        ("callvault_spool_exposure_worst_seconds", 0.9),
+        ("callvault_spool_chunks_dropped_total", 8),
+        ("callvault_spool_bytes", 1 << 20),
+        ("callvault_uploads_total{ok}", 10),
+        ("callvault_uploads_total{failed}", 1),
+        ("callvault_upload_bytes_total", 5 << 20),
+        ("callvault_upload_seconds_sum", 2.5),
+        ("callvault_upload_oldest_waiting_seconds", 30),
+        ("callvault_upload_waiting_bytes", 4096),
+        ("callvault_queue_jobs_waiting", 3),
+        ("callvault_queue_jobs_dead", 1),
+        ("callvault_key_operation_seconds_count{wrap}", 8),
+        ("callvault_key_operation_failures_total{wrap}", 1),
+        ("callvault_clock_synchronised", 1),
+        ("callvault_clock_error_seconds", 0.0005),
+    ],
+)
+def test_every_figure_has_its_metric(name: str, value: float) -> None:
+    assert values(FULL)[name] == pytest.approx(value)
+
+
+def test_names_follow_the_conventions() -> None:
+    for name, family in families(FULL).items():
+        assert re.fullmatch(r"(callvault|process)_[a-z][a-z0-9_]*", name)
+        assert family.documentation
+        assert not re.search(r"_(ms|us|kib|mib|percent|count)\Z", name), "base units"
+        for sample in family.samples:
+            assert sample.name.endswith("_total") == (family.type == "counter")
+
+
+def test_labels_are_a_few_names_of_ours() -> None:
+    labels = {label for family in families(FULL).values() for sample in family.samples for label in sample.labels}
+    assert labels == {
+        "le",
+        "quantile",
+        "outcome",
+        "reason",
+        "event",
+        "child",
+        "alarm",
+        "operation",
+        "result",
+        "version",
+    }
+
+
+def test_what_is_no_name_of_ours_is_no_label_value() -> None:
+    counters = {"refused_+31612345678": 1, "sip_" + "x" * 100: 1, 'refused_"\n': 1, "refused_codec": 1}
+    found = values(Snapshot(counters=counters))
+    assert [name for name in found if "refusals" in name] == ["callvault_call_refusals_total{codec}"]
+
+
+def test_the_number_of_label_values_is_bounded() -> None:
+    counters = {f"sip_{number}": 1 for number in range(10 * NAMES_MAX)}
+    assert len([name for name in values(Snapshot(counters=counters)) if "sip_events" in name]) == NAMES_MAX
+
+
+def test_set_up_is_a_histogram_with_the_promise_as_a_bound() -> None:
+    metrics = Metrics()
+    for seconds in (0.002, 0.004, 0.02):
+        metrics.set_up(seconds)
+    metrics.ready(0.7)
+    found = families(Snapshot(), metrics)
+    buckets = {sample.labels.get("le"): sample.value for sample in found["callvault_call_setup_seconds"].samples}
+    assert 0.005 in SET_UP_S
+    assert (buckets["0.005"], buckets["0.025"], buckets["+Inf"]) == (2, 3, 3)
+    assert found["callvault_call_ready_seconds"].samples
+
+
+def test_what_nobody_can_tell_is_left_out() -> None:
+    found = values(Snapshot())
+    told = [name for name in found if "_alarm{" not in name]
+    assert not [name for name in told if "media" in name or "clock" in name or name == "callvault_spool_bytes"]
+    assert found[f"callvault_alarm{{{Alarm.STORE_AWAY.value}}}"] == 0
+
+
+@pytest.mark.parametrize("line", [None, "x", 5, [], {"count": "many", "size": None}])
+def test_figures_of_the_uploader_that_are_none_count_as_zero(line: object) -> None:
+    assert Uploads.of(line) == Uploads()
