@@ -11,7 +11,7 @@ from gateway.sip.dialog import Dialog, Dialogs, Stage
 from gateway.sip.events import BRANCH_BYTES, Ended, Event, Settings, Why, contact, via
 from gateway.sip.flow import Flow
 from gateway.sip.gate import Gate
-from gateway.sip.machines import GIVE_UP_S
+from gateway.sip.machines import GIVE_UP_S, State
 from gateway.sip.reply import Incoming, Replies
 from gateway.sip.screening import CAPABILITIES, SDP, Refusal
 from gateway.sip.session_timer import Session
@@ -41,6 +41,7 @@ class Endpoint:
         self.sessions: Alarms[int] = Alarms()
         self._replies = Replies(settings.server_name, random(16))
         self._fading: Deadlines[Transaction] = Deadlines()
+        self._trying: list[tuple[Incoming, Transaction, float]] = []
 
     # Time
 
@@ -48,6 +49,23 @@ class Endpoint:
         """When something is due next, or None."""
         heaps = (self.transactions.next_deadline(), self.deadlines.next(), self.sessions.next(), self._fading.next())
         return min((at for at in heaps if at is not None), default=None)
+
+    def take_outgoing(self) -> list[Outgoing]:
+        """What is to be sent, and by which way; an INVITE that nobody has answered meanwhile gets its 100 now.
+
+        One that was answered at once needs none (RFC 3261 §17.2.1).
+        """
+        for incoming, transaction, now in self._trying:
+            if transaction.state is State.PROCEEDING and not transaction.last:
+                self.respond(incoming, transaction, 100, now)
+        self._trying.clear()
+        taken = self.outgoing[:]
+        self.outgoing.clear()
+        return taken
+
+    def trying(self, incoming: Incoming, transaction: Transaction, now: float) -> None:
+        """An INVITE that the gateway will answer, or that gets 100 when the next messages are taken."""
+        self._trying.append((incoming, transaction, now))
 
     def fade(self, now: float) -> None:
         """Gives up the re-INVITEs of finished calls that got a provisional answer and no other."""

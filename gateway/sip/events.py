@@ -57,7 +57,7 @@ def via(flow: Flow, chance: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """A new call: answer with `ring`, `accept` or `reject`. 100 is sent already."""
+    """A new call: answer with `ring`, `accept` or `reject`. 100 goes out unless that is done at once."""
 
     dialog: int
     request: Request

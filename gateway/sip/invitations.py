@@ -88,7 +88,7 @@ class Invitations:
     def take(self, call: Dialog, invitation: Invitation, now: float) -> None:
         """An INVITE that the gateway will answer."""
         call.invitation = invitation
-        self._endpoint.respond(invitation.incoming, invitation.transaction, 100, now)
+        self._endpoint.trying(invitation.incoming, invitation.transaction, now)
         self._endpoint.deadlines.set(now + PENDING_S_MAX, ("pending", call.number, invitation.request.cseq.number))
 
     def again(self, call: Dialog, invitation: Invitation, now: float) -> None:

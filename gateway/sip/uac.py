@@ -68,9 +68,7 @@ class Caller:
 
     def take_outgoing(self) -> list[Outgoing]:
         """What is to be sent, and by which way."""
-        taken = self._endpoint.outgoing[:]
-        self._endpoint.outgoing.clear()
-        return taken
+        return self._endpoint.take_outgoing()
 
     def take_events(self) -> list[CallerEvent]:
         """What has happened, in order."""

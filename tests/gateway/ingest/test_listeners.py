@@ -39,8 +39,8 @@ def asked(address: tuple[str, int], raw: bytes) -> bytes:
 def test_a_further_listener_is_known_by_its_name() -> None:
     with ListeningServer(LAN) as server:
         [lan] = server.identity.listeners
-        assert response_of(asked(server.address, packet("INVITE", call="one"))).status == 100
-        assert response_of(asked(lan, packet("INVITE", call="two", branch="b"))).status == 100
+        assert response_of(asked(server.address, packet("INVITE", call="one"))).status == 200
+        assert response_of(asked(lan, packet("INVITE", call="two", branch="b"))).status == 200
         assert [event.granted.trunk for event in server.invited] == ["network", "private"]
         assert [event.flow.local for event in server.invited] == [server.address, lan]
 

@@ -36,6 +36,16 @@ def test_a_call_from_invite_to_bye() -> None:
     assert bench.agent.dialogs == 0
 
 
+def test_a_call_that_is_answered_at_once_gets_no_100() -> None:
+    bench = Bench()
+    bench.agent.receive(packet("INVITE"), FLOW, bench.now)
+    [invited] = bench.agent.take_events()
+    assert isinstance(invited, Invited)
+    assert bench.agent.accept(invited.dialog, ANSWER, bench.now)
+    assert response_of(only(bench.taken())).status == 200
+    assert bench.taken() == []
+
+
 def test_duplicates_get_the_same_bytes() -> None:
     bench = Bench()
     invite = packet("INVITE")
