@@ -12,7 +12,7 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	@tests/tools.sh
 	$(MAKE) --no-print-directory check
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -q -m alone
 	tests/wheel.sh $(BIN)/python
 
