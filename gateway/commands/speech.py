@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
 import subprocess
 import sys
 import wave
@@ -104,6 +105,7 @@ def _synthesise(sentences: Sequence[str]) -> list[Pcm]:
                 *("--sentence-silence", str(SENTENCE_SILENCE_S)),
                 *("--noise-scale", "0", "--noise-w-scale", "0"),  # the same sound every time
             ],
+            env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},  # its runtime tells its maker of every start otherwise
             input=" ".join(sentences).encode(),  # one line: it pauses only between the sentences of a line
             capture_output=True,
             timeout=SYNTHESIS_S_MAX,

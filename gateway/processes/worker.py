@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from os import getpid, kill
@@ -22,6 +23,8 @@ from transcription.engines import open_engine
 from transcription.redaction.rampart import open_names
 from transcription.serving import run
 from transcription.worker import Worker
+
+AGAIN_S = 0.5
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -47,7 +50,9 @@ def main() -> None:
 
     def hand_on() -> None:
         stop.wait()
-        kill(getpid(), signal.SIGTERM)
+        while True:  # the signal is ignored until `run` waits for it, and loading takes its time
+            kill(getpid(), signal.SIGTERM)
+            time.sleep(AGAIN_S)
 
     threading.Thread(target=hand_on, name="stop", daemon=True).start()
     work(settings, _tell)
