@@ -43,17 +43,6 @@ from tests.storage.stores import (
 )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Recordings]:
-    with open_at(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def tenant(store: Recordings) -> TenantId:
-    return store.tenant("acme")
-
-
 def erase(store: Recordings, new: NewCall) -> dict[str, Any]:
     return store.erase_call(new.tenant, new.call, ground=GROUND, actor=ACTOR)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,6 @@ from storage.model import Kind, TenantId
 from storage.recordings import Recordings
 from storage.signing import canonical
 from tests.storage.stores import audio_of, open_at, stored_call
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Recordings]:
-    with open_at(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def tenant(store: Recordings) -> TenantId:
-    return store.tenant("acme")
 
 
 def entry_of(manifest: dict[str, Any], kind: Kind) -> dict[str, Any]:

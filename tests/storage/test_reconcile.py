@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, text, update
@@ -20,13 +18,7 @@ from storage.spoolfile import spool_files
 from storage.tables import artefacts, manifests, slices
 from storage.uploader import Uploader
 from tests.storage.spooling import until
-from tests.storage.stores import ACTOR, GROUND, audio_of, begin_call, open_at, save_call, spool, stored_call, upload
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Recordings]:
-    with open_at(tmp_path) as opened:
-        yield opened
+from tests.storage.stores import ACTOR, GROUND, audio_of, begin_call, save_call, spool, stored_call, upload
 
 
 @pytest.fixture

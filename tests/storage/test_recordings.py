@@ -7,7 +7,6 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,17 +49,6 @@ from tests.storage.stores import (
 
 DAY_S = 86_400.0
 NOW_S = 1_770_000_000.0  # 2026-02-02
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Recordings]:
-    with open_at(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def tenant(store: Recordings) -> TenantId:
-    return store.tenant("acme")
 
 
 def identity_of(new: NewCall) -> ArtefactId:

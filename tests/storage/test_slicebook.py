@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,21 +12,10 @@ from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId
 from storage.recordings import Recordings
 from storage.records import NewCall
 from storage.slices import SliceRow, StreamKey
-from tests.storage.stores import ACTOR, GROUND, audio_of, open_at, save_call, stored_call, upload
+from tests.storage.stores import ACTOR, GROUND, audio_of, save_call, stored_call, upload
 from tests.storage.stores import spool as spool_into
 
 RUN, OTHER_RUN = "a" * 32, "b" * 32
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Recordings]:
-    with open_at(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-def tenant(store: Recordings) -> TenantId:
-    return store.tenant("acme")
 
 
 def row_of(artefact: ArtefactId, number: int = 0, *, run: str = RUN, first: int = 0, last: int = 9) -> SliceRow:

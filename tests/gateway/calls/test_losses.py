@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,18 +18,6 @@ from storage.model import CallState, Kind, TenantId
 from storage.recordings import Recordings
 from storage.uploader import Uploader
 from tests.gateway.spooling import CHUNK_MS, Spooled, damage, ended, spooled, uploaded
-from tests.gateway.store import opened
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Recordings]:
-    with opened(tmp_path) as recordings:
-        yield recordings
-
-
-@pytest.fixture
-def tenant(store: Recordings) -> TenantId:
-    return store.tenant("acme")
 
 
 def upload(store: Recordings) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,18 +17,6 @@ from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
 from storage.spoollock import writing
 from tests.gateway.spooling import CHUNK_MS, Spooled, damage, spooled
-from tests.gateway.store import opened
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Recordings]:
-    with opened(tmp_path) as recordings:
-        yield recordings
-
-
-@pytest.fixture
-def tenant(store: Recordings) -> TenantId:
-    return store.tenant("acme")
 
 
 def saved(store: Recordings, tenant: TenantId, *kinds: Kind) -> NewCall:

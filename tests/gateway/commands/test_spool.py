@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,6 @@ from storage.spoolfile import spool_files
 from storage.spoollock import writing
 from storage.uploader import Uploader
 from tests.gateway.spooling import damage, ended, spooled
-from tests.gateway.store import opened
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Recordings]:
-    with opened(tmp_path) as recordings:
-        yield recordings
-
-
-@pytest.fixture
-def tenant(store: Recordings) -> TenantId:
-    return store.tenant("acme")
 
 
 @pytest.fixture

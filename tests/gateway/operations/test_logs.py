@@ -17,7 +17,7 @@ import pytest
 from gateway.operations import logs
 from gateway.operations.logs import BURST, EVENTS_MAX, WINDOW_S, JsonFormatter, LimitedHandler, Repeats
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SECRET = "+31612345678"
 METHODS = ("debug", "info", "warning", "error", "exception", "critical")
 
