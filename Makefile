@@ -11,16 +11,18 @@ run: $(VENV)/.run
 
 test: $(VENV)/.dev
 	@tests/tools.sh
-	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory -j2 --output-sync=target check wheel
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -q -m alone
-	tests/wheel.sh $(BIN)/python
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+wheel: $(VENV)/.dev
+	tests/wheel.sh $(BIN)/python
 
 # The lock has hashes and no index address; the package itself is installed from this tree, without build isolation,
 # so that its build back end comes from the lock too.
