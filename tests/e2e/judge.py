@@ -7,6 +7,7 @@ Such tests run alone on the machine (`-m alone`), and a run in which the host he
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import socket
 import subprocess
@@ -78,8 +79,11 @@ class StalledMachine(Warning):
 
 
 @contextmanager
-def stalls() -> Iterator[Callable[[], float]]:
-    """Measures how long, at most, a thread that does nothing but sleep was kept waiting; seconds."""
+def stalls(folder: Path | None = None) -> Iterator[Callable[[], float]]:
+    """Measures how long, at most, a thread that does nothing but sleep was kept waiting; seconds.
+
+    With a folder also how long the disk below it took, at most, to make a few bytes durable.
+    """
     longest, done = 0.0, threading.Event()
 
     def watch() -> None:
@@ -89,10 +93,24 @@ def stalls() -> Iterator[Callable[[], float]]:
             now = time.monotonic()
             longest, before = max(longest, now - before - 0.01), now
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+    def sync(path: Path) -> None:
+        nonlocal longest
+        with path.open("wb") as file:
+            while not done.wait(0.1):
+                before = time.monotonic()
+                file.write(b"x")
+                file.flush()
+                os.fdatasync(file.fileno())
+                longest = max(longest, time.monotonic() - before)
+
+    watchers = [threading.Thread(target=watch, daemon=True)]
+    if folder is not None:
+        watchers.append(threading.Thread(target=sync, args=(folder / "synced",), daemon=True))
+    for watcher in watchers:
+        watcher.start()
     try:
         yield lambda: longest
     finally:
         done.set()
-        watcher.join()
+        for watcher in watchers:
+            watcher.join()

@@ -133,7 +133,7 @@ def planned(number: int, chance: random.Random) -> list[Placed]:
 def carry_out(system: System, this: Round) -> None:
     """The calls run, somebody is killed, the calls end; a gateway that was killed is started again."""
     fleet = Fleet(system.sip, this.calls)
-    with stalls() as longest:
+    with stalls(system.folder) as longest:  # what the machine withheld, of its processor or its disk
         fleet.start()
         time.sleep(this.moment_s)
         children = until(lambda: _with_target(system.children(), this.target))
