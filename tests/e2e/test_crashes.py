@@ -34,6 +34,7 @@ SEED = int(os.environ.pop("CALLVAULT_CRASH_SEED", "") or secrets.randbits(32))
 CALLS = 20
 TRANSCRIBED = 2  # of them: one core transcribes about ten seconds of audio a second
 LOST_MS_MAX = 1000  # the promise
+REFUSING_STALL_S = 1.0  # a disk that stood still so long may have done so for the 2 s after which calls are refused
 SETTLE_S = 90.0  # uploads, recovery, manifests; some two seconds on an idle machine
 TRANSCRIPTS_S = 300.0  # the queue gives a dead worker's job to another after 30 s
 
@@ -171,8 +172,12 @@ def judge(system: System, this: Round) -> list[str]:
     texts = []
     for call in (call for call in this.calls if call.begun_at):  # not those called back before their turn came
         row = rows.get(call.user)
-        state = row["state"] if row is not None else "not there"
+        refused = row is None and call.failure.startswith("call failed: 503")
+        state = row["state"] if row is not None else "refused" if refused else "not there"
         this.outcomes[state] = this.outcomes.get(state, 0) + 1
+        if refused:  # nothing was answered: no media worker, or a disk that does not keep up
+            assert this.target in HARMFUL or this.stall_s > REFUSING_STALL_S, (this.says(), call.failure)
+            continue
         if row is None:
             assert call.result is None, f"{call.user} was answered and ended, and there is no record of it"
             assert this.target in HARMFUL, (this.says(), call.failure)
