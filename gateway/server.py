@@ -30,7 +30,7 @@ from gateway.operations import logs
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
-from gateway.operations.store_care import say_remarks, tidy
+from gateway.operations.store_care import look_after, say_remarks
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.supervisor import Child
@@ -42,7 +42,6 @@ from storage.spoollock import serving
 
 log = logging.getLogger(__name__)
 
-HOUR_S = 3600.0  # bucket keys reach 48 h ahead; an hour's delay is nothing to that
 WIND_DOWN_S = 15.0  # after the drain limit: BYE, the last commit, the call's record
 SWITCH_INTERVAL_S = 0.0005  # a store's thread that computes lets a caller's answer go first; Python's: 5 ms
 
@@ -109,8 +108,9 @@ class Server:
         book = CallBook(recordings)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
+        care = look_after(recordings, lambda: _prepare_keys(recordings, self._settings), status.alarms)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
-        for work in (jobs.run(), uploader.run(), book.run(), self._hourly(recordings), remarks):
+        for work in (jobs.run(), uploader.run(), book.run(), care, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
         ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
@@ -181,12 +181,6 @@ class Server:
         assert self._announcements is not None
         taken, self._announcements = self._announcements, None
         return taken
-
-    async def _hourly(self, recordings: Recordings) -> None:
-        while True:
-            await asyncio.sleep(HOUR_S)
-            await asyncio.to_thread(_prepare_keys, recordings, self._settings)
-            await asyncio.to_thread(tidy, recordings)
 
     async def _drain(self, sip: SipIngest, board: Switchboard) -> None:
         log.info("draining", extra={"calls": board.live})

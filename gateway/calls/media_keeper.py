@@ -81,7 +81,7 @@ class MediaKeeper:
             self.restarts += 1
             try:
                 await self._start()
-            except Unavailable:
+            except (Unavailable, OSError):  # OSError: no process or socket could be had
                 log.exception("the media worker did not start, it is tried again")
             else:
                 return

@@ -290,7 +290,7 @@ class Switchboard:
 
     def _terms(self, call: Call, leg: Leg, offer: SessionDescription | None) -> Update:
         found = terms(leg.number, call.trunk, offer, leg.index)
-        if found.remote is None:
+        if offer is not None and found.remote is None:
             self.counters["media_address_refused"] += 1
         return found
 

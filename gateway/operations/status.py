@@ -26,13 +26,6 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 5.0  # a third of a usual scrape interval; a look costs some milliseconds
 FILLING_SHARE = 0.8  # of the spool's limit: a fifth is left for whoever is woken by the alarm
 
-_TOLD = (
-    ("store", Alarm.STORE_AWAY, "away"),
-    ("speech_model", Alarm.SPEECH_MODEL_MISSING, "missing"),
-    ("names_model", Alarm.NAMES_MODEL_MISSING, "missing"),
-)
-"""A word in a child's line, the alarm that it is about, and the value that raises it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -78,11 +71,9 @@ class Status:
         self._judge(time.monotonic())
 
     def hear(self, line: Mapping[str, object], now: float) -> None:
-        """A line that a child printed: the object store is "away" or "back", a model is there or "missing",
-        `uploads` are the uploader's figures so far; others mean nothing here."""
-        for name, alarm, wrong in _TOLD:
-            if name in line:
-                self.alarms.set(alarm, line[name] == wrong, now)
+        """A line of the uploader: the object store is "away" or "back", `uploads` are its figures so far."""
+        if "store" in line:
+            self.alarms.set(Alarm.STORE_AWAY, line["store"] == "away", now)
         if "uploads" in line:
             self._uploads = Uploads.of(line["uploads"])
 

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from collections.abc import Callable
 
+from gateway.operations.alarms import Alarm, Alarms
 from storage.checks import remarks
 from storage.errors import StoreError
 from storage.recordings import Recordings
 
 log = logging.getLogger(__name__)
+
+EVERY_S = 3600.0
+"""Bucket keys reach 48 h ahead; an hour's delay is nothing to that."""
+AGAIN_S = 60.0
+"""While keys cannot be prepared: calls go on with those that are there, and somebody should know."""
+
+
+async def look_after(
+    recordings: Recordings,
+    prepare: Callable[[], None],
+    alarms: Alarms,
+    every_s: float = EVERY_S,
+    again_s: float = AGAIN_S,
+) -> None:
+    """Prepares keys ahead and tidies, hourly until cancelled. A provider that is away is an alarm, not an end."""
+    pause_s = every_s
+    while True:
+        await asyncio.sleep(pause_s)
+        try:
+            await asyncio.to_thread(prepare)
+        except StoreError as error:
+            log.warning("keys not prepared, it is tried again", extra={"reason": type(error).__name__})
+            pause_s = again_s
+        else:
+            pause_s = every_s
+            await asyncio.to_thread(tidy, recordings)
+        alarms.set(Alarm.KEYS_AWAY, pause_s == again_s, time.monotonic())
 
 
 def say_remarks(objects_url: str) -> None:
