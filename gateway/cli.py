@@ -116,7 +116,11 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     reconcile.add_argument("--hashes", action="store_true", help="read every object and compare its hash")
     reconcile.add_argument("--sweep", action="store_true", help="delete objects that no slice names; no server may run")
     reconcile.add_argument(
-        "--settle", type=float, default=60.0, metavar="S", help="seconds after which what is wrong is looked at again"
+        "--settle",
+        type=float,
+        default=60.0,  # longer than an object that is being stored can wait for its row
+        metavar="S",
+        help="seconds after which what is wrong is looked at again",
     )
     _configuration(reconcile)
     jobs = _command(

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
-from gateway.config import from_environment
-from gateway.errors import ConfigError
+from gateway.commands.store import administering
+from gateway.config import Settings
 from gateway.processes.queue_address import queue_address
-from storage.errors import StoreError
 from storage.recordings import Recordings
 from transcription.errors import QueueUnavailable
 from transcription.queue import Queue, QueueAddress, QueueState
@@ -25,20 +24,15 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.action != "list" and not arguments.id:
         sys.stderr.write(f"callvault: say which job to {arguments.action}, or `all`\n")
         return 2
-    try:
-        settings = from_environment(arguments.config, {"data": arguments.data}).settings
-        with Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="cli") as recordings:
-            if arguments.action == "list":
-                _list(recordings, _held(queue_address(settings)), as_json=arguments.json)
-            else:
-                _settle(recordings, arguments.action, arguments.id)
-    except ConfigError as error:
-        sys.stderr.writelines(f"callvault: {problem}\n" for problem in error.problems)
-        return 2
-    except StoreError as error:
-        sys.stderr.write(f"callvault: {error}\n")
-        return 1
-    return 0
+
+    def run(settings: Settings, recordings: Recordings) -> int:
+        if arguments.action == "list":
+            _list(recordings, _held(queue_address(settings)), as_json=arguments.json)
+        else:
+            _settle(recordings, arguments.action, arguments.id)
+        return 0
+
+    return administering(arguments, run)
 
 
 def _held(address: Callable[[], QueueAddress]) -> QueueState | None:

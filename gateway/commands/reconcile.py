@@ -8,39 +8,29 @@ import sys
 import time
 from typing import Any
 
-from gateway.config import from_environment
-from gateway.errors import ConfigError
+from gateway.commands.store import administering
+from gateway.config import Settings
 from storage.audit import ORPHAN, Audit, Weight, both
-from storage.errors import StoreError, Unavailable
+from storage.errors import Unavailable
 from storage.model import CallState
 from storage.recordings import Recordings
 from storage.spoollock import has_uploader, has_writer, writing
 
-SETTLE_S = 60.0
-"""Between the two looks: longer than an object that is being stored can wait for its row."""
 SHOWN_MAX = 20
 """Names printed of each sort; `--json` has them all."""
 
 
 def command(arguments: argparse.Namespace) -> int:
     """Exit 0 if everything is accounted for, 1 if something is unexplained or could not be looked at."""
-    try:
-        settings = from_environment(arguments.config, {"data": arguments.data}).settings
-        with Recordings.open(
-            settings.data_folder, settings.keys_url, settings.objects_url, node="reconcile"
-        ) as recordings:
-            audit = audited(recordings, hashes=arguments.hashes, settle_s=arguments.settle)
-            swept = sweep(recordings, audit) if arguments.sweep else 0
-            serving = has_writer(recordings.spool_folder)
-    except ConfigError as error:
-        sys.stderr.writelines(f"callvault: {problem}\n" for problem in error.problems)
-        return 2
-    except StoreError as error:
-        sys.stderr.write(f"callvault: {error}\n")
-        return 1
-    report = as_json(audit, serving=serving, swept=swept)
-    sys.stdout.write((json.dumps(report, indent=2) if arguments.json else as_text(report)) + "\n")
-    return 1 if audit.total(Weight.UNEXPLAINED) else 0
+
+    def run(settings: Settings, recordings: Recordings) -> int:
+        audit = audited(recordings, hashes=arguments.hashes, settle_s=arguments.settle)
+        swept = sweep(recordings, audit) if arguments.sweep else 0
+        report = as_json(audit, serving=has_writer(recordings.spool_folder), swept=swept)
+        sys.stdout.write((json.dumps(report, indent=2) if arguments.json else as_text(report)) + "\n")
+        return 1 if audit.total(Weight.UNEXPLAINED) else 0
+
+    return administering(arguments, run, node="reconcile")
 
 
 def audited(recordings: Recordings, *, hashes: bool, settle_s: float) -> Audit:

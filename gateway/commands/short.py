@@ -14,8 +14,9 @@ from typing import Any
 from gateway.caller import CallFailed, Track, place_call
 from gateway.client import ApiError, Client
 from gateway.commands.speech import wav_pcm
+from gateway.commands.store import administering, complain
 from gateway.config import Settings, describe, from_environment, parse_address
-from gateway.errors import ConfigError, Unavailable
+from gateway.errors import ConfigError
 from storage.errors import StoreError
 from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate
 from storage.recordings import Recordings
@@ -107,7 +108,7 @@ def verify(arguments: argparse.Namespace) -> int:
 def tenant(arguments: argparse.Namespace) -> int:
     """Show the tenants of the configuration."""
 
-    def run(settings: Settings, recordings: Recordings) -> None:
+    def run(settings: Settings, recordings: Recordings) -> int:
         _print(f"ledger fingerprint: {recordings.fingerprint()}")
         for entry in settings.tenants:
             trunks = ", ".join(t.name for t in settings.trunks if entry.name in (t.tenant, *t.dialled.values()))
@@ -115,14 +116,15 @@ def tenant(arguments: argparse.Namespace) -> int:
             for name, value in sorted(entry.model_dump(mode="json").items()):
                 if name != "name":
                     _print(f"    {name} = {json.dumps(value)}")
+        return 0
 
-    return _administering(arguments, run)
+    return administering(arguments, run)
 
 
 def token(arguments: argparse.Namespace) -> int:
     """Create, list or revoke bearer tokens; a token itself is shown once."""
 
-    def run(settings: Settings, recordings: Recordings) -> None:
+    def run(settings: Settings, recordings: Recordings) -> int:
         tokens = recordings.tokens
         if arguments.tenant not in [entry.name for entry in settings.tenants]:
             raise ConfigError([f"tenant {arguments.tenant!r} is not in the configuration"])
@@ -135,8 +137,9 @@ def token(arguments: argparse.Namespace) -> int:
         else:
             tokens.revoke(of, arguments.id or "")
             _print(f"revoked {arguments.id}")
+        return 0
 
-    return _administering(arguments, run)
+    return administering(arguments, run)
 
 
 def config(arguments: argparse.Namespace) -> int:
@@ -144,7 +147,7 @@ def config(arguments: argparse.Namespace) -> int:
     try:
         loaded = from_environment(arguments.config, {"data": arguments.data})
     except ConfigError as error:
-        return _problems(error)
+        return complain(error)
     if arguments.check:
         _print("the configuration can be used")
         return 0
@@ -172,26 +175,8 @@ def _asking(run: Callable[[], None]) -> int:
     return 0
 
 
-def _administering(arguments: argparse.Namespace, run: Callable[[Settings, Recordings], None]) -> int:
-    try:
-        settings = from_environment(arguments.config, {"data": arguments.data}).settings
-        with Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="cli") as recordings:
-            run(settings, recordings)
-    except ConfigError as error:
-        return _problems(error)
-    except (StoreError, Unavailable) as error:
-        return _fail(str(error))
-    return 0
-
-
 def _sure(question: str) -> bool:
     return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
-
-
-def _problems(error: ConfigError) -> int:
-    for problem in error.problems:
-        sys.stderr.write(f"callvault: {problem}\n")
-    return 2
 
 
 def _fail(text: str) -> int:

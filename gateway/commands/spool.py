@@ -11,10 +11,10 @@ from typing import Any
 
 from gateway.calls.losses import name_losses
 from gateway.calls.recovery import recover_all
-from gateway.config import Settings, from_environment
-from gateway.errors import ConfigError
+from gateway.commands.store import administering
+from gateway.config import Settings
 from storage.audit import Weight
-from storage.errors import StoreError, Unavailable
+from storage.errors import Unavailable
 from storage.recordings import Recordings
 from storage.spoollock import has_uploader, has_writer, writing
 from storage.spoolview import SpoolView, look
@@ -26,20 +26,15 @@ REPLAY_S_MAX = 60.0  # without any progress; then what is away is not coming bac
 
 def command(arguments: argparse.Namespace) -> int:
     """Show the spool, or replay it. Exit 1 if something of it cannot be read, or is left after a replay."""
-    try:
-        settings = from_environment(arguments.config, {"data": arguments.data}).settings
-        with Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="spool") as recordings:
-            if arguments.action == "replay":
-                return _replay(recordings)
-            report = survey(settings, recordings)
-    except ConfigError as error:
-        sys.stderr.writelines(f"callvault: {problem}\n" for problem in error.problems)
-        return 2
-    except StoreError as error:
-        sys.stderr.write(f"callvault: {error}\n")
-        return 1
-    sys.stdout.write((json.dumps(report, indent=2) if arguments.json else as_text(report)) + "\n")
-    return 1 if any(file["fault"] for file in report["files"]) else 0
+
+    def run(settings: Settings, recordings: Recordings) -> int:
+        if arguments.action == "replay":
+            return _replay(recordings)
+        report = survey(settings, recordings)
+        sys.stdout.write((json.dumps(report, indent=2) if arguments.json else as_text(report)) + "\n")
+        return 1 if any(file["fault"] for file in report["files"]) else 0
+
+    return administering(arguments, run, node="spool")
 
 
 def survey(settings: Settings, recordings: Recordings) -> dict[str, Any]:
