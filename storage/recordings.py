@@ -343,7 +343,3 @@ class Recordings:
     def sweep_objects(self, names: Iterable[str]) -> int:
         """Deletes those of these objects that no slice names now; only while nobody uploads. Gives how many."""
         return sweep(self._catalogue, self.objects, names)
-
-    def sweep_orphans(self) -> int:
-        """Deletes objects that no slice names; at start, before uploader and workers run. Gives how many."""
-        return self.slices.sweep_orphans(self.objects)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
@@ -15,15 +14,11 @@ from storage.errors import Erased, NotFound, Refused, StoreError
 from storage.keytree import KeyTree, Opened
 from storage.manifest import Closing, make_manifests
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId
-from storage.objects import ObjectStore
 from storage.records import Day
 from storage.signing import Signer
 from storage.slicerows import add_slices, end_streams, read_stored
 from storage.slices import SliceRow, StreamKey
 from storage.tables import artefacts, calls, manifests, slices
-
-_LOOKUPS_AT_ONCE = 500
-"""Objects of a sweep whose rows are looked up together: below SQLite's oldest limit of 999 values."""
 
 _CALLS = select(calls.c.id, calls.c.tenant, calls.c.state, calls.c.day, calls.c.closed).where(
     calls.c.id.in_(bindparam("ids", expanding=True))
@@ -120,19 +115,6 @@ class SliceBook:
                 closed = [{"of": call, "to": _closed_as(rows[call].state, made[call])} for call in made]
                 connection.execute(_CLOSE, closed)
         return outcomes
-
-    def sweep_orphans(self, objects: ObjectStore) -> int:
-        """Deletes objects that no slice names and no lock keeps; gives how many. While nobody uploads: at start."""
-        swept = 0
-        found = objects.list("")
-        while names := list(islice((info.name for info in found), _LOOKUPS_AT_ONCE)):
-            known = slices.c.stream_id.in_([name.rpartition("/")[2] for name in names])
-            with self._catalogue.reading() as connection:
-                kept = set(connection.scalars(select(slices.c.stream_id).where(known)))
-            for name in names:
-                if name.rpartition("/")[2] not in kept and not objects.delete(name):
-                    swept += 1
-        return swept
 
 
 def _outcome(tenant: TenantId, call: CallId, row: Any | None) -> Refused | None:

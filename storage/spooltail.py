@@ -218,10 +218,6 @@ class SpoolTail:
                 file.finished = file.finishing
         return broken
 
-    def is_dead(self, run: str) -> bool:
-        """Whether nothing more can come from that run."""
-        return run not in self._alive
-
     def is_over(self, stream: TailedStream) -> bool:
         """Whether nothing more of the stream can come: its end was seen, or its run is dead."""
         return stream.end is not None or stream.run not in self._alive

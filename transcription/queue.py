@@ -8,7 +8,6 @@ consumer has given no sign of life for ACK_WAIT_S; whoever handles jobs must bea
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Protocol
 
@@ -59,15 +58,10 @@ class Relay:
     def __init__(self, outbox: Outbox, queue: Queue) -> None:
         self._outbox = outbox
         self._queue = queue
-        self._nudged = asyncio.Event()
         self.published = 0
         """Jobs that the queue has acknowledged."""
         self.held_back = False
         """Whether jobs wait because the last attempt failed."""
-
-    def nudge(self) -> None:
-        """Says that a job was just written: the relay looks at once. Call it in the relay's own loop."""
-        self._nudged.set()
 
     async def step(self) -> int:
         """Publishes what waits, then marks it as sent; returns how many. Raises QueueUnavailable, StoreError."""
@@ -93,10 +87,7 @@ class Relay:
                     log.warning("jobs_held_back", extra={"reason": str(error)})
                 self.held_back = True
             _heed_cancellation()
-            self._nudged.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._nudged.wait()
+            await asyncio.sleep(pause_s)
 
 
 class Consumer:

@@ -101,3 +101,8 @@ def copy_data(root: Path, name: str) -> Path:
 def files_below(*folders: Path) -> bytes:
     """Every byte of every file, one after the other."""
     return b"\n".join(path.read_bytes() for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def sweep_orphans(store: Recordings) -> int:
+    """Deletes the objects that no slice names; gives how many."""
+    return store.sweep_objects(info.name for info in store.objects.list())

@@ -22,7 +22,7 @@ from storage.spoolfile import spool_files
 from storage.spoolformat import FILE_HEADER_BYTES, RECORD_HEADER_BYTES
 from storage.uploader import BATCH_STREAMS, RETRY_S_MAX, SLICE_BYTES, SLICE_S, Progress, Uploader
 from tests.storage.spooling import MemorySlices, durable, make_key, make_ref, until, write_stream
-from tests.storage.stores import audio_of, open_at, save_call
+from tests.storage.stores import audio_of, open_at, save_call, sweep_orphans
 from tests.storage.stores import spool as spool_into
 
 RECORDS = [bytes([number]) * (1000 + number) for number in range(40)]
@@ -409,7 +409,7 @@ def test_stop_between_object_and_row_leaves_orphans_which_are_swept(tmp_path: Pa
         assert len(list(store.objects.list(""))) == 2
         with Uploader(store.spool_folder, store.slices, store.objects) as uploader:
             assert (uploader.step(0.0).slices, uploader.step(1.0).slices) == (2, 0)
-        assert store.sweep_orphans() == 2
+        assert sweep_orphans(store) == 2
         for artefact in audio_of(new):
             with store.stream(tenant, artefact.ref.artefact) as stream:
                 assert (list(stream.read()), stream.ended) == ([b"audio"] * 3, True)

@@ -19,7 +19,7 @@ from storage.recordings import Recordings
 from storage.records import NewArtefact
 from storage.spoolfile import spool_files
 from storage.uploader import RETRY_S_MAX, Progress, Uploader
-from tests.storage.stores import audio_of, open_at, save_call
+from tests.storage.stores import audio_of, open_at, save_call, sweep_orphans
 from tests.storage.stores import spool as spool_into
 
 CALLS = 6
@@ -92,7 +92,7 @@ def test_server_killed_in_mid_upload_holds_the_spool_and_every_record_is_stored_
         orphans = len(list(store.objects.list())) - uploader.uploads.count
     assert_all_there_once(store, streams)
     assert orphans >= 0, "no row without its object"
-    assert store.sweep_orphans() == orphans, "and what was stored without being said to be is found and swept"
+    assert sweep_orphans(store) == orphans, "and what was stored without being said to be is found and swept"
     assert_all_there_once(store, streams)
 
 

@@ -157,7 +157,6 @@ def test_running_relay_carries_what_is_written_later(tmp_path: Path) -> None:
         running = asyncio.create_task(relay.run())
         await asyncio.sleep(0.05)
         outbox.rows.append(OutboxRow("late", "transcribe", JOB.to_json()))
-        relay.nudge()
         async with asyncio.timeout(LIMIT_S):
             await outbox.empty.wait()
         await stopped(running)
