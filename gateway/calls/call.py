@@ -56,8 +56,9 @@ class Announcement:
     prompt: str  # what was played, by the fingerprint of its samples
     language: str
     start_us: int | None = None  # call time of the first packet sent
-    end_us: int | None = None  # and of the last one, once all of it was
-    awaited: set[int] = field(default_factory=set)  # legs that have not heard it to its end
+    end_us: int | None = None  # and of the last one, to a leg that heard all of it; None: no leg has, nothing is kept
+    awaited: set[int] = field(default_factory=set)  # legs that have not heard it to its end: nothing of them is kept
+    failed: bool = False  # whether a leg cannot be reached by it
 
     @property
     def complete(self) -> bool:
@@ -67,7 +68,7 @@ class Announcement:
     def to_json(self) -> dict[str, object]:
         """For call detail; times in ms of the call."""
         body: dict[str, object] = {"prompt": self.prompt, "language": self.language, "complete": self.complete}
-        return body | {"start_ms": _ms(self.start_us), "end_ms": _ms(self.end_us) if self.complete else None}
+        return body | {"start_ms": _ms(self.start_us), "end_ms": _ms(self.end_us)}
 
 
 @dataclass(slots=True)

@@ -72,7 +72,7 @@ class CallBook:
     async def end(self, call: Call, facts: Mapping[ArtefactId, Mapping[str, Any]], why: str, ended_s: float) -> Written:
         """Write the record of a call that began durably. What cannot be written now is recovered at the next start."""
         assert call.new is not None
-        if call.worker_lost and not call.unrecorded:
+        if call.worker_lost and any(leg.artefact is not None for leg in call.legs):  # nobody else ends their streams
             state = await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
             return Written(state, None)
         state = outcome(call, facts)

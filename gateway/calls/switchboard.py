@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 LEGS_MAX = 16  # tracks of one call: a conference leg for each participant of a large meeting
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 RETRY_AFTER_S = 5
+_CUT_OFF = "hung up during the announcement"
 
 
 class Switchboard:
@@ -238,7 +239,7 @@ class Switchboard:
             return
         if not event.complete:
             if not found[0].ending:
-                found[0].unrecorded = "the announcement could not be played"
+                announcement.failed = True
                 self.counters["announcements_failed"] += 1
                 self.announced(found[0].id)
             return
@@ -346,8 +347,9 @@ class Switchboard:
             if found is not None and leg.artefact is not None:
                 facts[leg.artefact.ref.artefact] = found
         self._release_ports(call)
-        if call.announcement is not None and not call.announcement.complete:
-            call.unrecorded = call.unrecorded or "hung up during the announcement"
+        if call.announcement is not None and call.announcement.end_us is None:
+            why_not = "the announcement could not be played" if call.announcement.failed else _CUT_OFF
+            call.unrecorded = call.unrecorded or why_not
         if call.saved is not None and await call.saved:
             assert call.new is not None
             written = await self._book.end(call, facts, why, ended_s)

@@ -342,13 +342,47 @@ def test_a_call_that_ends_during_its_announcement_is_not_recorded(tmp_path: Path
             prompted(b)
             call = b.board.begin(b.match(), offer(), PARTIES)
             b.answer(call, offer())
-            b.board.on_media(Played(call.legs[0].number, 20_000, 2_020_000, complete=True))
             b.board.end(call, "bye")
-            b.board.on_media(Played(call.legs[1].number, 20_000, 900_000, complete=False))
+            for leg in call.legs:
+                b.board.on_media(Played(leg.number, 20_000, 900_000, complete=False))
             await b.board.settled(5)
             assert b.recordings.call(call.tenant, call.id).state is CallState.NOT_RECORDED
             detail = detail_of(b, call)
             assert (detail["why"], detail["announcement"]["end_ms"]) == ("hung up during the announcement", None)
+
+    run(work())
+
+
+def test_a_worker_that_dies_during_the_announcement_leaves_a_record_that_says_so(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            prompted(b)
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.answer(call, offer())
+            assert call.saved is not None
+            await call.saved
+            b.board.on_media_lost()
+            b.board.end(call, "local")
+            await b.board.settled(15)
+            assert b.recordings.call(call.tenant, call.id).state is CallState.NOT_RECORDED
+            assert detail_of(b, call)["why"] == "interrupted before the announcement had ended"
+
+    run(work())
+
+
+def test_a_track_whose_party_has_heard_the_announcement_is_not_called_unrecorded(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            prompted(b)
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.answer(call, offer())
+            b.board.on_media(Played(call.legs[0].number, 20_000, 2_020_000, complete=True))  # kept from here on
+            b.board.end(call, "bye")
+            b.board.on_media(Played(call.legs[1].number, 20_000, 900_000, complete=False))
+            await b.board.settled(5)
+            detail = detail_of(b, call)
+            assert detail["recorded"] is True
+            assert (detail["announcement"]["complete"], detail["announcement"]["end_ms"]) == (False, 2020.0)
 
     run(work())
 
