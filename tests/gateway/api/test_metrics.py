@@ -118,14 +118,6 @@ def test_alarms_are_told_by_readiness_and_metrics(world: World) -> None:
         assert client.get("/health/ready").json()["alarms"] == []
 
 
-@pytest.mark.parametrize("model", ["speech_model", "names_model"])
-def test_a_missing_model_is_an_alarm_until_it_is_there(world: World, model: str) -> None:
-    world.status.hear({model: "missing", "mend": "install it"}, 0.0)
-    assert world.status.alarms.standing() == [f"{model}_missing"]
-    world.status.hear({model: "base int8"}, 1.0)
-    assert world.status.alarms.standing() == []
-
-
 def test_a_look_raises_what_is_wrong_and_ends_what_is_not(world: World) -> None:
     late = Stats(1.0, 2.0, 0, 0, SPOOL_MS_MAX + 1, 0.0, 0, True)
     well = Stats(1.0, 2.0, 0, 0, 0.0, 0.0, 0, False)
