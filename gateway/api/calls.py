@@ -102,10 +102,15 @@ def summary(recordings: Recordings, tenant: TenantId, record: CallRecord) -> dic
     ]
     for detail in record.find(Kind.CALL_DETAIL):
         try:
-            row["detail"] = json.loads(recordings.document(tenant, detail.ref.artefact))
+            row["detail"] = shown(json.loads(recordings.document(tenant, detail.ref.artefact)))
         except (Erased, NotReady):
             row["detail"] = None
     return row
+
+
+def shown(detail: dict[str, Any]) -> dict[str, Any]:
+    """Call detail without a number that is withheld; those of earlier releases have it."""
+    return detail | {"from": None} if detail.get("private") else detail
 
 
 def _tracks(recordings: Recordings, tenant: TenantId, record: CallRecord) -> list[dict[str, Any]]:

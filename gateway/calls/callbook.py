@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.calls.call import Call, outcome, track_document
@@ -61,7 +61,9 @@ class CallBook:
         """Make a call durable: its key rows first of all. False, and said in the call, when the store does not."""
         try:
             detail = call.detail(ended_s=None, why="", missing=[])
-            await self._beginnings.write(Beginning(new, _call_documents(call, new, detail)))
+            call.gather()
+            found = replace(new, identifiers=call.identifiers.take())
+            await self._beginnings.write(Beginning(found, _call_documents(call, new, detail)))
         except StoreError:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be made durable", extra={"call": call.id})
@@ -69,9 +71,23 @@ class CallBook:
             return False
         return True
 
+    async def identify(self, call: Call, new: NewCall) -> None:
+        """Write what a saved call can be found by and that was learned since; at its end, or any time before."""
+        found = call.identifiers.take()
+        if not found:
+            return
+        try:
+            await asyncio.to_thread(self._recordings.identify, new, found)
+        except Erased:
+            log.info("a call was erased while it lived", extra={"call": call.id})
+        except StoreError:
+            self.counters["calls_unidentified"] += 1
+            log.exception("what a call is found by could not be written", extra={"call": call.id})
+
     async def end(self, call: Call, facts: Mapping[ArtefactId, Mapping[str, Any]], why: str, ended_s: float) -> Written:
         """Write the record of a call that began durably. What cannot be written now is recovered at the next start."""
         assert call.new is not None
+        await self.identify(call, call.new)
         if call.worker_lost and any(leg.artefact is not None for leg in call.legs):  # nobody else ends their streams
             state = await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
             return Written(state, None)

@@ -19,8 +19,8 @@ from gateway.calls.admission import Admission, Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties
 from gateway.calls.callbook import CallBook
+from gateway.calls.emergency import is_emergency, unrecorded
 from gateway.calls.media_link import MediaLink
-from gateway.calls.numbers import reader_of
 from gateway.calls.offer import labels_of
 from gateway.calls.terms import opening, terms
 from gateway.errors import Unavailable
@@ -111,10 +111,11 @@ class Switchboard:
         """
         if self.draining:
             raise Busy("shutting down")
+        return unrecorded(match.tenant, lambda: self._check(match)) if emergency else self._check(match)
+
+    def _check(self, match: Match) -> str:
         if self.media is None or not self.media.alive:
             raise Busy("no media worker")
-        if emergency:
-            return "emergency call"
         return self._admission.check(match.tenant, time.monotonic())
 
     def begin(self, match: Match, offer: SessionDescription | None, parties: Parties) -> Call:
@@ -122,17 +123,17 @@ class Switchboard:
 
         Without an offer there is one leg, for the m-line that we are going to offer.
         """
-        emergency = reader_of(match.trunk.numbers).is_emergency(parties.request_uri, match.tenant.emergency)
-        unrecorded = self.admit(match, emergency=emergency)
+        emergency = is_emergency(match, parties)
+        why_not = self.admit(match, emergency=emergency)
         if match.tenant.record == "events":
-            unrecorded = "policy: live events only"
+            why_not = "policy: live events only"
         call_id = CallId(new_id())
         tenant = self._recordings.tenant(match.tenant.name)
         labels = {0: "0"} if offer is None else labels_of(offer)
         people = [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
-        if not unrecorded:
+        if not why_not:
             wanted += [Wanted(person, Kind.AUDIO, purpose) for person in people]
         new = None if match.tenant.record == "events" else self._recordings.begin(tenant, call_id, wanted)
         now_s = time.time()
@@ -143,14 +144,15 @@ class Switchboard:
             trunk=match.trunk,
             parties=parties,
             new=new,
-            unrecorded=unrecorded,
+            unrecorded=why_not,
             started_s=now_s,
             answered_s=now_s,
             origin_ns=time.monotonic_ns(),
             clock=clock_state(),
+            emergency=emergency,
         )
         prompt = self.prompts.get(match.tenant.name)
-        if prompt is not None and not unrecorded and not match.trunk.receive_only:
+        if prompt is not None and not why_not and not match.trunk.receive_only and not emergency:
             call.announcement = Announcement(prompt.name, prompt.language)
         try:
             for person, (index, label) in zip(people, labels.items(), strict=False):
@@ -269,7 +271,7 @@ class Switchboard:
             call.worker_lost = True
             if not leg.ended.done():
                 leg.ended.set_result(None)
-            self.hang_up(call.id)
+            self._give_up(call)
 
     def on_media_lost(self) -> None:
         """The media worker died: its calls end as interrupted."""
@@ -279,13 +281,18 @@ class Switchboard:
             for leg in call.legs:
                 if not leg.ended.done():
                     leg.ended.set_result(None)
+            self._give_up(call)
+
+    def _give_up(self, call: Call) -> None:
+        """Hang up a call that cannot be kept; an emergency call goes on all the same."""
+        if not call.emergency:
             self.hang_up(call.id)
 
     def _leg(self, call: Call, index: int, label: str, person: ParticipantId) -> Leg:
         artefact = None
         if call.new is not None and not call.unrecorded:
             artefact = call.new.find(Kind.AUDIO, person)
-        pair = self._ports.take(time.monotonic())
+        pair = self._ports.take(time.monotonic(), urgent=call.emergency)
         future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         return Leg(next(self._numbers), index, label, person, artefact, pair, future)
 
@@ -296,9 +303,10 @@ class Switchboard:
         return found
 
     def _open(self, call: Call, leg: Leg, offer: SessionDescription | None) -> None:
-        assert self.media is not None
         command = opening(call, leg, self._terms(call, leg, offer))
         try:
+            if self.media is None:
+                raise Unavailable("no media worker")
             self.media.send(command, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
         except Unavailable:  # it died since the call was admitted
             self._on_open_failed(OpenFailed(leg.number, "no media worker"))
@@ -311,10 +319,10 @@ class Switchboard:
         except Exception:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be saved", extra={"call": call.id})
-            self.hang_up(call.id)
+            self._give_up(call)
             return False
         if not saved and call.policy.when_full == "refuse":
-            self.hang_up(call.id)
+            self._give_up(call)
         self._release_legs(call)  # without a key row nobody can read what is committed now, and it drains
         return saved
 

@@ -179,8 +179,10 @@ class SipIngest:
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_CODEC)])
             return
         try:
-            trusted, transport = match.trunk.trusted, event.flow.transport
-            parties = parties_of(event.request, event.granted.source, trusted=trusted, transport=transport)
+            trusted, transport, found_by = match.trunk.trusted, event.flow.transport, match.trunk.found_by
+            parties = parties_of(
+                event.request, event.granted.source, trusted=trusted, transport=transport, found_by=found_by
+            )
             call = self._switchboard.begin(match, offer, parties)
         except Busy as busy:
             self._counted["refused_busy"] += 1

@@ -28,6 +28,9 @@ from gateway.sip.transaction import Outgoing
 IN_DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE"})
 """Methods that mean nothing outside a dialog."""
 
+URGENT_DIALOGS = 64
+"""Calls beyond `max_dialogs` that are taken where the gate says that they must not be refused; then they are, too."""
+
 
 class UserAgent:
     """All calls of one SIP endpoint.
@@ -194,16 +197,30 @@ class UserAgent:
     def _full(self) -> bool:
         return len(self._endpoint.dialogs) >= self._endpoint.settings.max_dialogs
 
+    def _refused_room(self, request: Request, granted: Granted) -> bool:
+        """Whether there is no room for this call: there is more of it for those that must not be refused."""
+        if not self._full():
+            return False
+        beyond = len(self._endpoint.dialogs) - self._endpoint.settings.max_dialogs
+        return beyond >= URGENT_DIALOGS or not self._gate.urgent(request, granted)
+
+    def _refused_unseen(self, request: Request, granted: Granted) -> bool:
+        """The same before anything is kept of it; urgent calls may use what is reserved for requests in dialogs."""
+        transactions = self._endpoint.transactions
+        if not transactions.full(in_dialog=False):
+            return False
+        return transactions.full(in_dialog=True) or not self._gate.urgent(request, granted)
+
     def _invite(self, request: Request, incoming: Incoming, granted: Granted, now: float) -> None:
         transactions = self._endpoint.transactions
-        if self.draining or transactions.full(in_dialog=False):
+        if self.draining or self._refused_unseen(request, granted):
             self._endpoint.refuse(incoming, Refusal(503, (RETRY_AFTER,)))
             return
         # These two can change between a request and its retransmission, so the answer is kept.
         if transactions.merged(request):
             self._endpoint.refuse(incoming, Refusal(482), transactions.serve(request, incoming), now)
             return
-        if self._full():
+        if self._refused_room(request, granted):
             refusal = Refusal(503, (RETRY_AFTER,))
             self._endpoint.refuse(incoming, refusal, transactions.serve(request, incoming), now)
             return

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import sipmessage
 
-from gateway.sip.message import MAX_MESSAGE_BYTES
+from gateway.sip.gate import Granted, OpenGate
+from gateway.sip.message import MAX_MESSAGE_BYTES, Request
+from gateway.sip.uas import URGENT_DIALOGS
 from tests.gateway.sip.bench import FLOW, Bench, only, packet, reply_to, request_of, response_of
 from tests.gateway.sip.test_message import TORTURE
 
@@ -147,6 +149,22 @@ def test_more_calls_than_allowed_get_503_until_one_ends() -> None:
     assert bench.status(packet("ACK", call="second")) == []
     assert bench.status(packet("BYE", seq=2, branch="b", to_tag=tag)) == [200]
     assert bench.status(packet("INVITE", call="third", branch="third")) == [100]
+
+
+class Urgent(OpenGate):
+    """Calls to 112 must not be refused."""
+
+    def urgent(self, request: Request, granted: Granted) -> bool:
+        return request.uri.startswith("sip:112@")
+
+
+def test_an_urgent_call_is_taken_beyond_the_allowed_number_and_there_is_an_end_to_that() -> None:
+    bench = Bench(max_dialogs=1, gate=Urgent())
+    bench.call()
+    for number in range(URGENT_DIALOGS):
+        assert bench.status(packet("INVITE", call=f"urgent-{number}", uri="sip:112@192.0.2.1")) == [100]
+        assert bench.status(packet("INVITE", call=f"other-{number}")) == [503]
+    assert bench.status(packet("INVITE", call="last", uri="sip:112@192.0.2.1")) == [503]
 
 
 def test_merged_request_is_a_loop() -> None:
