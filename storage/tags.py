@@ -41,6 +41,8 @@ _WIDTH_MAX = 256
 """Numbers asked for at once of one identifier in one bucket, after fewer were all there."""
 
 _NONCE_BYTES = 12
+_AT = select(tags.c.tag, tags.c.artefact)
+
 Item = TypeVar("Item")
 
 _INDEX_LABEL, _SEAL_LABEL = b"callvault tags v1", b"callvault identifiers v1"
@@ -53,8 +55,7 @@ def index_key(bucket: Bucket) -> bytes:
 
 def tag(key: bytes, identifier: Identifier, n: int) -> bytes:
     """The tag of the `n`-th artefact that has the identifier."""
-    message = length_prefixed(identifier.type.encode(), identifier.value.encode(), struct.pack(">Q", n))
-    return hmac.digest(key, message, "sha256")[:TAG_BYTES]
+    return _tag(key, _message(identifier), n)
 
 
 def seal_identifiers(ref: ArtefactRef, key: Secret, found: Sequence[Identifier]) -> bytes:
@@ -106,8 +107,9 @@ def move_tags(
             sealed.setdefault(row.artefact, []).append(row.sealed)
         rows: list[dict[str, Any]] = []
         for ref, secret in batch:
-            found = open_identifiers(ref, secret, sealed.get(ref.artefact, ()))
-            rows += _rows(after, key, ref.artefact, found, counts)
+            if ref.artefact in sealed:
+                found = open_identifiers(ref, secret, sealed[ref.artefact])
+                rows += _rows(after, key, ref.artefact, found, counts)
         if rows:
             connection.execute(tags.insert(), rows)
         moved += len(rows)
@@ -125,14 +127,14 @@ def compare_tags(connection: Connection, before: str, after: str, alive: Collect
 def find_tagged(connection: Connection, keys: Sequence[bytes], wanted: Sequence[Identifier]) -> set[ArtefactId]:
     """The artefacts that have one of the identifiers, in buckets with these index keys."""
     found: set[ArtefactId] = set()
-    asked = [(key, identifier, range(1)) for key in keys for identifier in wanted]
+    asked = [(key, message, range(1)) for message in map(_message, wanted) for key in keys]
     while asked:
-        numbered = {tag(key, of, n): at for at, (key, of, numbers) in enumerate(asked) for n in numbers}
+        numbered = {_tag(key, of, n): at for at, (key, of, numbers) in enumerate(asked) for n in numbers}
         met = Counter[int]()
         for batch in batches(numbered, ROWS_AT_ONCE):
-            for row in connection.execute(select(tags.c.tag, tags.c.artefact).where(tags.c.tag.in_(batch))):
-                found.add(ArtefactId(row.artefact))
-                met[numbered[row.tag]] += 1
+            for there, artefact in connection.execute(_AT.where(tags.c.tag.in_(batch))).all():
+                found.add(ArtefactId(artefact))
+                met[numbered[there]] += 1
         asked = [(key, of, _next(ns)) for at, (key, of, ns) in enumerate(asked) if met[at] == len(ns)]
     return found
 
@@ -146,6 +148,14 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _next(numbers: range) -> range:
     return range(numbers.stop, numbers.stop + min(4 * len(numbers), _WIDTH_MAX))
+
+
+def _message(identifier: Identifier) -> bytes:
+    return length_prefixed(identifier.type.encode(), identifier.value.encode())
+
+
+def _tag(key: bytes, message: bytes, n: int) -> bytes:
+    return hmac.digest(key, message + struct.pack(">Q", n), "sha256")[:TAG_BYTES]
 
 
 def _place(ref: ArtefactRef) -> bytes:

@@ -30,8 +30,9 @@ def document(b: Bench, call: Call, kind: Kind) -> dict[str, Any]:
     return found
 
 
-async def finished(b: Bench, call: Call) -> None:
-    b.board.end(call, "bye")
+async def finished(b: Bench, *calls: Call) -> None:
+    for call in calls:
+        b.board.end(call, "bye")
     await b.board.settled(5)
 
 
@@ -86,7 +87,7 @@ def test_no_limit_of_ours_refuses_it(tmp_path: Path) -> None:
             await answered_and_finished(b)
             for call in ordinary:
                 b.answer(call, offer())
-                await finished(b, call)
+            await finished(b, *ordinary)
 
     run(work())
 
@@ -111,8 +112,8 @@ def test_it_goes_on_without_a_media_worker(tmp_path: Path) -> None:
             b.answer(during, offer())
             b.board.on_media_lost()
             assert b.ended == []
+            await finished(b, before, during)
             for call in (before, during):
-                await finished(b, call)
                 assert b.recordings.call(call.tenant, call.id).state is CallState.NOT_RECORDED
 
     run(work())
