@@ -7,7 +7,6 @@ lost whatever goes wrong, and `read_back` has something to compare with.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +30,6 @@ from storage.keys import (
 )
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, CallId, Kind, ParticipantId, Secret, TenantId, new_id
 from storage.providers import KeyProvider
-from storage.records import Identifier
 from storage.tables import artefact_keys, artefacts, buckets, epochs
 from storage.tags import compare_tags, move_tags
 
@@ -166,7 +164,8 @@ def _open_bucket(row: Row[Any], secret: bytes) -> Bucket:
 def _rewrap(connection: Connection, before: Bucket, after: Bucket) -> tuple[int, int]:
     """Gives the survivors their keys and tags under the new bucket; how many of each."""
     survivors = connection.execute(_survivors(before)).all()
-    tagged, found = 0, Counter[Identifier]()
+    tagged = 0
+    counts: dict[bytes, int] = {}
     for start in range(0, len(survivors), _ROWS_AT_ONCE):
         rows, opened = [], []
         for row in survivors[start : start + _ROWS_AT_ONCE]:
@@ -177,7 +176,7 @@ def _rewrap(connection: Connection, before: Bucket, after: Bucket) -> tuple[int,
             rows.append({"artefact": ref.artefact, "bucket": after.id, "wrapped": wrapped})
             opened.append((ref, Secret(key)))
         connection.execute(artefact_keys.insert(), rows)
-        tagged += move_tags(connection, after, opened, found)
+        tagged += move_tags(connection, after, opened, counts)
     return len(survivors), tagged
 
 

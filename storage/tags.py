@@ -40,6 +40,12 @@ ROWS_AT_ONCE = 500
 _WIDTH_MAX = 256
 """Numbers asked for at once of one identifier in one bucket, after fewer were all there."""
 
+_PROBES = 16
+"""Numbers asked for at once when the first free one is sought: a query costs more than sixteen look-ups."""
+
+_COUNT_BITS = 40
+"""Of a number: more artefacts than that no bucket has."""
+
 _NONCE_BYTES = 12
 _AT = select(tags.c.tag, tags.c.artefact)
 
@@ -83,7 +89,7 @@ def write_tags(
 ) -> None:
     """Writes tags and sealed identifiers of artefacts whose keys this bucket wraps; within a write transaction."""
     key = index_key(bucket)
-    counts = _counts(connection, key, {identifier for _, _, found in items for identifier in found})
+    counts = _counts(connection, key, {_message(identifier) for _, _, found in items for identifier in found})
     rows = [row for ref, _, found in items for row in _rows(bucket, key, ref.artefact, found, counts)]
     sealed = [{"artefact": ref.artefact, "sealed": seal_identifiers(ref, k, found)} for ref, k, found in items if found]
     if rows:
@@ -92,7 +98,7 @@ def write_tags(
 
 
 def move_tags(
-    connection: Connection, after: Bucket, survivors: Iterable[tuple[ArtefactRef, Secret]], counts: Counter[Identifier]
+    connection: Connection, after: Bucket, survivors: Iterable[tuple[ArtefactRef, Secret]], counts: dict[bytes, int]
 ) -> int:
     """Tags of a replaced bucket's survivors under its successor, which has none yet; gives how many.
 
@@ -151,7 +157,9 @@ def _next(numbers: range) -> range:
 
 
 def _message(identifier: Identifier) -> bytes:
-    return length_prefixed(identifier.type.encode(), identifier.value.encode())
+    """The two, length-prefixed; in full, since an epoch change makes hundred thousands."""
+    type_, value = identifier.type.encode(), identifier.value.encode()
+    return struct.pack(">H", len(type_)) + type_ + struct.pack(">H", len(value)) + value
 
 
 def _tag(key: bytes, message: bytes, n: int) -> bytes:
@@ -164,39 +172,41 @@ def _place(ref: ArtefactRef) -> bytes:
 
 
 def _rows(
-    bucket: Bucket, key: bytes, artefact: ArtefactId, found: Iterable[Identifier], counts: Counter[Identifier]
+    bucket: Bucket, key: bytes, artefact: ArtefactId, found: Iterable[Identifier], counts: dict[bytes, int]
 ) -> list[dict[str, Any]]:
     rows = []
-    for identifier in found:
-        rows.append({"bucket": bucket.id, "artefact": artefact, "tag": tag(key, identifier, counts[identifier])})
-        counts[identifier] += 1
+    for message in map(_message, found):
+        n = counts.get(message, 0)
+        counts[message] = n + 1
+        rows.append({"bucket": bucket.id, "artefact": artefact, "tag": _tag(key, message, n)})
     return rows
 
 
-def _counts(connection: Connection, key: bytes, wanted: Collection[Identifier]) -> Counter[Identifier]:
+def _counts(connection: Connection, key: bytes, messages: Collection[bytes]) -> dict[bytes, int]:
     """How many rows each of these has in the bucket; most have none, which is one query for all of them."""
-    counts = Counter[Identifier]()
-    for batch in batches(wanted, ROWS_AT_ONCE):
-        first = {tag(key, identifier, 0): identifier for identifier in batch}
-        for found in connection.scalars(select(tags.c.tag).where(tags.c.tag.in_(first))):
+    counts: dict[bytes, int] = {}
+    for batch in batches(messages, ROWS_AT_ONCE):
+        first = {_tag(key, message, 0): message for message in batch}
+        for found in connection.scalars(select(tags.c.tag).where(tags.c.tag.in_(first))).all():
             counts[first[found]] = _count(connection, key, first[found])
     return counts
 
 
-def _count(connection: Connection, key: bytes, identifier: Identifier) -> int:
-    """The first number that is free, where 0 is not."""
-
-    def taken(n: int) -> bool:
-        query = select(tags.c.serial).where(tags.c.tag == tag(key, identifier, n))
-        return connection.scalar(query) is not None
-
-    there, free = 0, 1
-    while taken(free):
-        there, free = free, 2 * free
+def _count(connection: Connection, key: bytes, message: bytes) -> int:
+    """The first number that is free, where 0 is not: first between which powers of two, then closer and closer."""
+    there, free = _between(connection, key, message, [1 << power for power in range(_COUNT_BITS)])
     while free - there > 1:
-        middle = (there + free) // 2
-        there, free = (middle, free) if taken(middle) else (there, middle)
+        step = max(1, (free - there) // _PROBES)
+        there, free = _between(connection, key, message, [*range(there, free, step), free])
     return free
+
+
+def _between(connection: Connection, key: bytes, message: bytes, numbers: Sequence[int]) -> tuple[int, int]:
+    """The last of these rising numbers that is taken, or 0, and the next of them."""
+    asked = {_tag(key, message, n): n for n in numbers}
+    taken = [asked[found] for found in connection.scalars(select(tags.c.tag).where(tags.c.tag.in_(asked))).all()]
+    last = max(taken, default=0)
+    return last, next(n for n in numbers if n > last)
 
 
 def _tally(connection: Connection, bucket: str, alive: Collection[str]) -> Counter[str]:

@@ -61,11 +61,12 @@ def test_another_tenant_finds_nothing(store: Recordings, tenant: TenantId) -> No
         store.find(another, [NUMBER], before=new.call)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 9, 33])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 8, 9, 33, 100, 307])
 def test_all_calls_of_a_number_are_found_however_many(store: Recordings, tenant: TenantId, count: int) -> None:
-    saved_with(store, tenant, OTHER)
-    one_by_one = [saved_with(store, tenant, NUMBER).call for _ in range(count)]
-    assert found(store, tenant, NUMBER) == one_by_one[::-1]
+    group = [replace(begin_call(store, tenant), identifiers=(NUMBER,)) for _ in range(count)]
+    store.save([*group, begin_call(store, tenant)])
+    one_by_one = [saved_with(store, tenant, NUMBER).call for _ in range(2)]
+    assert found(store, tenant, NUMBER, limit=500) == [*one_by_one[::-1], *(new.call for new in group[::-1])]
 
 
 def test_a_group_saved_at_once_is_found_like_calls_saved_one_by_one(store: Recordings, tenant: TenantId) -> None:
