@@ -15,6 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from gateway.api.app import create_app
+from gateway.api.calls import shown
 from gateway.api.context import Context
 from gateway.calls.call import Parties
 from gateway.calls.identifiers import Sort
@@ -175,3 +176,8 @@ def test_an_erased_call_is_found_no_more(tmp_path: Path) -> None:
         assert found.search(Role.OFFICER, "number", CALLED) == [found.private]
 
     with_two_calls(tmp_path, check)
+
+
+def test_call_detail_of_an_earlier_release_does_not_show_a_withheld_number_either() -> None:
+    assert shown({"from": WITHHELD, "to": CALLED, "private": True}) == {"from": None, "to": CALLED, "private": True}
+    assert shown({"from": CALLER, "private": False})["from"] == CALLER
