@@ -96,6 +96,16 @@ class Intake:
             lambda connection: put_documents(connection, sealed, replace=False),
         )
 
+    def extend(self, added: NewCall) -> None:
+        """Makes further streams of a saved call, with their keys, durable, in the transaction that finds it live."""
+        items = [Placing(artefact, added.day, ArtefactState.WRITING, 0) for artefact in added.artefacts]
+
+        def check(connection: Connection) -> None:
+            if check_alive(connection, added.tenant, added.call, ()) is not CallState.LIVE:
+                raise Refused("a call that is over gets no further streams")
+
+        self._place(items, check)
+
     def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
         """Makes changes of saved calls in one transaction; for each that cannot be made, why. The others are made."""
         if any(change.state is CallState.ERASED for change in changes):

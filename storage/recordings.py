@@ -202,6 +202,13 @@ class Recordings:
         """Makes calls (as LIVE), their keys, and their first documents durable, all in one transaction."""
         self._intake.save(new_calls, documents or {})
 
+    def extend(self, added: NewCall) -> None:
+        """Makes streams that a live call gets later durable, keys first of all; `begin` of that call has made them.
+
+        Erased, NotFound, and Refused once the call is over.
+        """
+        self._intake.extend(added)
+
     def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
         """Makes changes of saved calls, all in one transaction; for each that cannot be made, why: the others are.
 

@@ -7,16 +7,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from gateway.calls.numbers import reader_of
+from gateway.calls.roster import Roster, Track
 from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.policy import Tenant, Trunk
 from media.ports import PortPair
+from media.sdp import SessionDescription
 from storage.model import ArtefactId, CallId, CallState, ParticipantId, TenantId
 from storage.records import NewArtefact, NewCall
 
 DETAIL_VERSION = 1
+NOBODY: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,10 @@ class Parties:
 
 @dataclass(slots=True)
 class Leg:
-    """One received stream: an m-line, its ports, and the track it becomes."""
+    """One received stream: an m-line, its ports, and the track it becomes.
+
+    Where somebody else begins to be heard on a recording session's stream, another leg takes it over with its ports.
+    """
 
     number: int
     index: int
@@ -46,6 +53,7 @@ class Leg:
     artefact: NewArtefact | None
     pair: PortPair
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
+    track: Track | None = None  # of a recording session: who is heard on it
     quiet: bool = False  # no sign of life for the trunk's quiet_s
 
 
@@ -87,10 +95,24 @@ class Call:
     origin_ns: int  # monotonic clock: call time zero
     clock: ClockState = UNKNOWN  # how sure the times are
     legs: list[Leg] = field(default_factory=list)
+    former: list[Leg] = field(default_factory=list)  # legs whose stream another one has taken over
+    roster: Roster | None = None  # of a recording session
+    described: SessionDescription | None = None  # what the peer said last of its media
+    changes: set[asyncio.Task[None]] = field(default_factory=set)  # of legs, on their way to being durable
+    noting: asyncio.Task[None] | None = None  # what a recording client has told is about to be written down
     saved: asyncio.Task[bool] | None = None
     announcement: Announcement | None = None  # None: none is due
     worker_lost: bool = False
     ending: bool = False
+
+    @property
+    def every_leg(self) -> list[Leg]:
+        """Those that are gone before those that are there."""
+        return [*self.former, *self.legs]
+
+    def now_ms(self, now_ns: int) -> float:
+        """Call time of an instant of the monotonic clock."""
+        return max(0, now_ns - self.origin_ns) // 1000 / 1000
 
     def detail(self, *, ended_s: float | None, why: str, missing: list[list[float | None]]) -> bytes:
         """Call detail: when, how long, with whom, and what became of the recording.
@@ -114,6 +136,7 @@ class Call:
             "why": self.unrecorded or why,
             "missing_ms": missing,
             "announcement": self._announced(),
+            "recording_session": self._recording_session(),
             "purpose": self.policy.purpose,
             "language": self.policy.language,
             "signalling": self.parties.transport,
@@ -129,18 +152,34 @@ class Call:
             return {"by": "recording client"}  # it alone can reach the parties (RFC 7866 §6.1): its duty
         return None
 
+    def _recording_session(self) -> dict[str, object] | None:
+        """Who took part and on which tracks, as ids; with its label, so that a track keeps its name after a crash."""
+        if self.roster is None:
+            return None
+        tracks = [
+            {"artefact": leg.artefact.ref.artefact, "label": leg.track.label, **leg.track.facts()}
+            for leg in self.every_leg
+            if leg.artefact is not None and leg.track is not None
+        ]
+        return self.roster.facts() | {"tracks": tracks}
+
     def identity(self) -> bytes:
         """Names, addresses and protocol identifiers, sealed apart from call detail: they have their own retention."""
         parties = self.parties
         body = {"display": parties.from_display, "from_uri": parties.from_uri, "to_uri": parties.to_uri}
         body |= {"from_user": parties.from_user, "to_user": parties.to_user, "request_uri": parties.request_uri}
         body |= {"source": parties.source, "sip_call_id": parties.protocol_call_id}
+        if self.roster is not None:
+            return json.dumps(body | {"recording_session": self.roster.identity()}).encode()
         return json.dumps(body).encode()
 
 
-def track_document(index: int, label: str, facts: Mapping[str, Any]) -> bytes:
-    """What is sealed with a track's audio and lives as long as it does: its place in the call and its facts."""
-    return json.dumps({"version": DETAIL_VERSION, "index": index, "label": label, "facts": facts}).encode()
+def track_document(index: int, label: str, facts: Mapping[str, Any], heard: Mapping[str, object] = NOBODY) -> bytes:
+    """What is sealed with a track's audio and lives as long as it does: its place in the call and its facts.
+
+    `heard` says who is heard on it, where a recording client tells.
+    """
+    return json.dumps({"version": DETAIL_VERSION, "index": index, "label": label, **heard, "facts": facts}).encode()
 
 
 def outcome(call: Call, facts: Mapping[ArtefactId, Mapping[str, Any]]) -> CallState:
