@@ -115,7 +115,8 @@ class Intake:
             found = outcomes(connection, changes)
             due = [number for number, outcome in enumerate(found) if outcome is None]
             made = [changes[number] for number in due]
-            put_documents(connection, [document for number in due for document in sealed[number]], replace=True)
+            latest = {document.artefact: document for number in due for document in sealed[number]}  # two of one call
+            put_documents(connection, list(latest.values()), replace=True)
             complete = [row for change in made for row in _completed(change)]
             if complete:
                 connection.execute(_COMPLETE, complete)

@@ -212,7 +212,7 @@ class Recordings:
     def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
         """Makes changes of saved calls, all in one transaction; for each that cannot be made, why: the others are.
 
-        A document (up to 256 KiB) replaces the one that its artefact had.
+        A document (up to 256 KiB) replaces the one that its artefact had, the later of two among these changes too.
         """
         return self._intake.settle(changes)
 

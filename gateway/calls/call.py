@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.calls.numbers import reader_of
-from gateway.calls.roster import Roster, Track
+from gateway.calls.roster import IDENTITY_BYTES_MAX, Roster, Track
 from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.policy import Tenant, Trunk
 from media.ports import PortPair
@@ -170,7 +170,8 @@ class Call:
         body |= {"from_user": parties.from_user, "to_user": parties.to_user, "request_uri": parties.request_uri}
         body |= {"source": parties.source, "sip_call_id": parties.protocol_call_id}
         if self.roster is not None:
-            return json.dumps(body | {"recording_session": self.roster.identity()}).encode()
+            room = IDENTITY_BYTES_MAX - len(json.dumps(body))
+            return json.dumps(body | {"recording_session": self.roster.identity(room)}).encode()
         return json.dumps(body).encode()
 
 

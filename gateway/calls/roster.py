@@ -6,10 +6,12 @@ leave by `identity` alone, into what is sealed; `facts` has our own ids, labels 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from gateway.sip.errors import Malformed
 from gateway.sip.siprec.metadata import Participant, Stream, parse
@@ -22,12 +24,17 @@ XML_BYTES_MAX = 128 * 1024
 counted, and what it says is heeded all the same."""
 NAMES_BYTES_MAX = 64 * 1024
 """Of names and addresses, as JSON: a quarter of that document. Who is beyond is counted."""
+IDENTITY_BYTES_MAX = 240 * 1024
+"""Of all that, where the rest of an identity leaves room for it."""
 PEOPLE_MAX = 256
 """Participants of one call, those that have left included: twice the largest conference that one document describes."""
 EVENTS_MAX = 256
 """Timed facts of one call; a contact centre's long call has a dozen. What is beyond is counted."""
 PRESENCES_MAX = 512
 """How often somebody begins to be heard on a track, of one call: 48 KiB of call detail. What is beyond is counted."""
+
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(slots=True, repr=False)
@@ -185,22 +192,21 @@ class Roster:
         body: dict[str, object] = {"by": self.by, "metadata": read, "participants": people, "events": self._events}
         return body | {"events_omitted": self._omitted} if self._omitted else body
 
-    def identity(self) -> dict[str, object]:
-        """For the sealed identity: names, addresses, and what the client sent as it sent it."""
-        people: list[dict[str, object]] = []
-        room = NAMES_BYTES_MAX
-        for person in self._people.values():
-            named: dict[str, object] = {
-                "id": person.id,
-                "addresses": person.described.addresses,
-                "name": person.described.name,
-            }
-            room -= len(json.dumps(named))
-            if room >= 0:
-                people.append(named)
-        body: dict[str, object] = {"participants": people, "participants_omitted": len(self._people) - len(people)}
-        body |= {"sessions": list(self.session_ids), "metadata": self._documents}
-        return body | {"metadata_omitted": self._documents_omitted}
+    def identity(self, room_bytes: int = IDENTITY_BYTES_MAX) -> dict[str, object]:
+        """For the sealed identity: names, addresses, what the client sent as it sent it; as far as there is room."""
+        described = [(person.id, person.described) for person in self._people.values()]
+        people = [{"id": told, "addresses": who.addresses, "name": who.name} for told, who in described]
+        sessions = _fitting(self.session_ids, room_bytes)
+        people = _fitting(people, min(NAMES_BYTES_MAX, room_bytes - _size(sessions)))
+        documents = _fitting(self._documents, room_bytes - _size(sessions) - _size(people))
+        omitted = self._documents_omitted + len(self._documents) - len(documents)
+        return {
+            "sessions": sessions,
+            "participants": people,
+            "participants_omitted": len(described) - len(people),
+            "metadata": documents,
+            "metadata_omitted": omitted,
+        }
 
     def _senders(self, line: int) -> Senders:
         found = self._state.senders(self._lines)
@@ -239,7 +245,7 @@ class Roster:
 
     def _keep(self, document: bytes, at_ms: float) -> None:
         entry: dict[str, object] = {"at_ms": at_ms, "xml": document.decode("utf-8", "backslashreplace")}
-        size = len(json.dumps(entry))
+        size = _size(entry)
         if self._kept_bytes + size > XML_BYTES_MAX:
             self._documents_omitted += 1
         else:
@@ -251,3 +257,13 @@ class Roster:
             self._events.append({"at_ms": at_ms, "what": what, **detail})
         else:
             self._omitted += 1
+
+
+def _size(value: object) -> int:
+    return len(json.dumps(value))
+
+
+def _fitting(entries: Sequence[Entry], room_bytes: int) -> list[Entry]:
+    """The first of the entries that fit together."""
+    sizes = itertools.accumulate(_size(entry) + 2 for entry in entries)
+    return [entry for entry, size in zip(entries, sizes, strict=True) if size <= room_bytes]

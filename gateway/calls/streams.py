@@ -97,8 +97,7 @@ class Streams:
         """Return when nothing of the call's changes is under way any more: its end is written next."""
         if call.noting is not None:
             call.noting.cancel()
-        while call.changes:
-            await asyncio.wait(call.changes)
+        await asyncio.gather(*call.changes)  # nothing changes an ending call
 
     def _turn(self, call: Call, roster: Roster, labels: dict[int, str], at_ms: float) -> None:
         """Tracks of these m-lines begin: new ones, or in place of what their legs have received until now."""

@@ -10,6 +10,8 @@ from gateway.sip.siprec.metadata import Metadata, Participant, Stream
 
 Entry = TypeVar("Entry")
 
+SESSIONS_MAX = 16
+"""Communication sessions of one recording session: one, or those of a call that was transferred. Beyond, left out."""
 KEPT_MAX = 256
 """Participants, and streams, known at once: partial documents may add for hours. Beyond, new ones are ignored."""
 
@@ -53,7 +55,7 @@ class State:
             participants.pop(gone, None)
             sends.pop(gone, None)
         return State(
-            sessions=tuple(dict.fromkeys((*before.sessions, *told.sessions)))[:KEPT_MAX],
+            sessions=tuple(dict.fromkeys((*before.sessions, *told.sessions)))[:SESSIONS_MAX],
             participants=participants,
             streams=streams,
             sends={participant: found for participant, found in sends.items() if participant in participants},
