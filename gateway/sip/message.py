@@ -7,7 +7,7 @@ rest is read when asked for. `Answerable` says what is wrong with a request that
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sip import multipart
 from gateway.sip.errors import Malformed
@@ -66,6 +66,7 @@ class Request:
     to: NameAddr
     call_id: str
     cseq: CSeq
+    _read: list[tuple[Part, ...]] = field(default_factory=list, init=False, compare=False)  # the parts, once read
 
     def __repr__(self) -> str:
         return f"Request({self.method})"
@@ -103,12 +104,9 @@ class Request:
     @property
     def parts(self) -> tuple[Part, ...]:
         """The body's parts, one for a body that is no multipart, none without a body. Raises `Malformed`."""
-        if not self.body:
-            return ()
-        if multipart.is_multipart(self.media_type):
-            return multipart.parse(self.headers.first("Content-Type") or "", self.body)
-        disposition = multipart.word(self.headers.first("Content-Disposition") or "")
-        return (Part(self.media_type, disposition, required=True, body=self.body),)
+        if not self._read:
+            self._read.append(self._parse_parts())
+        return self._read[0]
 
     @property
     def sdp(self) -> bytes:
@@ -128,6 +126,14 @@ class Request:
         except Malformed:
             return ()
         return tuple(p.body for p in parts if p.media_type in METADATA or p.disposition == RECORDING_SESSION)
+
+    def _parse_parts(self) -> tuple[Part, ...]:
+        if not self.body:
+            return ()
+        if multipart.is_multipart(self.media_type):
+            return multipart.parse(self.headers.first("Content-Type") or "", self.body)
+        disposition = multipart.word(self.headers.first("Content-Disposition") or "")
+        return (Part(self.media_type, disposition, required=True, body=self.body),)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -15,7 +15,7 @@ from gateway.client import Client as Api
 from media.codecs import BY_NAME
 from tests.e2e.judge import HOST, Verdict, needs_sipp
 from tests.e2e.siprec import Client, Step, enter, network, reassembled, small_network
-from tests.e2e.system import System, running, until
+from tests.e2e.system import System, running, status, until
 from tests.gateway.calls.test_roster import document
 from tests.gateway.ingest.test_siprec_vectors import TABLE, invites
 
@@ -43,6 +43,7 @@ OFFERS = [
 TYPE = "multipart/mixed;boundary=parts"
 FIRST = document(("ann", "1"), ("bob", "2"))
 TRANSFERRED = document(("ann", "1"), ("carol", "2"))
+CONFERENCE = document(("ann", "1"), ("bob", "2"), ("carol", "2"))
 
 
 @pytest.fixture(scope="module")
@@ -148,30 +149,40 @@ def multipart(recorder: Client, xml: bytes = b"", direction: str = "sendonly") -
     return TYPE, f"{body}Content-Disposition: recording-session\n\n{xml.decode()}\n--parts--\n"
 
 
-@pytest.mark.parametrize("by", ["INVITE", "UPDATE"])
-def test_a_transfer_leaves_each_participant_a_track_and_no_packet_is_lost_or_kept_twice(
-    system: System, by: str, tmp_path: Path
+@pytest.mark.parametrize(
+    ("by", "change", "names"),
+    [
+        ("INVITE", TRANSFERRED, ["carol"]),
+        ("UPDATE", TRANSFERRED, ["carol"]),  # metadata alone: no offer
+        ("INVITE", CONFERENCE, ["bob", "carol"]),
+    ],
+    ids=["transfer", "transfer-by-update", "conference"],
+)
+def test_who_begins_to_be_heard_gets_a_track_and_no_packet_is_lost_or_kept_twice(
+    system: System, by: str, change: bytes, names: list[str], tmp_path: Path
 ) -> None:
-    recorder = Client(tmp_path, f"transfer-{by}", ["PCMA", "PCMA"])
-    change = multipart(recorder, TRANSFERRED)
-    if by == "UPDATE":
-        change = ("application/rs-metadata+xml", TRANSFERRED.decode())  # which is no offer
-    steps = [Step("INVITE", *multipart(recorder, FIRST), 1000), Step(by, *change, 1000)]
+    recorder = Client(tmp_path, f"changing-{by}-{len(names)}", ["PCMA", "PCMA"])
+    told = ("application/rs-metadata+xml", change.decode()) if by == "UPDATE" else multipart(recorder, change)
+    steps = [Step("INVITE", *multipart(recorder, FIRST), 1000), Step(by, *told, 1000)]
     assert done(recorder.run(system.sip[1], steps, *TCP)) == ONE
     client = system.client()
     call = call_of(client, recorder.user)
     tracks = [found["track"] for found in call["tracks"]]
     assert [(t["index"], t["line"], t["label"]) for t in tracks] == [(0, 0, "1"), (1, 1, "2"), (2, 1, "2")]
-    people = [found["participant"] for found in call["tracks"]]
-    assert len(set(people)) == 3
-    assert people == [t["participants"][0]["id"] for t in tracks]
+    assert [t["mixed"] for t in tracks] == [False, False, len(names) > 1]
     assert tracks[1]["until_ms"] == tracks[2]["from_ms"]
-    (bobs, first), (carols, second) = heard(client, call, 1), heard(client, call, 2)
+    (before, first), (after, second) = heard(client, call, 1), heard(client, call, 2)
     everything = said(recorder, 1)
-    assert min(bobs, carols) > 20
-    assert (first == everything[: 160 * bobs]).all()
-    assert (second == everything[160 * bobs : 160 * (bobs + carols)]).all()
+    assert min(before, after) > 20
+    assert (first == everything[: 160 * before]).all()
+    assert (second == everything[160 * before : 160 * (before + after)]).all()
     assert all(t["facts"][name] == 0 for t in tracks for name in ("lost", "foreign", "late"))
+    assert len({found["participant"] for found in call["tracks"]}) == 3
+    path = f"/v1/calls/{call['id']}/participants"
+    people = {row["id"]: row["name"] for row in system.client(role="officer").json(path)["participants"]}
+    heard_on = [sorted(people[presence["id"]] for presence in t["participants"]) for t in tracks]
+    assert heard_on == [["Name of ann"], ["Name of bob"], [f"Name of {name}" for name in names]]
+    assert status(system.client(role="agent"), path) == 403
 
 
 def test_hold_and_resume_by_description_alone_are_timed_and_the_gap_says_hold(system: System, tmp_path: Path) -> None:
