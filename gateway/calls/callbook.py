@@ -90,9 +90,10 @@ class CallBook:
     async def end(self, call: Call, facts: Mapping[ArtefactId, Mapping[str, Any]], why: str, ended_s: float) -> Written:
         """Write the record of a call that began durably. What cannot be written now is recovered at the next start."""
         assert call.new is not None
-        if call.worker_lost and any(
-            leg.artefact is not None for leg in call.every_leg
-        ):  # nobody else ends their streams
+        recorded = any(leg.artefact is not None for leg in call.every_leg)
+        if call.worker_lost and recorded:  # nobody else ends their streams
+            if call.roster is not None:
+                await self.note(call, call.new)  # what the client told last is nowhere else
             state = await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
             return Written(state, None)
         state = outcome(call, facts)

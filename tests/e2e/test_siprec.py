@@ -134,7 +134,9 @@ def test_every_offer_is_recorded_as_the_table_says(
             packets, sound = heard(client, call, index)
             assert packets > 10, name
             assert (sound == said(recorder, index)[: 160 * packets]).all(), name
-    if way == UDP and apart:
+    if way == UDP:
+        if not apart:
+            pytest.skip("NO FRAGMENTS SEEN: a network with a small MTU needs root (CAP_SYS_ADMIN)")
         assert reassembled() - before >= sum("-offer" in name for name, _ in OFFERS) / 2  # those beyond an MTU
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.calls.call import Call
-from gateway.calls.recovery import recover_call
 from gateway.calls.roster import Roster
 from gateway.calls.streams import TRACKS_MAX, lines_of
-from media.messages import Close, Ended, Open, Release, Update
+from media.messages import Close, Open, Release, Update
 from media.sdp import SessionDescription, parse
 from storage.model import CallState, Kind
 from tests.gateway.calls.test_roster import document, ids
-from tests.gateway.calls.test_switchboard import NO_FACTS, PARTIES, Bench, bench, offer, run
+from tests.gateway.calls.test_switchboard import PARTIES, Bench, bench, offer, run
 
 FIRST = document(("ann", "1"), ("bob", "2"))
 TRANSFERRED = document(("ann", "1"), ("carol", "2"))
@@ -177,23 +176,22 @@ def test_a_stream_whose_key_cannot_be_saved_costs_that_track_alone_and_is_said(t
     run(work())
 
 
-def test_a_worker_that_dies_leaves_every_track_with_its_name(tmp_path: Path) -> None:
+def test_a_worker_that_dies_leaves_every_track_its_name_and_what_was_told_last(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             call, _ = begun(b)
             b.board.update(call, offer(), [TRANSFERRED])
-            while call.noting is not None or call.changes:
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(0.2)
-            recover_call(b.recordings, call.tenant, call.id, None)
+            await asyncio.gather(*call.changes)
+            b.board.on_media_lost()
+            await ended(b, call)
             found = tracks_of(b, call)
             assert [(track["index"], track["label"], track["line"]) for track in found] == [
                 (0, "1", 0),
                 (1, "2", 1),
                 (2, "2", 1),
             ]
-            b.board.on_media(Ended(call.legs[0].number, NO_FACTS.to_json()))
-            await ended(b, call)
+            kept = sealed(b, call, Kind.IDENTITY)["recording_session"]["metadata"]
+            assert [entry["xml"].encode() for entry in kept] == [FIRST, TRANSFERRED]
 
     run(work())
 
