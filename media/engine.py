@@ -63,7 +63,9 @@ class Engine:
         self._rows = list(range(legs_max - 1, -1, -1))
         self._by_number: dict[int, Leg] = {}
         self._sources = Sources()  # of the legs that are read, by row
-        self._former: dict[int, Former] = {}  # by local port, so no more than there are
+        # By local port, so no more than there are: what its last leg received, and from whom it took it.
+        self._former: dict[int, Former] = {}
+        self._rules: dict[int, SourceRule] = {}
         self._finished: dict[int, TrackFacts] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
@@ -128,7 +130,10 @@ class Engine:
         rtp.setblocking(False)
         rtcp.setblocking(False)
         row = self._rows.pop()
-        rule = SourceRule(remote, command.nat, networks, self._former.get(rtp.getsockname()[1]))
+        port = rtp.getsockname()[1]
+        rule = self._rules.get(port) if command.continues else None
+        if rule is None:
+            rule = SourceRule(remote, command.nat, networks, self._former.get(port))
         clock_hz = next(iter(codecs.values())).clock_hz
         # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
@@ -143,7 +148,8 @@ class Engine:
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
         if leg.withheld is not None:
             leg.sequence.interrupt(leg.withheld)
-        self._watch.expect(row, command.quiet_s, 0)
+        since_us = max(0, now_ns - command.origin_ns) // 1000 if command.continues and command.origin_ns else 0
+        self._watch.expect(row, command.quiet_s, since_us)
         if command.origin_ns:
             self.start(leg.number, command.origin_ns)
 
@@ -330,12 +336,12 @@ class Engine:
 
     def _remember(self, leg: Leg, now_ns: int) -> None:
         """Know this stream again, should its sender go on into the port's next call."""
-        table, row = self._table, leg.row
+        table, row, port = self._table, leg.row, leg.rtp.getsockname()[1]
+        self._rules[port] = leg.rule
         if table.source[row] == NEVER or leg.sequence.ssrc is None:
             return
         source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
         instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
-        port = leg.rtp.getsockname()[1]
         self._former[port] = Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
 
     def _speech(self, turns: list[Turn]) -> list[Event]:

@@ -30,6 +30,8 @@ class Open:
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
+    With `continues` the stream that the port's former leg received goes on in this one: somebody else of the same call
+    is heard on it from here. Close that leg first; what comes between the two waits in the socket.
     """
 
     leg: int
@@ -44,6 +46,7 @@ class Open:
     announce: bool = False
     hears: bool = True
     quiet_s: float = QUIET_S
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)

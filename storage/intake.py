@@ -101,6 +101,16 @@ class Intake:
             lambda connection: put_documents(connection, sealed, replace=False),
         )
 
+    def extend(self, added: NewCall) -> None:
+        """Makes further streams of a saved call, with their keys, durable, in the transaction that finds it live."""
+        items = [Placing(artefact, added.day, ArtefactState.WRITING, 0) for artefact in added.artefacts]
+
+        def check(connection: Connection) -> None:
+            if check_alive(connection, added.tenant, added.call, ()) is not CallState.LIVE:
+                raise Refused("a call that is over gets no further streams")
+
+        self._place(items, check)
+
     def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
         """Makes changes of saved calls in one transaction; for each that cannot be made, why. The others are made."""
         if any(change.state is CallState.ERASED for change in changes):
@@ -110,7 +120,8 @@ class Intake:
             found = outcomes(connection, changes)
             due = [number for number, outcome in enumerate(found) if outcome is None]
             made = [changes[number] for number in due]
-            put_documents(connection, [document for number in due for document in sealed[number]], replace=True)
+            latest = {document.artefact: document for number in due for document in sealed[number]}  # two of one call
+            put_documents(connection, list(latest.values()), replace=True)
             complete = [row for change in made for row in _completed(change)]
             if complete:
                 connection.execute(_COMPLETE, complete)

@@ -209,10 +209,17 @@ class Recordings:
         """Further identifiers of a saved call, beside those that it was saved with. Erased, NotFound."""
         self._intake.identify(new, found)
 
+    def extend(self, added: NewCall) -> None:
+        """Makes streams that a live call gets later durable, keys first of all; `begin` of that call has made them.
+
+        Erased, NotFound, and Refused once the call is over.
+        """
+        self._intake.extend(added)
+
     def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
         """Makes changes of saved calls, all in one transaction; for each that cannot be made, why: the others are.
 
-        A document (up to 256 KiB) replaces the one that its artefact had.
+        A document (up to 256 KiB) replaces the one that its artefact had, the later of two among these changes too.
         """
         return self._intake.settle(changes)
 

@@ -66,6 +66,17 @@ def original_transcript(context: InContext, who: AsOfficer, call: OfCall) -> dic
     return _dialogue(call, [Transcript.from_json(document) for _, document in parts])
 
 
+@router.get("/{call}/participants")
+def participants(context: InContext, who: AsOfficer, call: OfCall) -> dict[str, Any]:
+    """Who took part in a recording session, with the addresses and names that its client gave; officers only."""
+    record = context.recordings.call(who.tenant, call)
+    if record.state is CallState.ERASED:
+        raise Erased(f"call {call} is erased")
+    (identity,) = record.find(Kind.IDENTITY)
+    session = json.loads(context.recordings.document(who.tenant, identity.ref.artefact)).get("recording_session") or {}
+    return {"call": call, "participants": session.get("participants", [])}
+
+
 @router.get("/{call}/manifest")
 def manifest(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
     """The signed manifest that closes the recording; 409 until it is written."""

@@ -7,7 +7,7 @@ far as there is room: a full spool leaves it unrecorded instead of refusing it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Parties
@@ -18,9 +18,12 @@ from gateway.tenants import Match
 NOT_RECORDED = "emergency call"
 
 
-def is_emergency(match: Match, parties: Parties) -> bool:
-    """Whether an emergency service was called: by what was dialled, or by whom To names where it was rewritten."""
-    return any(is_emergency_uri(match, uri) for uri in (parties.request_uri, parties.to_uri))
+def is_emergency(match: Match, parties: Parties, others: Iterable[str] = ()) -> bool:
+    """Whether an emergency service was called: by what was dialled, or by whom To names where it was rewritten.
+
+    `others` are addresses of who takes part in a recording session, where both of them name the recorder.
+    """
+    return any(is_emergency_uri(match, uri) for uri in (parties.request_uri, parties.to_uri, *others))
 
 
 def is_emergency_uri(match: Match, uri: str) -> bool:

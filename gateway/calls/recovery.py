@@ -61,13 +61,17 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     detail_id = new.find(Kind.CALL_DETAIL).ref.artefact
     detail = _detail(recordings, tenant, detail_id)
     until_ms = _until_ms(detail, ended_s)
+    session = detail.get("recording_session") or {}
+    tracks = {track.pop("artefact"): track for track in map(dict, session.get("tracks", ()))}
     for index, artefact in enumerate(record.find(Kind.AUDIO)):
         damaged: Spans = []
         with recordings.stream(tenant, artefact.ref.artefact) as stream:
             facts = facts_from_chunks(readable(stream, damaged))
         facts = mark(facts, in_call_time(facts, damaged), CORRUPTED)
         packets += facts.tally.packets
-        documents[artefact.ref.artefact] = track_document(index, str(index), facts.to_json())
+        heard = tracks.get(artefact.ref.artefact, {})
+        label = heard.pop("label", str(index))
+        documents[artefact.ref.artefact] = track_document(index, label, facts.to_json(), heard)
         if not facts.tally.packets:  # nothing of it may have reached the spool, and then nothing else ends it
             recordings.slices.complete_stream(artefact.ref.artefact, interrupted=True)
         missing.append([_end_ms(facts), until_ms])

@@ -12,7 +12,8 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from gateway.calls.admission import Admission, Busy
@@ -21,7 +22,9 @@ from gateway.calls.call import Announcement, Call, Leg, Parties
 from gateway.calls.callbook import CallBook
 from gateway.calls.emergency import is_emergency, unrecorded
 from gateway.calls.media_link import MediaLink
-from gateway.calls.offer import labels_of
+from gateway.calls.offer import LEGS_MAX, labels_of
+from gateway.calls.roster import Roster
+from gateway.calls.streams import Desk, Streams
 from gateway.calls.terms import opening, terms
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
@@ -51,7 +54,6 @@ from storage.records import NewCall, Wanted
 
 log = logging.getLogger(__name__)
 
-LEGS_MAX = 16  # tracks of one call: a conference leg for each participant of a large meeting
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 RETRY_AFTER_S = 5
 _CUT_OFF = "hung up during the announcement"
@@ -87,6 +89,8 @@ class Switchboard:
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        desk = Desk(self._legs, lambda: next(self._numbers), self._open, self._send)
+        self.streams = Streams(recordings, book, ports, tasks, desk)
 
     @property
     def stats(self) -> Stats | None:
@@ -118,19 +122,22 @@ class Switchboard:
             raise Busy("no media worker")
         return self._admission.check(match.tenant, time.monotonic())
 
-    def begin(self, match: Match, offer: SessionDescription | None, parties: Parties) -> Call:
+    def begin(
+        self, match: Match, offer: SessionDescription | None, parties: Parties, roster: Roster | None = None
+    ) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
 
-        Without an offer there is one leg, for the m-line that we are going to offer.
+        Without an offer there is one leg, for the m-line that we are going to offer. A recording session has a roster.
         """
-        emergency = is_emergency(match, parties)
+        emergency = is_emergency(match, parties, () if roster is None else roster.addresses)
         why_not = self.admit(match, emergency=emergency)
         if match.tenant.record == "events":
             why_not = "policy: live events only"
         call_id = CallId(new_id())
         tenant = self._recordings.tenant(match.tenant.name)
         labels = {0: "0"} if offer is None else labels_of(offer)
-        people = [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
+        tracks = [] if roster is None else [roster.open(*line) for line in islice(labels.items(), LEGS_MAX)]
+        people = [track.participant for track in tracks] or [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
         if not why_not:
@@ -150,6 +157,8 @@ class Switchboard:
             origin_ns=time.monotonic_ns(),
             clock=clock_state(),
             emergency=emergency,
+            roster=roster,
+            described=offer,
         )
         prompt = self.prompts.get(match.tenant.name)
         if prompt is not None and not why_not and not match.trunk.receive_only and not emergency:
@@ -160,6 +169,8 @@ class Switchboard:
         except NoPorts as error:
             self._release_ports(call)
             raise Busy("no ports free") from error
+        for leg, track in zip(call.legs, tracks, strict=False):
+            leg.track = track
         return call
 
     def answering(self, call: Call) -> None:
@@ -173,7 +184,7 @@ class Switchboard:
 
         Where the peer made no offer, `update` with its answer says where its media comes from.
         """
-        self._legs |= {leg.number: (call, leg) for leg in call.legs}
+        self._legs.update({leg.number: (call, leg) for leg in call.legs})
         for leg in call.legs:
             self._open(call, leg, offer)
         if call.announcement is not None:
@@ -185,12 +196,13 @@ class Switchboard:
             call.saved = self._tasks.create_task(self._save_safely(call, call.new))
         self._publish("call_started", call)
 
-    def update(self, call: Call, offer: SessionDescription) -> None:
-        """A new description: hold, resume, another address or codec. New m-lines get no legs."""
+    def update(self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = ()) -> None:
+        """A new description: hold, resume, another address or codec; in recording sessions alone m-lines, too."""
         for leg in call.legs:
             if leg.index < len(offer.media):
                 leg.quiet = False
                 self._send(self._terms(call, leg, offer))
+        self.streams.update(call, offer, metadata)
 
     def alive(self, call_id: CallId) -> None:
         """The peer was asked, and the call still stands; the worker tells of its silence again if it lasts."""
@@ -278,7 +290,7 @@ class Switchboard:
         self._admission.forget()
         for call in list(self._calls.values()):
             call.worker_lost = True
-            for leg in call.legs:
+            for leg in call.every_leg:
                 if not leg.ended.done():
                     leg.ended.set_result(None)
             self._give_up(call)
@@ -302,8 +314,8 @@ class Switchboard:
             self.counters["media_address_refused"] += 1
         return found
 
-    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None) -> None:
-        command = opening(call, leg, self._terms(call, leg, offer))
+    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: bool = False) -> None:
+        command = opening(call, leg, self._terms(call, leg, offer), continues=continues)
         try:
             if self.media is None:
                 raise Unavailable("no media worker")
@@ -339,7 +351,7 @@ class Switchboard:
             self.counters["calls_failed_at_end"] += 1
             log.exception("a call's end failed; it is recovered at the next start", extra={"call": call.id})
         finally:
-            for leg in call.legs:
+            for leg in call.every_leg:
                 self._legs.pop(leg.number, None)
             self._calls.pop(call.id, None)
             if not self._calls:
@@ -349,8 +361,9 @@ class Switchboard:
         ended_s = time.time()
         for leg in call.legs:
             self._send(Close(leg.number))
+        await self.streams.settled(call)
         facts: dict[ArtefactId, dict[str, Any]] = {}
-        for leg in call.legs:
+        for leg in call.every_leg:
             found = await self._facts_of(call, leg)
             if found is not None and leg.artefact is not None:
                 facts[leg.artefact.ref.artefact] = found

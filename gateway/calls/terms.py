@@ -31,8 +31,11 @@ def terms(number: int, trunk: Trunk, offer: SessionDescription | None, index: in
     )
 
 
-def opening(call: Call, leg: Leg, agreed: Update) -> Open:
-    """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with."""
+def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) -> Open:
+    """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with.
+
+    `continues`: it takes over the stream, and the ports, of another leg of the call.
+    """
     sink: dict[str, str] = {}
     if leg.artefact is not None:
         ref = leg.artefact.ref
@@ -51,4 +54,5 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         announce=call.announcement is not None,
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
+        continues=continues,
     )

@@ -25,9 +25,10 @@ class Negotiation:
         self._peers: SessionDescription | None = None
         self._ours: SessionDescription | None = None
 
-    def answer(self, offered: SessionDescription) -> bytes:
-        """Our answer to the peer's offer."""
+    def answer(self, offered: SessionDescription, ports: Mapping[int, int] | None = None) -> bytes:
+        """Our answer to the peer's offer; `ports` where there are legs for other m-lines than before."""
         self._peers = offered
+        self._ports = self._ports if ports is None else ports
         described = answer(
             offered,
             [self._local(index) for index in range(len(offered.media))],

@@ -19,6 +19,7 @@ from gateway.ingest.identity import Identity
 from gateway.ingest.listeners import Listeners
 from gateway.ingest.negotiation import Negotiation
 from gateway.ingest.parties import parties_of, user_of
+from gateway.ingest.recording import recording_of
 from gateway.ingest.warmup import warm_up
 from gateway.sip.events import (
     Acknowledged,
@@ -29,6 +30,7 @@ from gateway.sip.events import (
     Invited,
     Probed,
     Reinvited,
+    Told,
     Updated,
 )
 from gateway.sip.events import Settings as AgentSettings
@@ -38,7 +40,7 @@ from gateway.sip.uas import UserAgent
 from gateway.sip.upkeep import LOST
 from gateway.tenants import Directory
 from media.errors import Malformed, MediaError
-from media.sdp import parse
+from media.sdp import SessionDescription, parse
 from storage.model import CallId
 
 log = logging.getLogger(__name__)
@@ -152,6 +154,8 @@ class SipIngest:
                 self._on_reinvited(event)
             case Updated():
                 self._on_updated(event)
+            case Told():
+                self._switchboard.streams.told(self._calls[event.dialog][0], event.request.metadata)
             case Acknowledged() | Agreed():
                 self._on_answered(event)
             case Probed():
@@ -183,7 +187,8 @@ class SipIngest:
             parties = parties_of(
                 event.request, event.granted.source, trusted=trusted, transport=transport, found_by=found_by
             )
-            call = self._switchboard.begin(match, offer, parties)
+            match, roster = recording_of(match, event.request, offer)
+            call = self._switchboard.begin(match, offer, parties, roster)
         except Busy as busy:
             self._counted["refused_busy"] += 1
             self._counted[f"busy_{busy.reason.replace(' ', '_')}"] += 1
@@ -216,6 +221,7 @@ class SipIngest:
         call, negotiation = self._calls[event.dialog]
         now = time.monotonic()
         if not event.body:
+            self._switchboard.streams.told(call, event.request.metadata)
             self._agent.accept(event.dialog, negotiation.offer(), now)
             return
         try:
@@ -225,8 +231,7 @@ class SipIngest:
         except MediaError:
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now)
         else:
-            self._switchboard.update(call, offer)
-            self._agent.accept(event.dialog, negotiation.answer(offer), now)
+            self._agent.accept(event.dialog, self._taken(call, negotiation, offer, event), now)
 
     def _on_updated(self, event: Updated) -> None:
         call, negotiation = self._calls[event.dialog]
@@ -235,8 +240,15 @@ class SipIngest:
         except MediaError:
             self._agent.update(event.dialog, None, time.monotonic())
         else:
-            self._switchboard.update(call, offer)
-            self._agent.update(event.dialog, negotiation.answer(offer), time.monotonic())
+            described = self._taken(call, negotiation, offer, event)
+            self._agent.update(event.dialog, described, time.monotonic())
+
+    def _taken(
+        self, call: Call, negotiation: Negotiation, offer: SessionDescription, event: Reinvited | Updated
+    ) -> bytes:
+        """Our answer to an offer within the call, which holds from now on."""
+        self._switchboard.update(call, offer, event.request.metadata)
+        return negotiation.answer(offer, {leg.index: leg.pair.port for leg in call.legs})
 
     def _on_answered(self, event: Acknowledged | Agreed) -> None:
         """The peer's answer to our offer; one that cannot be used ends the call (RFC 3261 §14.1, §13.3.1)."""

@@ -138,7 +138,7 @@ class Dialog:
             return "ours"
         if invitation is not None and invitation.unacknowledged is not None and invitation.unacknowledged.is_offer:
             return "ours"
-        offered = invitation is not None and bool(invitation.request.body) and not invitation.agreed
+        offered = invitation is not None and bool(invitation.request.sdp) and not invitation.agreed
         return "peers" if offered or self.update is not None else ""
 
     @property

@@ -2,7 +2,7 @@
 
 Order that a gateway can rely on, for each dialog number: `Invited` first and once, `Ended` last and once, whatever
 happens; between them `Acknowledged` for each accepted INVITE whose ACK came, `Reinvited` / `Cancelled`, `Updated`,
-`Agreed` and `Probed`.
+`Told`, `Agreed` and `Probed`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from gateway.sip.gate import Granted
 from gateway.sip.grammar import Address
 from gateway.sip.message import Request
 from gateway.sip.session_timer import MIN_S, WANTED_S
+from gateway.sip.siprec.session import SERVER, is_recording
 
 BRANCH_BYTES = 9
 """Of chance in a branch: no two of ours are ever equal, and nobody guesses one to answer in another's place."""
@@ -45,9 +46,10 @@ def sent_by(local: Address) -> str:
     return f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
 
 
-def contact(flow: Flow) -> tuple[str, str]:
-    """Our Contact header for messages that go by `flow`."""
-    return "Contact", f"<sip:{sent_by(flow.local)}{f';transport={flow.transport}' if flow.reliable else ''}>"
+def contact(flow: Flow, asked: Request | None = None) -> tuple[str, str]:
+    """Our Contact header for messages that go by `flow`; in answers to a recording client it says what we are."""
+    feature = f";{SERVER}" if asked is not None and is_recording(asked) else ""
+    return "Contact", f"<sip:{sent_by(flow.local)}{f';transport={flow.transport}' if flow.reliable else ''}>{feature}"
 
 
 def via(flow: Flow, chance: bytes) -> str:
@@ -85,6 +87,14 @@ class Updated:
     request: Request
     body: bytes
     flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Metadata of a recording session in an UPDATE that offers nothing; it is answered already."""
+
+    dialog: int
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +136,4 @@ class Ended:
     why: Why
 
 
-Event = Invited | Reinvited | Updated | Acknowledged | Agreed | Cancelled | Probed | Ended
+Event = Invited | Reinvited | Updated | Told | Acknowledged | Agreed | Cancelled | Probed | Ended

@@ -24,11 +24,11 @@ from gateway.sip.flow import Flow
 from gateway.sip.gate import OpenGate
 from gateway.sip.headers import Headers
 from gateway.sip.machines import GIVE_UP_S
-from gateway.sip.message import Request, Response, parse
+from gateway.sip.message import SDP, Request, Response, parse
 from gateway.sip.outcomes import Answered, CallerEvent, Failed, HungUp, Progress, Reanswered
 from gateway.sip.reliable import RAck
 from gateway.sip.reply import TAG_BYTES, Incoming
-from gateway.sip.screening import CAPABILITIES, SDP, Refusal, screen
+from gateway.sip.screening import CAPABILITIES, Refusal, screen
 from gateway.sip.transaction import Outgoing, Transaction
 
 RING_S_MAX = 180.0

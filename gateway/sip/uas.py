@@ -236,7 +236,7 @@ class UserAgent:
             return
         transaction = transactions.serve(request, incoming, call.number, merge=True)
         self._invitations.take(call, Invitation(request, incoming, transaction, terms), now)
-        self._endpoint.events.append(Invited(call.number, request, request.body, incoming.flow, granted))
+        self._endpoint.events.append(Invited(call.number, request, request.sdp, incoming.flow, granted))
 
     def _cancel(self, request: Request, incoming: Incoming, now: float) -> None:
         transactions = self._endpoint.transactions

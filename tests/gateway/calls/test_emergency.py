@@ -14,13 +14,20 @@ from pydantic import ValidationError
 from gateway.calls.admission import Busy
 from gateway.calls.call import Call, Parties
 from gateway.calls.callbook import Beginning
+from gateway.calls.identifiers import Sort, wanted
+from gateway.calls.roster import Roster
+from gateway.calls.streams import lines_of
 from gateway.policy import Tenant
+from gateway.sip.siprec.session import Named
 from media.messages import Open
 from storage.errors import Unavailable
 from storage.model import CallState, Kind
 from tests.gateway.calls.test_switchboard import PARTIES, Bench, bench, offer, prompted, run, stats
 
 EMERGENCY = replace(PARTIES, request_uri="sip:112@test", from_uri="sip:+31201234567@test", private=True)
+SESSION = "hVpd7YQgRW2nD22h7q60JQ=="
+METADATA = f"""<recording xmlns="urn:ietf:params:xml:ns:recording:1"><datamode>partial</datamode>
+<session session_id="{SESSION}"/></recording>""".encode()
 REASON = "Art. 11(1) of the telecommunications act, agreed with the dispatch centre"
 
 
@@ -174,3 +181,21 @@ def test_it_is_recorded_where_the_policy_says_why_still_without_announcement_or_
 def test_recording_it_takes_words(value: object) -> None:
     with pytest.raises(ValidationError):
         Tenant.model_validate({"name": "acme", "record_emergency": value})
+
+
+def test_who_takes_part_in_a_recording_session_says_it_too_and_finds_the_call(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            roster = Roster(lines_of(offer()))
+            roster.name([Named("sip:+31201234567@carrier.example", (0,)), Named("sip:112@carrier.example", (1,))])
+            recorder = replace(PARTIES, request_uri="sip:recorder@test", to_uri="sip:recorder@test")
+            call = b.board.begin(b.match(), offer(), recorder, roster)
+            assert call.emergency
+            b.answer(call, offer())
+            roster.hear([METADATA], 10.0)  # told while the call stands
+            await finished(b, call)
+            for sort, text in ((Sort.NUMBER, "+31201234567"), (Sort.NUMBER, "112"), (Sort.SIPREC, SESSION)):
+                found = b.recordings.find(call.tenant, wanted(sort, text, sees_withheld=False))
+                assert [record.id for record in found] == [call.id]
+
+    run(work())

@@ -12,12 +12,13 @@ from tests.gateway.sip.bench import FLOW, Bench, only, packet, reply_to, request
 from tests.gateway.sip.test_message import TORTURE
 
 UNKNOWN_DIALOG = "nobody"
+ACCEPTED = "application/sdp, application/rs-metadata, application/rs-metadata+xml, multipart/mixed"
 
 
 @pytest.mark.parametrize(
     ("raw", "status", "header"),
     [
-        (packet("OPTIONS"), 200, ("Accept", "application/sdp")),
+        (packet("OPTIONS"), 200, ("Accept", ACCEPTED)),
         (packet("FROBNICATE"), 501, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE")),
         (packet("REGISTER"), 405, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE")),
         (packet("INVITE", extra="Require: path, gruu\nRequire: path, 100rel"), 420, ("Unsupported", "path, gruu")),
@@ -27,7 +28,7 @@ UNKNOWN_DIALOG = "nobody"
         (packet("INVITE", extra="Min-SE: -1"), 400, None),
         (packet("INVITE", uri="sips:a@b"), 416, None),
         (packet("INVITE", uri="nobodyKnowsThisScheme:totallyopaquecontent"), 416, None),
-        (packet("INVITE", extra="Content-Type: application/isup"), 415, ("Accept", "application/sdp")),
+        (packet("INVITE", extra="Content-Type: application/isup"), 415, ("Accept", ACCEPTED)),
         (packet("INVITE", extra="Content-Encoding: gzip"), 415, ("Accept-Encoding", "identity")),
         (packet("INVITE", drop="Contact"), 400, None),
         (packet("INVITE").replace(b"Contact: <sip:", b"Contact: <tel:"), 400, None),
@@ -64,7 +65,7 @@ def test_reason_of_a_400_names_the_rule() -> None:
 def test_answer_is_read_by_a_strict_reader() -> None:
     response = sipmessage.Response.parse(only(Bench().send(packet("OPTIONS"))))
     assert isinstance(response, sipmessage.Response)
-    assert (response.code, response.supported, response.content_length) == (200, ["100rel", "timer"], 0)
+    assert (response.code, response.supported, response.content_length) == (200, ["100rel", "timer", "siprec"], 0)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_own_probes_and_refreshes_are_read_by_a_strict_reader(allow: str, method
     for raw, method in zip((probe, only(bench.next(45))), methods, strict=True):
         request = sipmessage.Request.parse(raw)
         assert isinstance(request, sipmessage.Request)
-        assert (request.method, request.supported) == (method, ["100rel", "timer"])
+        assert (request.method, request.supported) == (method, ["100rel", "timer", "siprec"])
 
 
 def test_own_requests_are_read_by_a_strict_reader() -> None:
