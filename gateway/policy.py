@@ -53,6 +53,9 @@ class Tenant(Section):
     announcement_language: str = Field(
         "", pattern=r"^([a-z]{2})?$", description="language of the announcement, kept in call detail; default: language"
     )
+    pause_limit_s: float = Field(
+        300.0, gt=0, le=3600, description="a pause of a recording that nobody ends is ended after so long"
+    )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 
     @field_validator("zone")

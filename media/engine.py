@@ -20,7 +20,7 @@ from media.chunks import take_chunk, take_chunks
 from media.codecs import BY_NAME, COMFORT_NOISE, Codec
 from media.codecs.g711 import Samples
 from media.errors import Unavailable, Unsupported
-from media.framelog import TALLY
+from media.framelog import TALLY, Reason
 from media.intake import Intake, expect, recall
 from media.legs import NEVER, Int64s, Leg, Table, Turn
 from media.listen import Listener
@@ -133,6 +133,7 @@ class Engine:
         self._reports.open(leg)
         expect(self._table, leg, 0)
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
+        leg.paused = command.paused
         if leg.withheld is not None:
             leg.sequence.interrupt(leg.withheld)
         self._watch.expect(row, command.quiet_s, 0)
@@ -147,7 +148,7 @@ class Engine:
         self._table.origin_ns[leg.row] = origin_ns
         self._table.receiving[leg.row] = leg.withheld is None
         self._sockets[leg.row] = (ctypes.c_int(leg.rtp.fileno()), leg.row)
-        if leg.announce:
+        if leg.announce or leg.paused:
             self._flush(leg.row, closing=True)  # what a crash leaves says that nothing was to be kept yet
 
     def update(self, command: Update, now_ns: int) -> None:
@@ -183,13 +184,13 @@ class Engine:
         else:
             self._reports.sends(leg)
 
-    def pause(self, number: int, now_ns: int) -> None:
-        """Keep nothing of the leg until `resume`."""
-        self._set_paused(number, now_ns, paused=True)
+    def pause(self, number: int, now_ns: int) -> int | None:
+        """Keep nothing of the leg until `resume`; the call time from which on that holds. None: no such leg."""
+        return self._set_paused(number, now_ns, paused=True)
 
-    def resume(self, number: int, now_ns: int) -> None:
-        """Keep it again."""
-        self._set_paused(number, now_ns, paused=False)
+    def resume(self, number: int, now_ns: int) -> int | None:
+        """Keep it again; the call time as for `pause`."""
+        return self._set_paused(number, now_ns, paused=False)
 
     def release(self, number: int) -> None:
         """What was received of the leg may become durable."""
@@ -281,19 +282,29 @@ class Engine:
                 if not self._receive([self._sockets[leg.row]]):
                     break
 
-    def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> None:
+    def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> int | None:
         leg = self._by_number.get(number)
-        if leg is not None:
-            self._drain(leg, now_ns)
+        if leg is None:
+            return None
+        self._drain(leg, now_ns)
+        now_ns = max(now_ns, self._clock())  # after the last packet that was still taken
+        at_us = self._call_us(leg, now_ns)
+        if leg.paused is not paused:
             leg.paused = paused
+            # What waits in a socket that was not emptied came before: it was not to be kept, and is not now.
+            self._table.from_us[leg.row] = max(int(self._table.from_us[leg.row]), at_us)
             self._withhold(leg, now_ns)
+            self._flush(leg.row, closing=True, written_us=at_us)  # what a crash leaves says it too
+        return at_us
 
     def _withhold(self, leg: Leg, now_ns: int) -> None:
         """What the leg's flags say of keeping it holds from now on."""
         self._intake.settle(leg)
         recall(self._table, leg)
-        if leg.withheld is not None:
-            leg.sequence.interrupt(leg.withheld)
+        if (reason := leg.withheld) is not None:
+            # A silence that began in a pause is a paused one, whatever else comes before its end.
+            paused = leg.sequence.silence is Reason.PAUSED
+            leg.sequence.interrupt(Reason.PAUSED if paused else reason)
         self._table.receiving[leg.row] = leg.row in self._sockets and leg.withheld is None
         expect(self._table, leg, self._call_us(leg, now_ns))
 

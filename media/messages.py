@@ -30,6 +30,7 @@ class Open:
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
+    With `paused` nothing is kept until `Resume`: the leg joins a call that is paused.
     """
 
     leg: int
@@ -44,6 +45,7 @@ class Open:
     announce: bool = False
     hears: bool = True
     quiet_s: float = QUIET_S
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +92,18 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Keep nothing of this leg until `Resume`."""
+    """Keep nothing of this leg until `Resume`; `Paused` follows with the same `order`."""
 
     leg: int
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Keep it again."""
+    """Keep it again; `Resumed` follows with the same `order`."""
 
     leg: int
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,24 @@ class Played:
     start_us: int
     end_us: int
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A `Pause` is carried out: nothing that arrives from this call time on is kept. What came before it is."""
+
+    leg: int
+    order: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A `Resume` is carried out: what arrives from this call time on is kept, as far as nothing else forbids it."""
+
+    leg: int
+    order: int
+    at_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +236,14 @@ class SpoolFull:
 
 
 Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
-Event: TypeAlias = Ready | Speech | Played | Quiet | Ended | OpenFailed | Stats | SpoolFull
+Event: TypeAlias = Ready | Speech | Played | Paused | Resumed | Quiet | Ended | OpenFailed | Stats | SpoolFull
 Message: TypeAlias = Command | Event
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
-        *(Ready, Speech, Played, Quiet, Ended, OpenFailed, Stats, SpoolFull),
+        *(Ready, Speech, Played, Paused, Resumed, Quiet, Ended, OpenFailed, Stats, SpoolFull),
     )
 }
 

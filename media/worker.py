@@ -28,10 +28,12 @@ from media.messages import (
     Open,
     OpenFailed,
     Pause,
+    Paused,
     Play,
     Ready,
     Release,
     Resume,
+    Resumed,
     Speech,
     SpoolFull,
     Start,
@@ -176,9 +178,11 @@ class Worker:
             case Play():
                 self._engine.play(command.leg, command.prompt, now_ns)
             case Pause():
-                self._engine.pause(command.leg, now_ns)
+                if (at_us := self._engine.pause(command.leg, now_ns)) is not None:
+                    self._send(Paused(command.leg, command.order, at_us))
             case Resume():
-                self._engine.resume(command.leg, now_ns)
+                if (at_us := self._engine.resume(command.leg, now_ns)) is not None:
+                    self._send(Resumed(command.leg, command.order, at_us))
             case Release():
                 self._engine.release(command.leg)
             case Close():

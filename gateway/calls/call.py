@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.calls.numbers import reader_of
+from gateway.calls.paused import Span
 from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.policy import Tenant, Trunk
 from media.ports import PortPair
@@ -89,8 +90,14 @@ class Call:
     legs: list[Leg] = field(default_factory=list)
     saved: asyncio.Task[bool] | None = None
     announcement: Announcement | None = None  # None: none is due
+    pauses: list[Span] = field(default_factory=list)  # in order; only the last one may be open
     worker_lost: bool = False
     ending: bool = False
+
+    @property
+    def paused(self) -> bool:
+        """Whether a leg that joins now is not to be kept."""
+        return bool(self.pauses) and self.pauses[-1].open
 
     def detail(self, *, ended_s: float | None, why: str, missing: list[list[float | None]]) -> bytes:
         """Call detail: when, how long, with whom, and what became of the recording.
@@ -98,6 +105,7 @@ class Call:
         Numbers are E.164 where the trunk's rules could read them; as they came they are kept in `identity`.
         """
         numbers = reader_of(self.trunk.numbers)
+        ended_us = None if ended_s is None else round(1e6 * (ended_s - self.answered_s))
         body = {
             "version": DETAIL_VERSION,
             "from": numbers.read(self.parties.from_uri).text,
@@ -114,6 +122,7 @@ class Call:
             "why": self.unrecorded or why,
             "missing_ms": missing,
             "announcement": self._announced(),
+            "pauses": [span.to_json(ended_us) for span in self.pauses],
             "purpose": self.policy.purpose,
             "language": self.policy.language,
             "signalling": self.parties.transport,

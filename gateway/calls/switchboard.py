@@ -22,6 +22,7 @@ from gateway.calls.callbook import CallBook
 from gateway.calls.media_link import MediaLink
 from gateway.calls.numbers import reader_of
 from gateway.calls.offer import labels_of
+from gateway.calls.pause import Pauses
 from gateway.calls.terms import opening, terms
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
@@ -34,10 +35,14 @@ from media.messages import (
     Ended,
     Message,
     OpenFailed,
+    Pause,
+    Paused,
     Play,
     Played,
     Quiet,
     Release,
+    Resume,
+    Resumed,
     Speech,
     SpoolFull,
     Stats,
@@ -84,6 +89,7 @@ class Switchboard:
         self.announced: Callable[[CallId], None] = lambda call: None
         self.on_ready: Callable[[float], None] = lambda seconds: None
         self.counters: Counter[str] = Counter()
+        self.pauses = Pauses(self._calls, self._send, hub, self.counters)
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -200,6 +206,7 @@ class Switchboard:
         """The call is over; its legs close and its record is written, once."""
         if not call.ending:
             call.ending = True
+            self.pauses.over(call)
             self._tasks.create_task(self._finish_safely(call, why))
 
     def end_by_id(self, call_id: CallId) -> None:
@@ -227,6 +234,8 @@ class Switchboard:
             self._admission.hear(event, time.monotonic())
         elif isinstance(event, Played):
             self._on_played(event)
+        elif isinstance(event, Paused | Resumed):
+            self.pauses.on_media(event)
         elif isinstance(event, Quiet):
             self._on_quiet(event)
         elif isinstance(event, SpoolFull):
@@ -373,7 +382,7 @@ class Switchboard:
         for leg in call.legs:
             self._ports.release(leg.pair, time.monotonic())
 
-    def _send(self, command: Play | Release | Close | Update) -> None:
+    def _send(self, command: Play | Pause | Resume | Release | Close | Update) -> None:
         if self.media is not None and self.media.alive:
             try:
                 self.media.send(command)

@@ -51,4 +51,5 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         announce=call.announcement is not None,
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
+        paused=call.paused,
     )
