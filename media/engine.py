@@ -19,12 +19,13 @@ import numpy as np
 from media.chunks import take_chunk, take_chunks
 from media.codecs import BY_NAME, COMFORT_NOISE, Codec
 from media.codecs.g711 import Samples
+from media.dtmf import Keys
 from media.errors import Unavailable, Unsupported
 from media.framelog import TALLY, Reason
 from media.intake import Intake, expect, recall
 from media.legs import NEVER, Int64s, Leg, Table, Turn
 from media.listen import Listener
-from media.messages import Address, Ended, Event, Open, Played, Speech, Update
+from media.messages import Address, Ended, Event, Open, Played, Pressed, Speech, Update
 from media.outgoing import Outgoing
 from media.playout import Playout
 from media.prompts import Prompts
@@ -133,7 +134,7 @@ class Engine:
         self._reports.open(leg)
         expect(self._table, leg, 0)
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
-        leg.paused = command.paused
+        leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
         if leg.withheld is not None:
             leg.sequence.interrupt(leg.withheld)
         self._watch.expect(row, command.quiet_s, 0)
@@ -245,7 +246,12 @@ class Engine:
             self._reports.exchange(now_ns, self._wall_offset_ns)
             events += self._watch.look(now_ns)
         self._ticks += 1
-        return events + self._speech(turns)
+        return events + self._pressed() + self._speech(turns)
+
+    def _pressed(self) -> list[Pressed]:
+        """The keys of which the intake knows since the last time."""
+        pressed, self._intake.pressed = self._intake.pressed, []
+        return pressed
 
     def _announced(self, over: list[Played]) -> list[Played]:
         """The prompts that are over; legs that have waited for theirs are kept from now on.

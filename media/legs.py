@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media.codecs import Codec
+from media.dtmf import Keys
 from media.framelog import TALLY, Reason
 from media.outgoing import Outgoing
 from media.sequence import Placed, Sequence
@@ -60,6 +61,7 @@ class Leg:
     paused: bool = False
     announce: bool = False  # nothing is kept before a prompt has been played
     hears: bool = True  # the peer takes what we send
+    keys: Keys | None = None  # None: keys are not told
     late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
 
     @property

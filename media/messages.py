@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from media.dtmf import Press
 from media.errors import Malformed
 
 MESSAGE_BYTES_MAX = 192 * 1024  # below the default send buffer of a unix socket; the facts of a bad call have 90 KiB
@@ -31,6 +32,7 @@ class Open:
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
     With `paused` nothing is kept until `Resume`: the leg joins a call that is paused.
+    With `keys` it is told which keys are pressed (`Pressed`); else they are counted and forgotten.
     """
 
     leg: int
@@ -46,6 +48,7 @@ class Open:
     hears: bool = True
     quiet_s: float = QUIET_S
     paused: bool = False
+    keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,14 @@ class Resumed:
     at_us: int
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Pressed:
+    """A key was pressed, on a leg that was opened with `keys`. It does not show in `repr`."""
+
+    leg: int
+    press: Press
+
+
 @dataclass(frozen=True, slots=True)
 class Quiet:
     """No RTP and no RTCP has come for the leg's `quiet_s`, since this call time.
@@ -236,14 +247,14 @@ class SpoolFull:
 
 
 Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
-Event: TypeAlias = Ready | Speech | Played | Paused | Resumed | Quiet | Ended | OpenFailed | Stats | SpoolFull
+Event: TypeAlias = Ready | Speech | Played | Paused | Resumed | Pressed | Quiet | Ended | OpenFailed | Stats | SpoolFull
 Message: TypeAlias = Command | Event
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
-        *(Ready, Speech, Played, Paused, Resumed, Quiet, Ended, OpenFailed, Stats, SpoolFull),
+        *(Ready, Speech, Played, Paused, Resumed, Pressed, Quiet, Ended, OpenFailed, Stats, SpoolFull),
     )
 }
 
@@ -251,6 +262,8 @@ _KINDS: dict[str, type[Message]] = {
 def encode(message: Message) -> bytes:
     """The message as one datagram; `decode` is its inverse."""
     fields = {entry.name: getattr(message, entry.name) for entry in dataclasses.fields(message)}
+    if isinstance(message, Pressed):
+        fields["press"] = dataclasses.astuple(message.press)
     return json.dumps({"type": type(message).__name__, **fields}, separators=(",", ":")).encode()
 
 
@@ -273,6 +286,8 @@ def _restored(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("remote") is not None:
         host, port = fields["remote"]
         fields["remote"] = (str(host), int(port))
+    if "press" in fields:
+        fields["press"] = Press(*fields["press"])
     for name in ("networks", "legs"):
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])

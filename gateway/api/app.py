@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from gateway.api import audio, calls, events, health, metrics, pauses
+from gateway.api import audio, calls, events, health, keys, metrics, pauses
 from gateway.api.context import Context
 from gateway.api.limits import BodyLimit
 from gateway.errors import Unavailable
@@ -40,7 +40,7 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.add_middleware(BodyLimit)
-    for module in (health, metrics, calls, audio, pauses, events):
+    for module in (health, metrics, calls, audio, keys, pauses, events):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(Unavailable, _unconfirmed)

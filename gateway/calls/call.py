@@ -13,6 +13,7 @@ from gateway.calls.numbers import reader_of
 from gateway.calls.paused import Span
 from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.policy import Tenant, Trunk
+from media.dtmf import Press
 from media.ports import PortPair
 from storage.model import ArtefactId, CallId, CallState, ParticipantId, TenantId
 from storage.records import NewArtefact, NewCall
@@ -48,6 +49,8 @@ class Leg:
     pair: PortPair
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
     quiet: bool = False  # no sign of life for the trunk's quiet_s
+    pressed: list[Press] = field(default_factory=list, repr=False)  # keys, where the policy keeps them
+    pressed_beyond: int = 0  # keys that were too many
 
 
 @dataclass(slots=True)

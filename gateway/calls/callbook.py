@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.calls import keypresses
 from gateway.calls.call import Call, outcome, track_document
 from gateway.calls.journal import Journal
 from gateway.calls.recovery import recover_call
@@ -77,6 +78,7 @@ class CallBook:
             return Written(state, None)
         state = outcome(call, facts)
         documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=[]))
+        documents |= keypresses.documents(call)
         for leg in call.legs:
             if leg.artefact is not None:
                 artefact = leg.artefact.ref.artefact

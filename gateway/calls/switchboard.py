@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.calls import keypresses
 from gateway.calls.admission import Admission, Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties
@@ -39,6 +40,7 @@ from media.messages import (
     Paused,
     Play,
     Played,
+    Pressed,
     Quiet,
     Release,
     Resume,
@@ -77,7 +79,7 @@ class Switchboard:
         self._book = book
         self._ports = ports
         self._hub = hub
-        self._tasks = tasks
+        self.tasks = tasks
         self._calls: dict[CallId, Call] = {}
         self._legs: dict[int, tuple[Call, Leg]] = {}
         self._numbers = itertools.count(1)
@@ -140,6 +142,7 @@ class Switchboard:
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
         if not unrecorded:
             wanted += [Wanted(person, Kind.AUDIO, purpose) for person in people]
+            wanted += keypresses.wanted(match.tenant, people)
         new = None if match.tenant.record == "events" else self._recordings.begin(tenant, call_id, wanted)
         now_s = time.time()
         call = Call(
@@ -186,7 +189,7 @@ class Switchboard:
                 self._send(Play(leg.number, call.announcement.prompt))
         self.counters["calls_answered"] += 1
         if call.new is not None:
-            call.saved = self._tasks.create_task(self._save_safely(call, call.new))
+            call.saved = self.tasks.create_task(self._save_safely(call, call.new))
         self._publish("call_started", call)
 
     def update(self, call: Call, offer: SessionDescription) -> None:
@@ -207,7 +210,7 @@ class Switchboard:
         if not call.ending:
             call.ending = True
             self.pauses.over(call)
-            self._tasks.create_task(self._finish_safely(call, why))
+            self.tasks.create_task(self._finish_safely(call, why))
 
     def end_by_id(self, call_id: CallId) -> None:
         """End a live call on somebody's order; does nothing for others."""
@@ -234,6 +237,9 @@ class Switchboard:
             self._admission.hear(event, time.monotonic())
         elif isinstance(event, Played):
             self._on_played(event)
+        elif isinstance(event, Pressed):
+            if (found := self._legs.get(event.leg)) is not None:
+                keypresses.keep(*found, event.press)
         elif isinstance(event, Paused | Resumed):
             self.pauses.on_media(event)
         elif isinstance(event, Quiet):

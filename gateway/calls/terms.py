@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.calls.call import Call, Leg
+from gateway.calls.keypresses import kept
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
 from gateway.policy import Trunk
 from gateway.tenants import media_networks, within
@@ -52,4 +53,5 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
         paused=call.paused,
+        keys=kept(call),
     )

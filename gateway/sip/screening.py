@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from gateway.sip import reliable, session_timer
 from gateway.sip.message import Request
 
-ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE")
+ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "INFO")
 ALLOW = ("Allow", ", ".join(ALLOWED))
 
-KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "INFO", "REFER", "PUBLISH"})
+KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH"})
 """Methods that exist and that we do not do: 405; any other word is 501."""
 
 SUPPORTED: tuple[str, ...] = (reliable.TAG, session_timer.TAG)

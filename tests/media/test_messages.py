@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from media.dtmf import Press
 from media.errors import Malformed
 from media.messages import (
     MESSAGE_BYTES_MAX,
@@ -18,6 +19,7 @@ from media.messages import (
     Paused,
     Play,
     Played,
+    Pressed,
     Quiet,
     Ready,
     Release,
@@ -48,6 +50,7 @@ from media.messages import (
         Pause(1, 7),
         Resume(1, 8),
         Paused(1, 7, 1_000_000),
+        Pressed(1, Press("#", 1_500_000, 160)),
         Resumed(1, 8, 2_000_000),
         Release(1),
         Close(1),
