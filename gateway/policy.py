@@ -59,6 +59,9 @@ class Tenant(Section):
     dtmf: Literal["drop", "keep"] = Field(
         "drop", description="keys that callers press (telephone-events, INFO): dropped, or kept sealed for officers"
     )
+    dtmf_inband: Literal["mask", "keep"] = Field(
+        "mask", description="keys' tones in the audio: silenced before anything is kept, or kept as they are"
+    )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 
     @field_validator("zone")

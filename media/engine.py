@@ -25,6 +25,7 @@ from media.framelog import TALLY, Reason
 from media.intake import Intake, expect, recall
 from media.legs import NEVER, Int64s, Leg, Table, Turn
 from media.listen import Listener
+from media.masking import Masks
 from media.messages import Address, Ended, Event, Open, Played, Pressed, Speech, Update
 from media.outgoing import Outgoing
 from media.playout import Playout
@@ -60,7 +61,8 @@ class Engine:
         self._finished: dict[int, TrackFacts] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max)
-        self._listener = Listener(self._table, self._detectors, clock)
+        self._masks = Masks(self._table, self._legs, sink)
+        self._listener = Listener(self._table, self._detectors, self._masks, clock)
         self._arena = Arena(slots)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
@@ -128,6 +130,7 @@ class Engine:
         leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, Sequence(clock_hz), outgoing)
         self._table.clear(row)
         self._detectors.open(row)
+        self._table.masking[row] = command.mask
         self._legs[row] = leg
         self._by_number[leg.number] = leg
         self._sink.open(leg.number, command.sink)
@@ -208,6 +211,8 @@ class Engine:
         self._drain(leg, now_ns)
         self._intake.settle(leg)
         self._flush(leg.row, closing=True)
+        self._masks.finish(leg.row)
+        self._masks.close(leg)
         self._finished[number] = leg.timeline.facts()
         self._sink.close(number)
         self._remember(leg, now_ns)
@@ -240,6 +245,7 @@ class Engine:
                 break
         turns += self._listener.silent(now_ns)
         turns, self._intake.turns = self._intake.turns + turns, []
+        self._masks.tick()
         phase = self._ticks % FLUSH_TICKS
         self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
         if self._ticks % REPORT_TICKS == 0:
@@ -249,8 +255,9 @@ class Engine:
         return events + self._pressed() + self._speech(turns)
 
     def _pressed(self) -> list[Pressed]:
-        """The keys of which the intake knows since the last time."""
-        pressed, self._intake.pressed = self._intake.pressed, []
+        """The keys that were pressed since the last time."""
+        pressed = self._intake.pressed + self._masks.pressed
+        self._intake.pressed, self._masks.pressed = [], []
         return pressed
 
     def _announced(self, over: list[Played]) -> list[Played]:
@@ -321,8 +328,9 @@ class Engine:
             return
         if written_us is None:
             written_us = self._call_us(leg, self._now_ns)
-        start, end, chunk = take_chunk(self._table, leg, written_us)
-        self._sink.append(leg.number, start, end, chunk)
+        self._masks.hear_rest(row)
+        self._masks.hear_late(leg)
+        self._masks.append(leg, *take_chunk(self._table, leg, written_us))
 
     def _flush_rows(self, rows: Int64s) -> None:
         """The same for many rows, at once where they are in order."""
@@ -334,7 +342,7 @@ class Engine:
             for row, start, end, chunk in take_chunks(table, rows[in_order], self._now_ns):
                 leg = self._legs[row]
                 assert leg is not None, "a closed leg has no frames"
-                self._sink.append(leg.number, start, end, chunk)
+                self._masks.append(leg, start, end, chunk)
 
     def _remember(self, leg: Leg, now_ns: int) -> None:
         """Know this stream again, should its sender go on into the port's next call."""

@@ -107,6 +107,8 @@ class Table:
         self.events, self.comfort = self._counter("events"), self._counter("comfort")
         self.discarded = self._counter("discarded")
         self.overflowed = column()  # datagrams that the socket's full buffer has cost
+        # Whether keys' tones are silenced, and for how many octets to come.
+        self.masking, self.masked = np.zeros(rows, np.bool_), column()
         # Frames that are not yet flushed, and whether they all continue each other and what went before.
         self.count = column()
         self.in_order = np.ones(rows, np.bool_)

@@ -33,6 +33,7 @@ class Open:
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
     With `paused` nothing is kept until `Resume`: the leg joins a call that is paused.
     With `keys` it is told which keys are pressed (`Pressed`); else they are counted and forgotten.
+    With `mask` keys' tones are silenced before anything is kept.
     """
 
     leg: int
@@ -49,6 +50,7 @@ class Open:
     quiet_s: float = QUIET_S
     paused: bool = False
     keys: bool = False
+    mask: bool = False
 
 
 @dataclass(frozen=True, slots=True)

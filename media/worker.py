@@ -18,6 +18,7 @@ import numpy as np
 
 from media.engine import FLUSH_TICKS, TICK_NS, Engine
 from media.errors import MediaError, Unsupported
+from media.masking import HOLD_TICKS
 from media.messages import (
     MESSAGE_BYTES_MAX,
     Close,
@@ -46,7 +47,7 @@ from media.prompts import PROMPT_S_MAX, RATE_HZ
 from media.sink import Sink
 
 STATS_NS = 1_000_000_000
-GATHERED_MS = FLUSH_TICKS * TICK_NS / 1e6  # of a leg at most, before it is a chunk: it is at stake too
+GATHERED_MS = (FLUSH_TICKS + HOLD_TICKS) * TICK_NS / 1e6  # of a leg at most, before the sink has it: at stake too
 COMMANDS_MAX = 64  # taken between two looks at the clock
 UNSENT_MAX = 4096  # events kept for a gateway that does not read; beyond, speech and stats are dropped, ends never
 DRAIN_NS_MAX = 10_000_000_000  # then a sink that cannot make its chunks durable is given up

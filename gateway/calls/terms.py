@@ -54,4 +54,5 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         quiet_s=agreed.quiet_s,
         paused=call.paused,
         keys=kept(call),
+        mask=call.policy.dtmf_inband == "mask",
     )
