@@ -57,7 +57,7 @@ class Reason(IntEnum):
     PAUSED = 3  # we kept nothing
     NO_MEDIA = 4  # nobody sent
     ANNOUNCEMENT = 5  # nothing may be kept before the announcement's end
-    MASKED = 6  # of a frame that continues the one before it: what was said in it is silenced
+    MASKED = 7  # of a frame that continues the one before it: what was said in it is silenced
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,12 @@ class Pauses:
         name, by = ("recording_paused", span.by) if begins else ("recording_resumed", span.ended_by)
         self._hub.publish(LiveEvent(name, call.tenant, call.id, at_ms=order.at_us / 1000, detail={"by": by}))
 
+    def again(self, call: Call) -> None:
+        """The call's legs were opened anew in another worker: it is told what the former one has not confirmed."""
+        for of_call, span, order in list(self._orders.values()):
+            if of_call is call:
+                self._tell(call, span, order)
+
     def over(self, call: Call) -> None:
         """The call has ended: nobody waits any more, and no limit runs."""
         for span in call.pauses:

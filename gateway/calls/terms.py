@@ -54,5 +54,5 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         quiet_s=agreed.quiet_s,
         paused=call.paused,
         keys=kept(call),
-        mask=call.policy.dtmf_inband == "mask",
+        mask=leg.artefact is not None and call.policy.dtmf_inband == "mask",
     )

@@ -180,6 +180,25 @@ def test_only_a_call_that_is_recorded_can_be_paused_and_only_so_often(
     run(work())
 
 
+def test_what_a_worker_has_not_confirmed_is_told_to_its_successor(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = begun(b)
+            pausing = asyncio.create_task(b.board.pauses.pause(call, "agent"))
+            first = await told(b, 2)
+            confirm(b, first[0], 1000)  # of one leg, then the worker dies
+            b.board.pauses.again(call)
+            assert (await told(b, 3))[2] == first[1]
+            confirm(b, first[1], 3000)
+            assert (await pausing).begin.at_us == 3000
+            b.board.pauses.again(call)
+            assert len(await told(b, 3)) == 3  # what is confirmed is not told again: the leg was opened so
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+
+    run(work())
+
+
 def test_a_leg_that_is_opened_in_a_pause_begins_paused(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
