@@ -60,6 +60,9 @@ class Reason(IntEnum):
     MASKED = 7  # of a frame that continues the one before it: what was said in it is silenced
 
 
+_REASONS = np.array([number in set(Reason) for number in range(REASON_MASK + 1)])
+
+
 @dataclass(frozen=True, slots=True)
 class Tally:
     """What has become of everything that arrived for a track, since its start."""
@@ -213,7 +216,8 @@ def decode(data: bytes) -> Chunk:
         raise Malformed("frame log chunk of impossible size")
     version, state, count, octets, base, base_us, written_us, *counters = _HEADER.unpack_from(data)
     pending, noise = state & ~(0xF << NOISE_SHIFT), state >> NOISE_SHIFT
-    if version != VERSION or pending > max(Reason) or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
+    known = pending <= REASON_MASK and _REASONS[pending]
+    if version != VERSION or not known or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
         raise Malformed("frame log chunk of an unknown version, or beyond its limits")
     columns = _HEADER.size + _FRAME_BYTES * count
     if len(data) != columns + octets:
@@ -221,7 +225,7 @@ def decode(data: bytes) -> Chunk:
     frames = _read_frames(data, count, base, base_us)
     if int(frames.lengths.sum()) != octets or (_TICKS_PER_OCTET[frames.codecs] == 0).any():
         raise Malformed("frame log chunk's columns do not fit its payload")
-    if (np.diff(frames.timestamps) <= 0).any() or (frames.flags & REASON_MASK > max(Reason)).any():
+    if (np.diff(frames.timestamps) <= 0).any() or not _REASONS[frames.flags & REASON_MASK].all():
         raise Malformed("frame log chunk is not in order, or has flags of no meaning")
     end = int((frames.timestamps + frames.durations).max()) if count else base
     return Chunk(frames, written_us, Reason(pending), noise, Tally(*counters), base, end)
