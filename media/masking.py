@@ -67,10 +67,13 @@ class Masks:
     def hear(self, rows: Int64s, pcm: bytes | None = None) -> None:
         """The next cell of each row, before it is passed; `pcm` is what they decode to, where that is known."""
         table = self._table
-        which = np.flatnonzero(table.masking[rows] & _MASKED[table.codec[rows]])
-        if len(which):
-            at = table.heard[rows]
-            self._hear(rows[which], at[which], None if pcm is None else _cells(pcm)[which])
+        masked = table.masking[rows] & _MASKED[table.codec[rows]]
+        samples = None if pcm is None else _cells(pcm)
+        if not masked.all():  # else nothing need be copied
+            rows = rows[masked]
+            samples = None if samples is None else samples[masked]
+        if len(rows):
+            self._hear(rows, table.heard[rows], samples)
 
     def hear_rest(self, row: int) -> None:
         """All whole cells of a row that is cut before it was heard."""

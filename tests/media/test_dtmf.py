@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from media.dtmf import END, Keys, Press
 from media.messages import Pressed
@@ -57,6 +59,15 @@ def test_what_is_no_key_is_nothing(payload: bytes) -> None:
     keys = Keys(8000)
     assert keys.receive(payload, 1, 0) == []
     assert keys.finish() == []
+
+
+@given(st.lists(st.tuples(st.binary(max_size=8), st.integers(0, 3)), max_size=40))
+def test_whatever_comes_each_timestamp_is_at_most_one_press(packets: list[tuple[bytes, int]]) -> None:
+    keys = Keys(8000)
+    ordered = sorted(packets, key=lambda packet: packet[1])
+    found = told(keys, [(payload, 160 * step) for payload, step in ordered]) + keys.finish()
+    assert len(found) <= len({step for _, step in packets})
+    assert all(0 <= press.duration_ms <= 60_000 for press in found)
 
 
 def test_a_key_shows_in_no_repr() -> None:

@@ -115,6 +115,20 @@ def test_a_worker_that_does_not_confirm_and_a_call_without_recording_are_said(
     run(work())
 
 
+@pytest.mark.parametrize(("policy", "record", "mask"), [("mask", "all", 1), ("keep", "all", 0), ("mask", "events", 0)])
+def test_tones_are_masked_in_what_is_kept_unless_the_policy_keeps_them(
+    tmp_path: Path, policy: str, record: str, mask: int
+) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = begun(b, dtmf_inband=policy, record=record)
+            assert {command.mask for command in b.worker.commands if isinstance(command, Open)} == {bool(mask)}
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+
+    run(work())
+
+
 @pytest.mark.parametrize("policy", ["drop", "keep"])
 def test_keys_are_dropped_or_sealed_for_each_participant_as_the_policy_says(tmp_path: Path, policy: str) -> None:
     async def work() -> None:

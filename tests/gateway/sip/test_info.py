@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.sip.events import Informed
 from gateway.sip.flow import Flow
@@ -112,6 +114,21 @@ def test_one_from_elsewhere_is_refused_although_it_names_the_dialog() -> None:
     assert not [event for event in bench.events if isinstance(event, Informed)]
     assert bench.agent.counts["refused_403"] == 1
     assert bench.send(info(2, tag)) == []  # and has used up no number
+
+
+@given(
+    st.sampled_from(["application/dtmf-relay", "application/dtmf", "message/sipfrag", "text/plain", ""]),
+    st.one_of(st.binary(max_size=2000), st.from_regex(rb"(Signal|Duration|Record)[=:] ?[0-9A-Fonf*#]{0,9}\r?\n?")),
+    st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=40),
+)
+def test_whatever_a_peer_sends_is_read_or_refused(kind: str, body: bytes, record: str) -> None:
+    extra = f"Content-Type: {kind or 'x/y'}" + (f"\nRecord: {record}" if not kind else "")
+    found = read(request_of(packet("INFO", to_tag="tag", body=body, extra=extra)))
+    if isinstance(found, Refusal):
+        assert found.status in {400, 413, 415}
+    else:
+        assert len(found.digit) <= 1
+        assert 0 <= found.duration_ms <= 60_000
 
 
 def test_a_digit_shows_in_no_repr() -> None:
