@@ -6,11 +6,12 @@ A chunk is one columnar record, little-endian:
     columns     timestamp offset u32, arrival offset i32 (µs), payload length u16, codec u8, flags u8, for every frame
     payloads    all payloads, one after the other
 
-A frame's flags hold why there is nothing before it, where there is nothing, whether its timestamp continues the one
-before it, and the level of the comfort noise that stood for the silence before it; the state holds the same for what
-follows the chunk. Frames are in order of their 64-bit media timestamp and none stands twice. A chunk may reach back
-before its predecessor's end where packets came late. The tally counts from the start of the track, so the last chunk's
-holds for all of it: what a crash leaves can still tell how the track was received.
+A frame's flags hold why there is nothing before it, where there is nothing (or, where it continues the one before it,
+that it is silenced in part), whether its timestamp continues the one before it, and the level of the comfort noise that
+stood for the silence before it; the state holds the same for what follows the chunk. Frames are in order of their
+64-bit media timestamp and none stands twice. A chunk may reach back before its predecessor's end where packets came
+late. The tally counts from the start of the track, so the last chunk's holds for all of it: what a crash leaves can
+still tell how the track was received.
 """
 
 from __future__ import annotations
