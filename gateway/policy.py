@@ -58,6 +58,15 @@ class Tenant(Section):
     announcement_language: str = Field(
         "", pattern=r"^([a-z]{2})?$", description="language of the announcement, kept in call detail; default: language"
     )
+    pause_limit_s: float = Field(
+        300.0, gt=0, le=3600, description="a pause of a recording that nobody ends is ended after so long"
+    )
+    dtmf: Literal["drop", "keep"] = Field(
+        "drop", description="keys that callers press (telephone-events, INFO): dropped, or kept sealed for officers"
+    )
+    dtmf_inband: Literal["mask", "keep"] = Field(
+        "mask", description="keys' tones in the audio: silenced before anything is kept, or kept as they are"
+    )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 
     @field_validator("zone")
@@ -112,6 +121,9 @@ class Trunk(Section):
     early_media: bool = Field(
         False,
         description="play the announcement before the answer (183 with SDP), where the peer made an offer",
+    )
+    pause_by_info: bool = Field(
+        False, description="its peers may pause and resume their call's recording by SIP INFO (`Record: off`, `on`)"
     )
     numbers: Numbering = Numbering.model_validate({})
 

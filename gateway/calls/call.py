@@ -12,9 +12,11 @@ from typing import Any
 
 from gateway.calls.identifiers import Identifiers, Sort
 from gateway.calls.numbers import reader_of
+from gateway.calls.paused import Span
 from gateway.calls.roster import IDENTITY_BYTES_MAX, Roster, Track
 from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.policy import Tenant, Trunk
+from media.dtmf import Press
 from media.ports import PortPair
 from media.sdp import SessionDescription
 from storage.model import ArtefactId, CallId, CallState, ParticipantId, TenantId
@@ -58,6 +60,8 @@ class Leg:
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
     track: Track | None = None  # of a recording session: who is heard on it
     quiet: bool = False  # no sign of life for the trunk's quiet_s
+    pressed: list[Press] = field(default_factory=list, repr=False)  # keys, where the policy keeps them
+    pressed_beyond: int = 0  # keys that were too many
 
 
 @dataclass(slots=True)
@@ -107,6 +111,7 @@ class Call:
     noting: asyncio.Task[None] | None = None  # what a recording client has told is about to be written down
     saved: asyncio.Task[bool] | None = None
     announcement: Announcement | None = None  # None: none is due
+    pauses: list[Span] = field(default_factory=list)  # in order; only the last one may be open
     worker_lost: bool = False
     ending: bool = False
     _numbers: dict[str, str] = field(default_factory=dict, repr=False)
@@ -120,12 +125,18 @@ class Call:
         """Call time of an instant of the monotonic clock."""
         return max(0, now_ns - self.origin_ns) // 1000 / 1000
 
+    @property
+    def paused(self) -> bool:
+        """Whether a leg that joins now is not to be kept."""
+        return bool(self.pauses) and self.pauses[-1].open
+
     def detail(self, *, ended_s: float | None, why: str, missing: list[list[float | None]]) -> bytes:
         """Call detail: when, how long, with whom, and what became of the recording.
 
         Numbers are E.164 where the trunk's rules could read them; as they came they are kept in `identity`, and one
         that is withheld only there.
         """
+        ended_us = None if ended_s is None else round(1e6 * (ended_s - self.answered_s))
         body = {
             "version": DETAIL_VERSION,
             "from": None if self.parties.private else self._read(self.parties.from_uri),
@@ -145,6 +156,7 @@ class Call:
             "recorded_because": self.policy.record_emergency if self.emergency and not self.unrecorded else None,
             "announcement": self._announced(),
             "recording_session": self._recording_session(),
+            "pauses": [span.to_json(ended_us) for span in self.pauses],
             "purpose": self.policy.purpose,
             "language": self.policy.language,
             "signalling": self.parties.transport,

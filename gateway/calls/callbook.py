@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway.calls import keypresses
 from gateway.calls.call import NOBODY, Call, outcome, track_document
 from gateway.calls.journal import Journal
 from gateway.calls.recovery import recover_call
@@ -115,6 +116,7 @@ class CallBook:
             return Written(state, None)
         state = outcome(call, facts)
         documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=[]))
+        documents |= keypresses.documents(call)
         for leg in call.every_leg:
             if leg.artefact is not None:
                 artefact, found = leg.artefact.ref.artefact, facts.get(leg.artefact.ref.artefact, {})

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.calls import keypresses
 from gateway.calls.call import track_document
 from gateway.calls.losses import CORRUPTED, Spans, in_call_time, mark, readable
 from media.timeline import TrackFacts, facts_from_chunks
@@ -75,6 +76,8 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
         if not facts.tally.packets:  # nothing of it may have reached the spool, and then nothing else ends it
             recordings.slices.complete_stream(artefact.ref.artefact, interrupted=True)
         missing.append([_end_ms(facts), until_ms])
+    for artefact in record.find(Kind.DTMF):
+        documents[artefact.ref.artefact] = keypresses.document((), complete=False)
     state = CallState.INTERRUPTED if packets else CallState.NO_MEDIA
     if not record.find(Kind.AUDIO):
         state = CallState.NOT_RECORDED

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gateway.calls import keypresses
 from gateway.calls.call import Call, Leg
 from gateway.calls.callbook import CallBook
 from gateway.calls.offer import LEGS_MAX, labels_of, remote, sends
@@ -118,8 +119,10 @@ class Streams:
             return
         self.counters["streams_turned"] += len(opened)
         added = self._keys(call, [track for track, _ in opened])
-        artefacts = added.artefacts if added is not None else [None] * len(opened)
-        legs = [self._leg(call, *of, artefact) for of, artefact in zip(opened, artefacts, strict=True)]
+        legs = [
+            self._leg(call, track, pair, None if added is None else added.find(Kind.AUDIO, track.participant))
+            for track, pair in opened
+        ]
         if added is not None:
             task = self._tasks.create_task(self._save(call, added, legs))
             call.changes.add(task)
@@ -128,7 +131,9 @@ class Streams:
     def _keys(self, call: Call, tracks: Sequence[Track]) -> NewCall | None:
         if call.new is None or call.unrecorded:
             return None
-        wanted = [Wanted(track.participant, Kind.AUDIO, call.policy.purpose) for track in tracks]
+        people = [track.participant for track in tracks]
+        wanted = [Wanted(person, Kind.AUDIO, call.policy.purpose) for person in people]
+        wanted += keypresses.wanted(call.policy, people)
         return self._recordings.begin(call.tenant, call.id, wanted)
 
     def _leg(self, call: Call, track: Track, pair: PortPair, artefact: NewArtefact | None) -> Leg:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from gateway.calls import keypresses
 from gateway.calls.admission import Admission, Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties
@@ -23,6 +24,7 @@ from gateway.calls.callbook import CallBook
 from gateway.calls.emergency import is_emergency, unrecorded
 from gateway.calls.media_link import MediaLink
 from gateway.calls.offer import LEGS_MAX, labels_of
+from gateway.calls.pause import Pauses
 from gateway.calls.roster import Roster
 from gateway.calls.streams import Desk, Streams
 from gateway.calls.terms import opening, terms
@@ -37,10 +39,15 @@ from media.messages import (
     Ended,
     Message,
     OpenFailed,
+    Pause,
+    Paused,
     Play,
     Played,
+    Pressed,
     Quiet,
     Release,
+    Resume,
+    Resumed,
     Speech,
     SpoolFull,
     Stats,
@@ -74,7 +81,7 @@ class Switchboard:
         self._book = book
         self._ports = ports
         self._hub = hub
-        self._tasks = tasks
+        self.tasks = tasks
         self._calls: dict[CallId, Call] = {}
         self._legs: dict[int, tuple[Call, Leg]] = {}
         self._numbers = itertools.count(1)
@@ -86,6 +93,7 @@ class Switchboard:
         self.announced: Callable[[CallId], None] = lambda call: None
         self.on_ready: Callable[[float], None] = lambda seconds: None
         self.counters: Counter[str] = Counter()
+        self.pauses = Pauses(self._calls, self._send, hub, self.counters)
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -142,6 +150,7 @@ class Switchboard:
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
         if not why_not:
             wanted += [Wanted(person, Kind.AUDIO, purpose) for person in people]
+            wanted += keypresses.wanted(match.tenant, people)
         new = None if match.tenant.record == "events" else self._recordings.begin(tenant, call_id, wanted)
         now_s = time.time()
         call = Call(
@@ -193,7 +202,7 @@ class Switchboard:
                 self._send(Play(leg.number, call.announcement.prompt))
         self.counters["calls_answered"] += 1
         if call.new is not None:
-            call.saved = self._tasks.create_task(self._save_safely(call, call.new))
+            call.saved = self.tasks.create_task(self._save_safely(call, call.new))
         self._publish("call_started", call)
 
     def update(self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = ()) -> None:
@@ -214,7 +223,8 @@ class Switchboard:
         """The call is over; its legs close and its record is written, once."""
         if not call.ending:
             call.ending = True
-            self._tasks.create_task(self._finish_safely(call, why))
+            self.pauses.over(call)
+            self.tasks.create_task(self._finish_safely(call, why))
 
     def end_by_id(self, call_id: CallId) -> None:
         """End a live call on somebody's order; does nothing for others."""
@@ -241,6 +251,11 @@ class Switchboard:
             self._admission.hear(event, time.monotonic())
         elif isinstance(event, Played):
             self._on_played(event)
+        elif isinstance(event, Pressed):
+            if (found := self._legs.get(event.leg)) is not None:
+                keypresses.keep(*found, event.press)
+        elif isinstance(event, Paused | Resumed):
+            self.pauses.on_media(event)
         elif isinstance(event, Quiet):
             self._on_quiet(event)
         elif isinstance(event, SpoolFull):
@@ -394,7 +409,7 @@ class Switchboard:
         for leg in call.legs:
             self._ports.release(leg.pair, time.monotonic())
 
-    def _send(self, command: Play | Release | Close | Update) -> None:
+    def _send(self, command: Play | Pause | Resume | Release | Close | Update) -> None:
         if self.media is not None and self.media.alive:
             try:
                 self.media.send(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.calls.call import Call, Leg
+from gateway.calls.keypresses import kept
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
 from gateway.policy import Trunk
 from gateway.tenants import media_networks, within
@@ -55,4 +56,7 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
         continues=continues,
+        paused=call.paused,
+        keys=kept(call),
+        mask=leg.artefact is not None and call.policy.dtmf_inband == "mask",
     )

@@ -16,6 +16,7 @@ from gateway.calls.offer import answerable
 from gateway.calls.switchboard import RETRY_AFTER_S, Switchboard
 from gateway.config import Settings
 from gateway.ingest.identity import Identity
+from gateway.ingest.info import InfoService
 from gateway.ingest.listeners import Listeners
 from gateway.ingest.negotiation import Negotiation
 from gateway.ingest.parties import parties_of, user_of
@@ -27,6 +28,7 @@ from gateway.sip.events import (
     Cancelled,
     Ended,
     Event,
+    Informed,
     Invited,
     Probed,
     Reinvited,
@@ -60,6 +62,7 @@ class SipIngest:
         self._calls: dict[int, tuple[Call, Negotiation]] = {}
         self._dialogs: dict[CallId, int] = {}
         self._early: dict[CallId, bytes] = {}  # our descriptions for calls that hear an announcement unanswered
+        self._infos = InfoService(switchboard.pauses, switchboard.tasks, self._inform, self._counted)
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0.0  # when the message came that is being worked on
         self.on_set_up: Callable[[float], None] = lambda seconds: None
@@ -158,6 +161,8 @@ class SipIngest:
                 self._switchboard.streams.told(self._calls[event.dialog][0], event.request.metadata)
             case Acknowledged() | Agreed():
                 self._on_answered(event)
+            case Informed():
+                self._infos.serve(self._calls[event.dialog][0], event)
             case Probed():
                 self._on_probed(event)
             case Ended():
@@ -261,6 +266,11 @@ class SipIngest:
         except MediaError:
             self._counted["refused_answer"] += 1
             self._agent.bye(event.dialog, time.monotonic(), _BAD_ANSWER)
+
+    def _inform(self, event: Informed, status: int) -> None:
+        """Answer an INFO, at once or later; one whose dialog has ended meanwhile is answered."""
+        self._agent.inform(event.dialog, event.seq, status, time.monotonic())
+        self._pump()
 
     def _on_probed(self, event: Probed) -> None:
         found = self._calls.get(event.dialog)

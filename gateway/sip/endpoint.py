@@ -189,6 +189,9 @@ class Endpoint:
         if call.update is not None:
             update, call.update = call.update, None
             self.respond(update.incoming, update.transaction, status, now)
+        for question in call.questions.values():
+            self.respond(question.incoming, question.transaction, status, now)
+        call.questions.clear()
 
     # The session timer
 

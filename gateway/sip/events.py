@@ -2,7 +2,7 @@
 
 Order that a gateway can rely on, for each dialog number: `Invited` first and once, `Ended` last and once, whatever
 happens; between them `Acknowledged` for each accepted INVITE whose ACK came, `Reinvited` / `Cancelled`, `Updated`,
-`Told`, `Agreed` and `Probed`.
+`Told`, `Agreed`, `Informed` and `Probed`.
 """
 
 from __future__ import annotations
@@ -105,6 +105,20 @@ class Agreed:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Informed:
+    """An INFO of the peer: answer with `inform`, once what it asks for is so."""
+
+    dialog: int
+    seq: int
+    """Its CSeq number, by which it is answered."""
+    record: bool | None
+    """That the recording go on (True) or stand still (False); None: nothing of it."""
+    digit: str
+    """The key that was pressed; empty for none."""
+    duration_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Probed:
     """What became of a `probe`: the status of its final answer, 408 for none. By 408 and 481 the call has ended."""
@@ -136,4 +150,4 @@ class Ended:
     why: Why
 
 
-Event = Invited | Reinvited | Updated | Told | Acknowledged | Agreed | Cancelled | Probed | Ended
+Event = Invited | Reinvited | Updated | Told | Informed | Acknowledged | Agreed | Cancelled | Probed | Ended

@@ -13,10 +13,10 @@ from gateway.sip.errors import Malformed
 from gateway.sip.message import METADATA, RECORDING_SESSION, SDP, Request
 from gateway.sip.siprec.session import TAG as SIPREC
 
-ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE")
+ALLOWED = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "PRACK", "UPDATE", "INFO")
 ALLOW = ("Allow", ", ".join(ALLOWED))
 
-KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "INFO", "REFER", "PUBLISH"})
+KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH"})
 """Methods that exist and that we do not do: 405; any other word is 501."""
 
 SUPPORTED: tuple[str, ...] = (reliable.TAG, session_timer.TAG, SIPREC)

@@ -19,7 +19,7 @@ from gateway.sip.deadlines import Deadlines
 from gateway.sip.dialog import Dialog, Stage, checked_routes
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.errors import Malformed
-from gateway.sip.events import BRANCH_BYTES, Ended, Reinvited, Settings, Updated, contact, via
+from gateway.sip.events import BRANCH_BYTES, Ended, Informed, Reinvited, Settings, Updated, contact, via
 from gateway.sip.flow import Flow
 from gateway.sip.gate import OpenGate
 from gateway.sip.headers import Headers
@@ -186,6 +186,8 @@ class Caller:
                     self._conversation.invitations.accept(dialog, call.media, now)
                 case Updated() if call is not None and dialog is not None:
                     self._conversation.exchanges.answer(dialog, call.media, now)
+                case Informed() if dialog is not None:  # keys are of no use here, and nothing is recorded
+                    self._conversation.infos.answer(dialog, event.seq, 200 if event.record is None else 403, now)
                 case Ended() if call is not None and event.why != "local":
                     self._over(call, HungUp(call.number, "peer" if event.why == "bye" else "lost"), now, keep=True)
 

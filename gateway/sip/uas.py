@@ -25,7 +25,7 @@ from gateway.sip.reply import TAG_BYTES, Incoming
 from gateway.sip.screening import CAPABILITIES, Refusal, screen
 from gateway.sip.transaction import Outgoing
 
-IN_DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE"})
+IN_DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE", "INFO"})
 """Methods that mean nothing outside a dialog."""
 
 URGENT_DIALOGS = 64
@@ -98,6 +98,11 @@ class UserAgent:
         """The answer to the offer that `Updated` told of; None refuses it, and the media stay as they were."""
         call = self._endpoint.dialogs.get(dialog)
         return call is not None and self._conversation.exchanges.answer(call, sdp, now)
+
+    def inform(self, dialog: int, seq: int, status: int, now: float) -> bool:
+        """The final answer to the INFO that `Informed` told of."""
+        call = self._endpoint.dialogs.get(dialog)
+        return call is not None and self._conversation.infos.answer(call, seq, status, now)
 
     def bye(self, dialog: int, now: float, reason: str | None = None) -> bool:
         """Ends the call whatever its stage; `reason` is the value of a Reason header (RFC 3326).
