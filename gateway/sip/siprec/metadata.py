@@ -44,15 +44,15 @@ class Stream:
     mixed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Association:
-    """Which streams a participant sends; of one that has left, none."""
+    """Which streams a participant sends; of one that has left, none. Without an id it is named by its address."""
 
     participant: str
     sends: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Metadata:
     """One document. `complete` is a snapshot; otherwise it says only what has changed."""
 

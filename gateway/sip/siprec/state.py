@@ -24,7 +24,7 @@ class Line:
     audio: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Senders:
     """Who is heard on an m-line. `told`: the client said so; else it follows from there being one line only."""
 
@@ -33,7 +33,7 @@ class Senders:
     told: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class State:
     """The recording session as it stands; ids are the client's."""
 

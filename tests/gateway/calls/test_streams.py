@@ -129,8 +129,10 @@ def test_hold_resume_and_a_new_port_are_timed_facts_of_their_line(tmp_path: Path
     async def work() -> None:
         async with bench(tmp_path) as b:
             call, _ = begun(b)
-            for description in (changed(SENT, HELD), offer(), changed("40002", "40040")):
-                b.board.update(call, description)
+            b.board.update(call, changed(SENT, HELD), [])
+            b.board.update(call, offer(), [])
+            b.board.update(call, changed("40002", "40040"), [FIRST])  # Metaswitch says everything again
+            assert b.worker.kinds().count("Open") == 2
             updates = [c for c in b.worker.commands if isinstance(c, Update) and c.leg == call.legs[1].number]
             assert [(update.receiving, update.remote) for update in updates] == [
                 (False, ("127.0.0.1", 40002)),
