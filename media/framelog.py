@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from operator import attrgetter
 from typing import TypeAlias
@@ -57,6 +57,7 @@ class Reason(IntEnum):
     PAUSED = 3  # we kept nothing
     NO_MEDIA = 4  # nobody sent
     ANNOUNCEMENT = 5  # nothing may be kept before the announcement's end
+    WORKER_LOST = 6  # its media worker died with it, and another went on
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ class Tally:
     discarded: int = 0  # not RTP, a payload type we did not agree on, a stray of another stream
     withheld: int = 0  # arrived while paused or on hold
     jitter_us: int = 0  # RFC 3550 §6.4.1's estimate, in microseconds
+
+    def plus(self, later: Tally) -> Tally:
+        """Of both together; the jitter is the later one's."""
+        sums = (a + b for a, b in zip(_COUNTERS(self), _COUNTERS(later), strict=True))
+        return replace(Tally(*sums), jitter_us=later.jitter_us)
 
 
 NOTHING = Tally()

@@ -30,6 +30,10 @@ class Open:
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
+    Nothing that arrived before call time `from_us` is kept. `former` is what `Ended` said of the port's last leg.
+    With `paused` nothing is kept until `Resume`.
+    With `life` above 0 a worker that received this leg has died, so many for the last time (`media.lives`), and
+    `latched` is what it said in `Latched` last.
     """
 
     leg: int
@@ -44,6 +48,11 @@ class Open:
     announce: bool = False
     hears: bool = True
     quiet_s: float = QUIET_S
+    from_us: int = 0
+    paused: bool = False
+    former: tuple[int, ...] = ()
+    life: int = 0
+    latched: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +177,22 @@ class Quiet:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The leg is closed and everything of it durable; `facts` are `TrackFacts.to_json()`."""
+    """The leg is closed and everything of it durable; `facts` are `TrackFacts.to_json()`.
+
+    `former` knows its stream again, should its sender go on into the port's next leg: see `Open`.
+    """
 
     leg: int
     facts: dict[str, Any]
+    former: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Latched:
+    """The leg takes this source now, numbered as workers do; told within a second, of legs with `nat`."""
+
+    leg: int
+    source: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +235,14 @@ class SpoolFull:
 
 
 Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
-Event: TypeAlias = Ready | Speech | Played | Quiet | Ended | OpenFailed | Stats | SpoolFull
+Event: TypeAlias = Ready | Speech | Played | Quiet | Latched | Ended | OpenFailed | Stats | SpoolFull
 Message: TypeAlias = Command | Event
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
-        *(Ready, Speech, Played, Quiet, Ended, OpenFailed, Stats, SpoolFull),
+        *(Ready, Speech, Played, Quiet, Latched, Ended, OpenFailed, Stats, SpoolFull),
     )
 }
 
@@ -251,7 +272,7 @@ def _restored(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("remote") is not None:
         host, port = fields["remote"]
         fields["remote"] = (str(host), int(port))
-    for name in ("networks", "legs"):
+    for name in ("networks", "legs", "former"):
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])
     return fields

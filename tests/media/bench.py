@@ -71,6 +71,12 @@ def udp_socket(port: int = 0) -> socket.socket:
     return sock
 
 
+def duplicate(sock: socket.socket) -> socket.socket:
+    """The same socket as another process would hold it."""
+    _made.append(sock.dup())
+    return _made[-1]
+
+
 def close_sockets() -> None:
     """Close every socket that a test has made."""
     while _made:
@@ -116,6 +122,7 @@ class Bench:
         self.events: list[Event] = []  # the others
         self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so
         self._ports: dict[int, tuple[str, int]] = {}
+        self._former: dict[int, tuple[int, ...]] = {}  # by port, as the gateway keeps it
 
     def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
         """Open a leg that takes `sender`, which has its own codec; the address of its RTP port."""
@@ -124,6 +131,7 @@ class Bench:
             fields["remote"] = sender.address
         sockets: tuple[socket.socket, socket.socket] = changes.pop("sockets", None) or (udp_socket(), udp_socket())
         address = sockets[0].getsockname()
+        fields["former"] = self._former.get(address[1], ())
         self.engine.open(Open(leg, **{**fields, **changes}), *sockets, self.now_ns)
         self._ports[leg] = address
         return self._ports[leg]
@@ -163,6 +171,7 @@ class Bench:
         (ended,) = self.engine.ended()
         facts = TrackFacts.from_json(ended.facts)
         assert ended.leg == leg
+        self._former[self._ports[leg][1]] = ended.former
         assert facts_from_chunks(self.chunks(leg)) == facts
         return facts
 
