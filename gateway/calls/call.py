@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.calls.media_link import MediaLink
 from gateway.calls.numbers import reader_of
+from gateway.calls.talk import Talk
+from gateway.calls.told import Told
 from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.policy import Tenant, Trunk
 from media.ports import PortPair
@@ -47,6 +50,13 @@ class Leg:
     pair: PortPair
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
     quiet: bool = False  # no sign of life for the trunk's quiet_s
+    told: Told | None = field(default=None, repr=False)  # what its worker knows of it; None before it is opened
+    talk: Talk = field(default_factory=Talk)
+
+    @property
+    def lives(self) -> int:
+        """How many media workers have had it."""
+        return 0 if self.told is None else self.told.opened.life + 1
 
 
 @dataclass(slots=True)
@@ -89,7 +99,8 @@ class Call:
     legs: list[Leg] = field(default_factory=list)
     saved: asyncio.Task[bool] | None = None
     announcement: Announcement | None = None  # None: none is due
-    worker_lost: bool = False
+    worker: MediaLink | None = field(default=None, repr=False)  # that has its legs
+    worker_lost: bool = False  # and nobody went on with them
     ending: bool = False
 
     def detail(self, *, ended_s: float | None, why: str, missing: list[list[float | None]]) -> bytes:

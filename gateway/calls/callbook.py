@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.calls.call import Call, outcome, track_document
 from gateway.calls.journal import Journal
-from gateway.calls.recovery import recover_call
+from gateway.calls.recovery import facts_of_lives, recover_call
 from storage.errors import Erased, StoreError
 from storage.model import ArtefactId, CallState, Kind
 from storage.recordings import Recordings
@@ -75,13 +75,19 @@ class CallBook:
         if call.worker_lost and any(leg.artefact is not None for leg in call.legs):  # nobody else ends their streams
             state = await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
             return Written(state, None)
+        missing: list[list[float | None]] = []
+        if any(leg.lives > 1 and leg.artefact is not None for leg in call.legs):
+            facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call)
         state = outcome(call, facts)
-        documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=[]))
+        if state is CallState.ENDED and any(missing):
+            state = CallState.INTERRUPTED
+        documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=missing))
         for leg in call.legs:
             if leg.artefact is not None:
                 artefact = leg.artefact.ref.artefact
                 documents[artefact] = track_document(leg.index, leg.label, facts.get(artefact, {}))
-        jobs = ["transcribe"] if call.policy.transcribe and state is CallState.ENDED else []
+        spoken = state in (CallState.ENDED, CallState.INTERRUPTED)
+        jobs = ["transcribe"] if call.policy.transcribe and spoken else []
         try:
             await self._changes.write(Change(call.new, documents, state, jobs))
         except Erased:

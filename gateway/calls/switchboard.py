@@ -13,16 +13,21 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from gateway.calls.admission import Admission, Busy
+from gateway.calls import resumption
+from gateway.calls.admission import Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties
 from gateway.calls.callbook import CallBook
 from gateway.calls.media_link import MediaLink
 from gateway.calls.numbers import reader_of
 from gateway.calls.offer import labels_of
+from gateway.calls.speech import LiveSpeech
 from gateway.calls.terms import opening, terms
+from gateway.calls.told import Told
+from gateway.calls.workers import Workers
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
 from gateway.operations.clock import clock_state
@@ -32,6 +37,7 @@ from media.errors import Unavailable as NoPorts
 from media.messages import (
     Close,
     Ended,
+    Latched,
     Message,
     OpenFailed,
     Play,
@@ -76,8 +82,9 @@ class Switchboard:
         self._calls: dict[CallId, Call] = {}
         self._legs: dict[int, tuple[Call, Leg]] = {}
         self._numbers = itertools.count(1)
-        self._admission = Admission()
-        self.media: MediaLink | None = None
+        self._formers: dict[int, tuple[int, ...]] = {}  # by port: the stream that it received last
+        self._speech = LiveSpeech(hub)
+        self.workers = Workers()
         self.prompts: Mapping[str, Prompt] = {}  # announcements that workers know, by tenant
         self.hang_up: Callable[[CallId], None] = lambda call: None
         self.probe: Callable[[CallId], None] = lambda call: None
@@ -90,8 +97,8 @@ class Switchboard:
 
     @property
     def stats(self) -> Stats | None:
-        """The media worker's newest statistics."""
-        return self._admission.stats
+        """The media workers' newest statistics, all together."""
+        return self.workers.stats
 
     @property
     def live(self) -> int:
@@ -109,13 +116,13 @@ class Switchboard:
 
         No limit of ours refuses an emergency call.
         """
+        return self._place(match, emergency=emergency)[1]
+
+    def _place(self, match: Match, *, emergency: bool) -> tuple[MediaLink, str]:
+        """Which worker takes a new call, and why it would go unrecorded."""
         if self.draining:
             raise Busy("shutting down")
-        if self.media is None or not self.media.alive:
-            raise Busy("no media worker")
-        if emergency:
-            return "emergency call"
-        return self._admission.check(match.tenant, time.monotonic())
+        return self.workers.choose(match.tenant, time.monotonic(), emergency=emergency)
 
     def begin(self, match: Match, offer: SessionDescription | None, parties: Parties) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
@@ -123,7 +130,7 @@ class Switchboard:
         Without an offer there is one leg, for the m-line that we are going to offer.
         """
         emergency = reader_of(match.trunk.numbers).is_emergency(parties.request_uri, match.tenant.emergency)
-        unrecorded = self.admit(match, emergency=emergency)
+        worker, unrecorded = self._place(match, emergency=emergency)
         if match.tenant.record == "events":
             unrecorded = "policy: live events only"
         call_id = CallId(new_id())
@@ -148,6 +155,7 @@ class Switchboard:
             answered_s=now_s,
             origin_ns=time.monotonic_ns(),
             clock=clock_state(),
+            worker=worker,
         )
         prompt = self.prompts.get(match.tenant.name)
         if prompt is not None and not unrecorded and not match.trunk.receive_only:
@@ -208,73 +216,72 @@ class Switchboard:
             self.hang_up(call_id)
 
     def on_media(self, event: Message) -> None:
-        """An event from the media worker."""
-        if isinstance(event, Speech):
+        """An event from a media worker, but for its statistics."""
+        if isinstance(event, SpoolFull):
+            self.counters["spool_full"] += 1
+        elif isinstance(event, Speech | Ended | OpenFailed | Played | Latched | Quiet):
             found = self._legs.get(event.leg)
             if found is not None:
-                name = "speech_started" if event.started else "speech_ended"
-                detail = {"stamp_ns": event.stamp_ns, "decided_ns": event.decided_ns}
-                call, leg = found
-                live = LiveEvent(name, call.tenant, call.id, leg.participant, event.at_us / 1000, dict(detail))
-                self._hub.publish(live)
-        elif isinstance(event, Ended):
-            found = self._legs.get(event.leg)
-            if found is not None and not found[1].ended.done():
-                found[1].ended.set_result(event.facts)
-        elif isinstance(event, OpenFailed):
-            self._on_open_failed(event)
-        elif isinstance(event, Stats):
-            self._admission.hear(event, time.monotonic())
-        elif isinstance(event, Played):
-            self._on_played(event)
-        elif isinstance(event, Quiet):
-            self._on_quiet(event)
-        elif isinstance(event, SpoolFull):
-            self.counters["spool_full"] += 1
+                self._on_leg(*found, event)
 
-    def _on_played(self, event: Played) -> None:
+    def _on_leg(self, call: Call, leg: Leg, event: Speech | Ended | OpenFailed | Played | Latched | Quiet) -> None:
+        if leg.told is not None:
+            leg.told.hear(event, time.monotonic())
+        match event:
+            case Speech():
+                self._speech.hear(call, leg, event)
+            case Ended():
+                self._formers[leg.pair.port] = event.former
+                if not leg.ended.done():
+                    leg.ended.set_result(event.facts)
+            case OpenFailed():
+                self._on_open_failed(call, leg, event)
+            case Played():
+                self._on_played(call, event)
+            case Quiet():
+                self._on_quiet(call, leg)
+
+    def _on_played(self, call: Call, event: Played) -> None:
         """A leg has heard the announcement, and the recording begins with the end of it; or it cannot hear it."""
-        found = self._legs.get(event.leg)
-        if found is None or (announcement := found[0].announcement) is None:
+        if (announcement := call.announcement) is None:
             return
         if not event.complete:
-            if not found[0].ending:
+            if not call.ending:
                 announcement.failed = True
                 self.counters["announcements_failed"] += 1
-                self.announced(found[0].id)
+                self.announced(call.id)
             return
         announcement.awaited.discard(event.leg)
         starts, ends = announcement.start_us, announcement.end_us
         announcement.start_us = event.start_us if starts is None else min(starts, event.start_us)
         announcement.end_us = event.end_us if ends is None else max(ends, event.end_us)
         if announcement.complete:
-            self._publish("recording_started", found[0])
-            self.announced(found[0].id)
+            self._publish("recording_started", call)
+            self.announced(call.id)
 
-    def _on_quiet(self, event: Quiet) -> None:
+    def _on_quiet(self, call: Call, leg: Leg) -> None:
         """A leg has given no sign of life; a call of which nobody gives any is asked whether it still stands."""
-        found = self._legs.get(event.leg)
-        if found is not None and not found[0].ending:
-            call, leg = found
+        if not call.ending:
             leg.quiet = True
             if all(other.quiet for other in call.legs):
                 self.counters["calls_probed"] += 1
                 self.probe(call.id)
 
-    def _on_open_failed(self, event: OpenFailed) -> None:
-        found = self._legs.get(event.leg)
-        if found is not None:
-            call, leg = found
-            log.error("a leg could not be opened", extra={"call": call.id, "leg": leg.number, "reason": event.reason})
-            call.worker_lost = True
-            if not leg.ended.done():
-                leg.ended.set_result(None)
-            self.hang_up(call.id)
+    def _on_open_failed(self, call: Call, leg: Leg, event: OpenFailed) -> None:
+        log.error("a leg could not be opened", extra={"call": call.id, "leg": leg.number, "reason": event.reason})
+        call.worker_lost = True
+        if not leg.ended.done():
+            leg.ended.set_result(None)
+        self.hang_up(call.id)
 
-    def on_media_lost(self) -> None:
-        """The media worker died: its calls end as interrupted."""
-        self._admission.forget()
-        for call in list(self._calls.values()):
+    def on_media_lost(self, worker: MediaLink, successor: MediaLink | None) -> None:
+        """A media worker died: its calls go on in its successor, or end as interrupted."""
+        self.counters["media_workers_lost"] += 1
+        for call in [call for call in self._calls.values() if call.worker is worker]:
+            if successor is not None and resumption.go_on(call, successor, time.monotonic()):
+                self.counters["calls_resumed"] += 1
+                self._speech.lose(call)
+                continue
             call.worker_lost = True
             for leg in call.legs:
                 if not leg.ended.done():
@@ -296,12 +303,13 @@ class Switchboard:
         return found
 
     def _open(self, call: Call, leg: Leg, offer: SessionDescription | None) -> None:
-        assert self.media is not None
+        assert call.worker is not None
         command = opening(call, leg, self._terms(call, leg, offer))
+        leg.told = Told(replace(command, former=self._formers.get(leg.pair.port, ())))
         try:
-            self.media.send(command, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
+            call.worker.send(leg.told.opened, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
         except Unavailable:  # it died since the call was admitted
-            self._on_open_failed(OpenFailed(leg.number, "no media worker"))
+            self._on_open_failed(call, leg, OpenFailed(leg.number, "no media worker"))
 
     async def _save_safely(self, call: Call, new: NewCall) -> bool:
         """The outermost line of making a call durable: a fault of ours ends this call and no other."""
@@ -374,11 +382,15 @@ class Switchboard:
             self._ports.release(leg.pair, time.monotonic())
 
     def _send(self, command: Play | Release | Close | Update) -> None:
-        if self.media is not None and self.media.alive:
-            try:
-                self.media.send(command)
-            except Unavailable:
-                log.error("the media worker takes no commands")
+        found = self._legs.get(command.leg)
+        if found is None or (worker := found[0].worker) is None or not worker.alive:
+            return
+        if found[1].told is not None:
+            found[1].told.hear(command, time.monotonic())
+        try:
+            worker.send(command)
+        except Unavailable:
+            log.error("the media worker takes no commands")
 
     def _publish(self, name: str, call: Call, **detail: object) -> None:
         self._hub.publish(LiveEvent(name, call.tenant, call.id, detail=detail))
