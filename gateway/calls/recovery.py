@@ -1,8 +1,8 @@
 """Calls whose gateway or media worker died: facts are taken from the frame log itself, the end is told as it was.
 
 What is missing is named: from the end of the last frame that is stored to the moment of death, or to an unknown moment
-at most a second later, which is the spool's promise. Before it stands what workers cost that died while the call went on:
-`missing_ms` has for each track the instants at which it stops and goes on, in turn.
+at most a second later, which is the spool's promise. Before it stands what workers cost that died while the call went
+on: `missing_ms` has for each track the instants at which it stops and goes on, in turn.
 """
 
 from __future__ import annotations
