@@ -100,6 +100,7 @@ class Server:
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
                 media_complete=lambda: media.complete,
+                media_workers=lambda: media.states,
                 media_spare_missing=lambda: media.spare_missing,
                 restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
                 queue_up=lambda: jobs.up,

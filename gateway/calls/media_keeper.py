@@ -55,6 +55,11 @@ class MediaKeeper:
         return len(self._board.workers) >= self._wanted
 
     @property
+    def states(self) -> dict[str, int]:
+        """How many take calls, and how many stand by."""
+        return {"taking_calls": len(self._board.workers), "standing_by": int(self._spare is not None)}
+
+    @property
     def spare_missing(self) -> bool:
         """Whether none stands by, for longer than starting one takes."""
         return self._spare is None and asyncio.get_running_loop().time() - self._bare_since > SPARE_LATE_S
@@ -109,11 +114,10 @@ class MediaKeeper:
         """A worker is ready: it takes calls if one is missing, and else stands by."""
         if self.complete:
             self._spare = link
+            log.info("media worker stands by", extra={"pid": link.pid})
         else:
             self._board.workers.join(link)
-        log.info(
-            "media worker stands by" if self._spare is link else "media worker takes calls", extra={"pid": link.pid}
-        )
+            log.info("media worker takes calls", extra={"pid": link.pid})
 
     def _lost(self, link: MediaLink) -> None:
         """A worker that was ready is dead."""

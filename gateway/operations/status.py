@@ -35,6 +35,7 @@ class Parts:
     calls: Callable[[], int]
     stats: Callable[[], Stats | None]
     media_complete: Callable[[], bool]  # whether as many media workers as are wanted take calls
+    media_workers: Callable[[], Mapping[str, int]]  # how many there are, by state
     media_spare_missing: Callable[[], bool]  # whether none stands by to go on with a dead one's calls
     restarts: Callable[[], Mapping[str, int]]
     queue_up: Callable[[], bool]
@@ -85,6 +86,7 @@ class Status:
             counters=dict(parts.counters()),
             calls=parts.calls(),
             stats=parts.stats(),
+            media_workers=dict(parts.media_workers()),
             restarts=dict(parts.restarts()),
             alarms=self.alarms.standing(),
             uploads=self._uploads,

@@ -38,6 +38,7 @@ class World:
             calls=lambda: 0,
             stats=lambda: self.stats,
             media_complete=lambda: self.media_alive,
+            media_workers=lambda: {"taking_calls": 2, "standing_by": 1},
             media_spare_missing=lambda: self.spare_missing,
             restarts=dict,
             queue_up=lambda: self.queue_up,

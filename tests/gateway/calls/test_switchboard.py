@@ -57,6 +57,7 @@ class Worker(MediaLink):
     on_event: Callable[[Message], None]
     commands: list[Command] = field(default_factory=list)
     dead: bool = False
+    answers: bool = True
     legs: set[int] = field(default_factory=set)
     pid: int = 0
 
@@ -66,7 +67,7 @@ class Worker(MediaLink):
 
     def send(self, command: Command, files: Sequence[File] = ()) -> None:
         self.commands.append(command)
-        if isinstance(command, Close):
+        if isinstance(command, Close) and self.answers:
             asyncio.get_running_loop().call_soon(self.on_event, Ended(command.leg, NO_FACTS.to_json()))
 
     def kinds(self) -> list[str]:
@@ -80,6 +81,7 @@ class Bench:
     worker: Worker
     recordings: Recordings
     ended: list[str]
+    hub: Hub
 
     def hear(self, stats: Stats) -> None:
         """The worker's statistics."""
@@ -105,12 +107,13 @@ async def bench(
         async with asyncio.TaskGroup() as tasks:
             book = CallBook(recordings, save)
             writing = asyncio.create_task(book.run())
-            board = Switchboard(recordings, book, PortPool("127.0.0.1", 42000, 42100), Hub(), tasks)
+            hub = Hub()
+            board = Switchboard(recordings, book, PortPool("127.0.0.1", 42000, 42100), hub, tasks)
             worker = Worker(board.on_media)
             board.workers.join(worker)
             ended: list[str] = []
             board.hang_up = ended.append
-            yield Bench(board, book, worker, recordings, ended)
+            yield Bench(board, book, worker, recordings, ended, hub)
             writing.cancel()
             with suppress(asyncio.CancelledError):
                 await writing
