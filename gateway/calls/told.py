@@ -32,6 +32,7 @@ class Told:
     opened: Open
     released: bool = False
     prompt: str = ""  # what is being played to it
+    _ordered: Pause | Resume | None = None  # the newest of them: whoever gave it may still wait for an answer
     _updated: Update | None = None  # the newest description
     _updated_at: float = 0.0
 
@@ -44,6 +45,7 @@ class Told:
                 self.opened = replace(self.opened, **agreed, sending=message.receiving)
             case Pause() | Resume():
                 self.opened = replace(self.opened, paused=isinstance(message, Pause))
+                self._ordered = message
             case Release():
                 self.released = True
             case Play():
@@ -65,6 +67,8 @@ class Told:
         commands: list[Command] = [self.opened]
         if self._updated is not None and now - self._updated_at < RELATCH_US / 1e6:
             commands.append(self._updated)
+        if self._ordered is not None:
+            commands.append(self._ordered)
         if self.released:
             commands.append(Release(self.opened.leg))
         if self.prompt:

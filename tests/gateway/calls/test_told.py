@@ -35,12 +35,13 @@ def test_pause_latch_release_and_an_announcement_that_was_heard_are_kept() -> No
         Release(7),
     ):
         told.hear(message, 0.0)
-    opened, release = told.again(1.0)
+    opened, pause, release = told.again(1.0)
     assert isinstance(opened, Open)
+    assert pause == Pause(7)
     assert (opened.announce, opened.from_us, opened.paused, opened.latched) == (False, 2_000_000, True, 42)
     assert release == Release(7)
     told.hear(Resume(7), 2.0)
-    opened, _ = told.again(3.0)
+    opened, *_ = told.again(3.0)
     assert isinstance(opened, Open)
     assert (opened.paused, opened.life) == (False, 2)
 
