@@ -87,6 +87,7 @@ class Media(Section):
     port_first: int = Field(20000, ge=1024, le=65534)
     port_last: int = Field(39999, ge=1025, le=65535)
     workers: int = Field(1, ge=1, le=64, description="processes that receive media, one core each; one more stands by")
+    native: bool = Field(True, description="use the native core where it was built; a matter of speed alone")
 
     @field_validator("address")
     @classmethod
