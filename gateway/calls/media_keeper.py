@@ -112,6 +112,8 @@ class MediaKeeper:
 
     def _take(self, link: MediaLink) -> None:
         """A worker is ready: it takes calls if one is missing, and else stands by."""
+        if not link.alive:  # any more: it died as soon as it was
+            return
         if self.complete:
             self._spare = link
             log.info("media worker stands by", extra={"pid": link.pid})
@@ -145,9 +147,9 @@ class MediaKeeper:
                 if loop.time() - self._started_at > STEADY_S:
                     self._pauses_s = _pauses_s()
                 await asyncio.sleep(next(self._pauses_s))
+                self.restarts += 1
             link = self._link()
             self._started_at = loop.time()
-            self.restarts += 1
             try:
                 await link.start()
             except (Unavailable, OSError):  # OSError: no process or socket could be had
