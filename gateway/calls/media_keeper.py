@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 0.5  # between two looks at who has said something; a gateway that stood still itself counts one beat, not many
 STUCK_BEATS = 7  # without a word, where statistics come each second: sockets hold some 5 s of what comes meanwhile
-SPARE_LATE_S = 10.0  # a start takes a second or two, on a busy machine too
+SPARE_LATE_S = 10.0  # a start takes a second, on a busy machine some
 
 
 class MediaKeeper:
@@ -67,7 +67,6 @@ class MediaKeeper:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Workers for as long as the context lasts. Raises Unavailable if the first ones do not start."""
-        self._bare_since = asyncio.get_running_loop().time()
         first = [self._link() for _ in range(self._wanted)]
         beating = asyncio.create_task(self._beat())
         try:
@@ -76,6 +75,7 @@ class MediaKeeper:
                     raise started
             for link in first:
                 self._take(link)
+            self._bare_since = asyncio.get_running_loop().time()
             self._staff()  # the one that stands by: nobody waits for it
             yield
         finally:
