@@ -74,9 +74,9 @@ class MemorySink:
 def udp_socket(port: int = 0) -> socket.socket:
     """A bound, stamping socket as the pool makes them, on any free port if none is given."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    _made.append(sock)  # also one that cannot be bound
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     sock.bind((LOOPBACK, port))
-    _made.append(sock)
     return sock
 
 
