@@ -31,9 +31,11 @@ from media.prompts import Prompts
 from media.quiet import Watch
 from media.receive import SLOTS, Arena, Source, source_number
 from media.reports import Reports
+from media.secure import SecureLegs
 from media.sequence import Sequence
 from media.sink import Sink
 from media.sources import Former, SourceRule
+from media.srtp import protection
 from media.timeline import TrackFacts
 from media.vad import Detectors
 
@@ -63,7 +65,8 @@ class Engine:
         self._arena = Arena(slots)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
-        self._overflowed_closed = 0
+        self._overflowed_closed = self._unauthentic_closed = self._replayed_closed = 0
+        self._secure = SecureLegs(self._table, self._legs, self._arena)
         self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
@@ -88,6 +91,16 @@ class Engine:
         return self._overflowed_closed + int(self._table.overflowed.sum())
 
     @property
+    def unauthentic(self) -> int:
+        """Packets of SRTP legs since the start that their keys did not fit."""
+        return self._unauthentic_closed + int(self._table.unauthentic.sum())
+
+    @property
+    def replayed(self) -> int:
+        """Packets of SRTP legs since the start that came a second time, or too late to tell."""
+        return self._replayed_closed + int(self._table.replayed.sum())
+
+    @property
     def playing(self) -> int:
         """Legs that a prompt is being played to."""
         return self._playout.count
@@ -105,10 +118,10 @@ class Engine:
     def open(self, command: Open, rtp: socket.socket, rtcp: socket.socket, now_ns: int) -> None:
         """Take a leg on; the sockets are the engine's from here on.
 
-        Raises Unsupported for a codec or address that we do not know, Unavailable when there is no room.
+        Raises Unsupported for a codec, address or key that we do not know, Unavailable when there is no room.
         """
-        codecs = _codecs(command.codecs)
-        remote = _source(command.remote)
+        codecs, remote = _codecs(command.codecs), _source(command.remote)
+        secured = protection(None, command.srtp)
         try:
             networks = tuple(IPv4Network(network) for network in command.networks)
         except ValueError:
@@ -126,6 +139,7 @@ class Engine:
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
         leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, Sequence(clock_hz), outgoing)
         self._table.clear(row)
+        leg.protection, self._table.secured[row] = secured, secured is not None
         self._detectors.open(row)
         self._legs[row] = leg
         self._by_number[leg.number] = leg
@@ -157,6 +171,8 @@ class Engine:
             return
         codecs, remote = _codecs(command.codecs), _source(command.remote)
         self._drain(leg, now_ns)
+        leg.protection = protection(leg.protection, command.srtp)
+        self._table.secured[leg.row] = leg.protection is not None
         leg.codecs, leg.event_pt = codecs, command.event_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
@@ -211,6 +227,8 @@ class Engine:
         self._remember(leg, now_ns)
         self._closed += self._table.tally[leg.row]
         self._overflowed_closed += int(self._table.overflowed[leg.row])
+        self._unauthentic_closed += int(self._table.unauthentic[leg.row])
+        self._replayed_closed += int(self._table.replayed[leg.row])
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
         self._sockets.pop(leg.row, None)
@@ -270,7 +288,7 @@ class Engine:
     def _receive(self, sockets: Iterable[Source]) -> bool:
         """One pass over these sockets; whether more may wait."""
         batch = self._arena.receive(sockets)
-        self._intake.take(batch, self._now_ns, self._wall_offset_ns)
+        self._intake.take(self._secure.open(batch), self._now_ns, self._wall_offset_ns)
         return batch.more
 
     def _drain(self, leg: Leg, now_ns: int) -> None:

@@ -30,6 +30,7 @@ class Open:
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
+    `srtp` has the leg's keys as `media.srtp.Protection` takes them; empty for plain RTP.
     """
 
     leg: int
@@ -40,10 +41,11 @@ class Open:
     networks: tuple[str, ...] = ()
     origin_ns: int = 0
     sending: bool = True
-    sink: dict[str, str] = field(default_factory=dict)
+    sink: dict[str, str] = field(default_factory=dict, repr=False)
     announce: bool = False
     hears: bool = True
     quiet_s: float = QUIET_S
+    srtp: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Start:
 class Update:
     """A re-INVITE was answered: other codecs, another address, hold (`receiving` False) or its end.
 
-    `hears` and `quiet_s` are those of `Open`. A prompt waits while its peer does not hear, and then begins anew.
+    `hears`, `quiet_s` and `srtp` are those of `Open`; a key that is repeated goes on where it is. A prompt waits while
+    its peer does not hear, and then begins anew.
     """
 
     leg: int
@@ -68,6 +71,7 @@ class Update:
     event_pt: int | None = None
     hears: bool = True
     quiet_s: float = QUIET_S
+    srtp: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,8 @@ class Stats:
     exposure_ms: float = 0.0  # how much of each track a power cut would cost now, and the most since the start
     exposure_ms_max: float = 0.0
     dropped: int = 0  # chunks that found no room in the spool
+    unauthentic: int = 0  # packets of SRTP legs that their keys did not fit
+    replayed: int = 0  # or that came a second time
 
 
 @dataclass(frozen=True, slots=True)
