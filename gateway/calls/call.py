@@ -17,6 +17,7 @@ from storage.model import ArtefactId, CallId, CallState, ParticipantId, TenantId
 from storage.records import NewArtefact, NewCall
 
 DETAIL_VERSION = 1
+PENDING = {"suite": ""}  # what a media worker is told of a leg's keys before they are agreed on
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,14 @@ class Leg:
     pair: PortPair
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
     quiet: bool = False  # no sign of life for the trunk's quiet_s
+    srtp: dict[str, str] = field(default_factory=dict, repr=False)  # its keys, as a media worker is told them
+    suites: set[str] = field(default_factory=set)  # what its media was encrypted with so far; "" for nothing
+
+    def protect(self, srtp: dict[str, str]) -> None:
+        """These keys were agreed on, or none."""
+        self.srtp = srtp
+        if srtp != PENDING:
+            self.suites.add(srtp.get("suite", ""))
 
 
 @dataclass(slots=True)
@@ -117,10 +126,16 @@ class Call:
             "purpose": self.policy.purpose,
             "language": self.policy.language,
             "signalling": self.parties.transport,
-            "media": "rtp",
-            "encrypted_in_transit": False,
+            **self._media(),
         }
         return json.dumps(body).encode()
+
+    def _media(self) -> dict[str, object]:
+        """How its media came in; `mixed` if some of it was encrypted, or all of it for a while."""
+        suites = {suite for leg in self.legs for suite in leg.suites}
+        media = "srtp" if suites and "" not in suites else "mixed" if suites - {""} else "rtp"
+        encrypted = media == "srtp" and self.parties.transport == "tls"
+        return {"media": media, "suites": sorted(suites - {""}), "encrypted_in_transit": encrypted}
 
     def _announced(self) -> dict[str, object] | None:
         if self.announcement is not None:

@@ -290,7 +290,7 @@ class Switchboard:
         return Leg(next(self._numbers), index, label, person, artefact, pair, future)
 
     def _terms(self, call: Call, leg: Leg, offer: SessionDescription | None) -> Update:
-        found = terms(leg.number, call.trunk, offer, leg.index)
+        found = terms(leg, call.trunk, offer)
         if offer is not None and found.remote is None:
             self.counters["media_address_refused"] += 1
         return found

@@ -45,8 +45,10 @@ def sent_by(local: Address) -> str:
     return f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
 
 
-def contact(flow: Flow) -> tuple[str, str]:
-    """Our Contact header for messages that go by `flow`."""
+def contact(flow: Flow, *, sips: bool = False) -> tuple[str, str]:
+    """Our Contact header for messages that go by `flow`, in a dialog that must be encrypted or another."""
+    if sips:
+        return "Contact", f"<sips:{sent_by(flow.local)}>"
     return "Contact", f"<sip:{sent_by(flow.local)}{f';transport={flow.transport}' if flow.reliable else ''}>"
 
 

@@ -102,7 +102,7 @@ class Exchanges:
 
     def _yes(self, call: Dialog, update: Update, body: bytes, now: float) -> None:
         terms = update.terms
-        fields = [contact(update.incoming.flow), *CAPABILITIES, *(terms.headers() if terms else ())]
+        fields = [contact(update.incoming.flow, sips=call.sips), *CAPABILITIES, *(terms.headers() if terms else ())]
         self._endpoint.respond(update.incoming, update.transaction, 200, now, fields, body=body)
         if update.request.method == "UPDATE":
             call.heard(update.request)
