@@ -100,6 +100,17 @@ class Sip(Section):
         """Whether anything is listened on over TLS."""
         return "tls" in self.transports or any("tls" in row.transports for row in self.listeners)
 
+    def places(self) -> list[tuple[str, SipTransport, tuple[str, int]]]:
+        """Everything that is listened on: the setting that says so, the transport, address and port."""
+        rows = [("sip.listen", self.listen, self.transports, self.tls_port)]
+        rows += [(f"sip.listeners.{one.name}", one.address, one.transports, one.tls_port) for one in self.listeners]
+        found: list[tuple[str, SipTransport, tuple[str, int]]] = []
+        for name, address, transports, tls_port in rows:
+            host, port = parse_address(address)
+            beside = len(transports) > 1
+            found += [(name, way, (host, tls_port if way == "tls" and beside else port)) for way in transports]
+        return found
+
     @field_validator("proxies")
     @classmethod
     def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -35,15 +35,9 @@ RUNNING = "in use by the callvault that runs here"
 def ports(settings: Settings) -> Iterator[Row]:
     """Every address that is listened on, and the beginning of the RTP range."""
     running = has_writer(settings.data_folder / "spool")
-    sip = settings.sip
-    listeners = [("sip.listen", sip.listen, sip.transports, sip.tls_port)]
-    listeners += [(f"sip.listeners.{one.name}", one.address, one.transports, one.tls_port) for one in sip.listeners]
-    for name, address, transports, tls_port in listeners:
-        for transport in transports:
-            kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-            host, port = parse_address(address)
-            own = tls_port if transport == "tls" and len(transports) > 1 else port
-            yield _port(f"{name} ({transport})", (host, own), kind, running)
+    for name, transport, address in settings.sip.places():
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        yield _port(f"{name} ({transport})", address, kind, running)
     yield _port("http.listen", parse_address(settings.http.listen), socket.SOCK_STREAM, running)
     yield _rtp_ports(settings)
 
