@@ -23,8 +23,14 @@ from media.sdp import SUITES
 from tests.e2e.softphone import HANG_UP, LIMIT_S, needs_baresip, phone, press
 from tests.e2e.system import System, call_from, free_port, running, until
 from tests.e2e.test_call import heard, tone
+from tests.e2e.test_kamailio import CONFIGURATION, KAMAILIO, MODULES, proxying
 from tests.e2e.wire import needs_root, readable, tapped
 from tests.gateway.ingest.authority import Authority
+
+needs_kamailio = pytest.mark.skipif(
+    KAMAILIO is None or not (MODULES / "tls.so").exists(),
+    reason="NO KAMAILIO WITH TLS: apt-get install kamailio-tls-modules",
+)
 
 CM = "AES_CM_128_HMAC_SHA1_80"
 PHONE = """sip_cafile	{ca}
@@ -40,6 +46,10 @@ CONFIG = """
 [sip]
 transports = ["udp", "tcp", "tls"]
 tls_port = {port}
+
+[[sip.listeners]]
+name = "front"
+address = "127.0.0.1:{front}"
 
 [sip.tls]
 certificate = "{certificate}"
@@ -78,8 +88,19 @@ media_networks = ["127.0.0.0/8"]
 [[trunks]]
 name = "behind-proxy"
 tenant = "acme"
-sources = ["127.0.0.2/32"]
+listener = "front"
+media_networks = ["127.0.0.0/8"]
 srtp_keys_over = "any"
+"""
+FRONT = """
+enable_tls=yes
+listen=tls:127.0.0.1:{port}
+loadmodule "tls.so"
+modparam("tls", "tls_method", "TLSv1.2+")
+modparam("tls", "private_key", "{key}")
+modparam("tls", "certificate", "{certificate}")
+modparam("tls", "ca_list", "{ca}")
+modparam("tls", "verify_certificate", 0)
 """
 
 
@@ -90,12 +111,13 @@ class Encrypted:
     system: System
     authority: Authority
     address: tuple[str, int]
+    front: tuple[str, int]
 
     def place(self, user: str, to: str, *, tls: bool = True, srtp: str = "", **more: Any) -> CallResult:
         context = ssl.create_default_context(cafile=str(self.authority.ca)) if tls else None
         if context is not None and (certificate := more.pop("certificate", None)):
             context.load_cert_chain(*certificate)
-        target = self.address if tls else self.system.sip
+        target = more.pop("target", self.address if tls else self.system.sip)
         tracks = more.pop("tracks", [Track(tone(1.0, 3))])
         placed = place_call(target, tracks, from_user=user, to_user=to, secure=context, srtp=srtp, **more)
         return asyncio.run(placed)
@@ -116,11 +138,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Encrypted]:
     authority = Authority(folder)
     announcement = folder / "announcement.wav"
     write_wav(announcement, PROMPT)
-    port = free_port()
+    port, front = free_port(), free_port()
     config = folder / "callvault.toml"
-    config.write_text(CONFIG.format(port=port, announcement=announcement, **authority.settings()))
+    config.write_text(CONFIG.format(port=port, front=front, announcement=announcement, **authority.settings()))
     with running(folder, CALLVAULT_CONFIG=str(config)) as started:
-        yield Encrypted(started, authority, ("127.0.0.1", port))
+        yield Encrypted(started, authority, ("127.0.0.1", port), ("127.0.0.1", front))
 
 
 def write_wav(path: Path, samples: Samples) -> None:
@@ -184,7 +206,7 @@ def test_how_a_call_came_in_is_kept(server: Encrypted) -> None:
     server.place("emergency", "7112", tls=False)
     server.place("tls-only", "100")
     server.place("offerless", "100", offerless=True)
-    server.place("behind-proxy", "100", tls=False, srtp=CM, local_address="127.0.0.2")
+    server.place("behind-proxy", "100", tls=False, srtp=CM, target=server.front)
     server.place("shown", "100", srtp=CM, local_address="127.0.0.3", certificate=certificate)
     assert server.way("strict", "strict") == ("tls", "srtp", [CM], True)
     assert server.way("emergency", "strict") == ("udp", "rtp", [], False)
@@ -224,6 +246,28 @@ def test_a_softphone_is_heard_and_hears_and_its_keys_are_nowhere(server: Encrypt
         if file.is_file():
             content = file.read_bytes()
             assert not any(form in content for form in hidden), file.name
+
+
+@needs_kamailio
+@pytest.mark.parametrize(
+    ("way", "trunk", "came"),
+    [("tls", "shown", ("tls", "srtp", [CM], True)), ("tcp", "behind-proxy", ("tcp", "srtp", [CM], False))],
+)
+def test_a_proxy_takes_tls_and_passes_keys_on(
+    server: Encrypted, tmp_path: Path, way: str, trunk: str, came: tuple[Any, ...]
+) -> None:
+    certificate, key = server.authority.issue("proxy", dns=["sbc.example.net"], ip="127.0.0.1")
+    port, plain = free_port(), free_port()
+    secure = FRONT.format(port=port, certificate=certificate, key=key, ca=server.authority.ca)
+    behind = server.address[1] if way == "tls" else server.front[1]
+    configuration = CONFIGURATION.format(
+        host="127.0.0.1", port=plain, modules=MODULES, behind=behind, way=way, secure=secure
+    )
+    with proxying(tmp_path, configuration, port):
+        result = server.place(f"proxied-{way}", "100", srtp=CM, target=("127.0.0.1", port))
+    row = server.row(f"proxied-{way}")
+    assert found_in(heard(server.system.client("acme"), row["id"], 0), result.payloads[0])
+    assert (row["detail"]["trunk"], row["detail"]["why"], server.way(f"proxied-{way}")) == (trunk, "bye", came)
 
 
 def as_spoken(kept: Samples, spoken: Samples) -> bool:
