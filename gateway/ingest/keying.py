@@ -63,8 +63,11 @@ class Keying:
         return self._offered.get(index, ())
 
     def answered(self, described: SessionDescription) -> SessionDescription:
-        """The answer to our offer as far as it is taken; its keys and ours hold from now on."""
-        lines = [self._offered.pop(index, ()) for index in range(len(described.media))]
+        """The answer to our offer as far as it is taken; its keys and ours hold from now on.
+
+        An offer that was not made here is a refresh, which said what held.
+        """
+        lines = [self._offered.pop(index, self._held(index)) for index in range(len(described.media))]
         taken = self.taken(answering(described, lines))
         for index, (media, ours) in enumerate(zip(taken.media, lines, strict=True)):
             theirs = crypto_of(media)
@@ -81,6 +84,10 @@ class Keying:
             return PENDING if index in self._offered else {}
         ours, theirs = pair.ours.key.reveal().hex(), pair.theirs.key.reveal().hex()
         return {"suite": pair.theirs.suite, "ours": ours, "theirs": theirs}
+
+    def _held(self, index: int) -> tuple[Crypto, ...]:
+        pair = self._pairs.get(index)
+        return () if pair is None else (pair.ours,)
 
     def _line(self, tag: int, suite: str) -> Crypto:
         return Crypto(tag, suite, MasterKey(self._random(SUITES[suite])))

@@ -56,7 +56,7 @@ class Invitation:
     unacknowledged: Unacknowledged | None = None
     agreed: bool = False
     """Whether offer and answer were exchanged before the 2xx, which then has no SDP (RFC 6337 §3.1.1)."""
-    held: bytes | None = None
+    held: bytes | None = field(default=None, repr=False)
     """SDP of a 200 that waits for a PRACK (RFC 3262 §3)."""
 
 
@@ -74,7 +74,7 @@ class Update:
 class Answer:
     """A 200 to an INVITE that is sent again until its ACK comes (§13.3.1.4)."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     flow: Flow
     give_up_at: float
     interval_s: float
@@ -112,7 +112,7 @@ class Dialog:
     """Headers of the BYE that is still to be sent."""
     allows: frozenset[str] = frozenset()
     """Methods that the peer says it takes; empty if it never said."""
-    sdp: bytes = b""
+    sdp: bytes = field(default=b"", repr=False)
     """Our last description, for a refresh that must be a re-INVITE."""
     session: Session | None = None
     min_se: int = MIN_S
@@ -123,7 +123,7 @@ class Dialog:
     """Our probe that waits for its answer."""
     late_rack: RAck | None = None
     """Of a provisional response that was overtaken by its 2xx: its PRACK is still welcome (RFC 3262 §3)."""
-    ack: tuple[int, bytes] = (-1, b"")
+    ack: tuple[int, bytes] = field(default=(-1, b""), repr=False)
     """CSeq number and bytes of the ACK of our last INVITE, for a 2xx that comes again."""
     placed: bool = False
     """Whether we placed the call, and made its Call-ID."""

@@ -7,7 +7,7 @@ happens; between them `Acknowledged` for each accepted INVITE whose ACK came, `R
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.sip.flow import Flow
@@ -63,7 +63,7 @@ class Invited:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     """The SDP offer, or empty (an INVITE without one)."""
     flow: Flow
     granted: Granted
@@ -75,7 +75,7 @@ class Reinvited:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     flow: Flow
 
 
@@ -85,7 +85,7 @@ class Updated:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     flow: Flow
 
 
@@ -94,7 +94,7 @@ class Agreed:
     """The peer's answer to an offer of ours: in the PRACK of an early offer, or to a re-INVITE that refreshed."""
 
     dialog: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Acknowledged:
     """The ACK of an accepted INVITE came; if the INVITE had no offer, with the answer to ours."""
 
     dialog: int
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

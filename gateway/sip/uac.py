@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sip import reliable, session_timer
 from gateway.sip.conversation import Conversation
@@ -40,7 +40,7 @@ class _Call:
     number: int
     invite: Request
     flow: Flow
-    media: bytes
+    media: bytes = field(repr=False)
     """Our offer, or our answer where the INVITE has none."""
     ringing: bool = False
     cancelled: bool = False
@@ -48,7 +48,7 @@ class _Call:
     early: Dialog | None = None
     rseq: int = 0
     """Of the last reliable provisional response that came in order."""
-    peers_media: bytes = b""
+    peers_media: bytes = field(default=b"", repr=False)
     """SDP of a reliable provisional response."""
     dialog: Dialog | None = None
     asked: Transaction | None = None

@@ -182,3 +182,12 @@ def test_an_answer_that_takes_up_no_line_of_ours_is_refused() -> None:
 
 def test_no_keys_are_offered_where_others_could_read_them() -> None:
     assert not parse(negotiation(40000).offer()).media[0].values("crypto")
+
+
+def test_the_answer_to_a_refresh_goes_on_with_the_keys_or_brings_another_of_the_peers() -> None:
+    call = negotiation(40000, terms=ONLY_KEYS)
+    before = agreed(call, secure(b"a"))
+    call.answered(secure(b"a"))
+    assert call.keying.told(0) == before
+    call.answered(secure(b"b"))
+    assert call.keying.told(0) == before | {"theirs": (b"b" * 30).hex()}
