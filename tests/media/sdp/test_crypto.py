@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from media.sdp import (
     PLAIN,
@@ -152,3 +154,20 @@ def test_keys_do_not_show() -> None:
     shown = repr((theirs, crypto_of(theirs.media[0]), MasterKey(b"secret")))
     assert inline()[7:20] not in shown
     assert "secret" not in shown
+
+
+WORDS = st.sampled_from(
+    ["1", "999", CM80, CM32, GCM256, inline(), inline(GCM256), "|", "2^20", "1:4", "KDR=1", " ", ":"]
+)
+
+
+@given(
+    st.one_of(
+        st.text(max_size=200), st.lists(WORDS, max_size=8).map(" ".join), st.lists(WORDS, max_size=8).map("".join)
+    )
+)
+def test_any_line_is_read_or_passed_over(text: str) -> None:
+    line = read(text)
+    if line is not None:
+        assert len(line.key.reveal()) == SUITES[line.suite]
+        assert read(line.attribute.value or "") == line
