@@ -16,6 +16,7 @@ from gateway.config import SipTls
 from gateway.errors import ConfigError
 from gateway.ingest.certificates import contexts, expiry, refuse_expired
 from gateway.ingest.handshakes import HANDSHAKE_S, PER_STRANGER_MAX
+from gateway.ingest.tcp import STRANGER_IDLE_S
 from gateway.sip.grammar import Uri
 from tests.gateway.ingest.answering import ListeningServer
 from tests.gateway.ingest.authority import DAY, Authority
@@ -230,6 +231,22 @@ def test_strangers_have_few_handshakes_at_once(authority: Authority) -> None:
         with dialled(server, authority) as client:
             client.sendall(tls(packet("INVITE")))
             assert response_of(received(client)[0]).status == 403
+
+
+def test_a_trunks_certificate_makes_its_connection_no_strangers(authority: Authority) -> None:
+    shown = authority.issue("known", dns=["sbc.example.net"])
+    with (
+        ListeningServer(configuration(authority, TRUNKS[:1])) as server,
+        dialled(server, authority, shown) as known,
+        dialled(server, authority) as stranger,
+    ):
+        for client in (known, stranger):
+            client.sendall(b"\r\n\r\n")
+            assert client.recv(10) == b"\r\n"
+        server.skip(STRANGER_IDLE_S + 1)
+        assert closed(stranger)
+        known.sendall(b"\r\n\r\n")
+        assert known.recv(10) == b"\r\n"
 
 
 def test_certificates_are_replaced_for_new_connections(authority: Authority, tmp_path: Path) -> None:
