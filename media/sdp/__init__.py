@@ -1,7 +1,6 @@
 """Session descriptions (RFC 8866) and the offer/answer rules we follow (RFC 3264)."""
 
 from media.sdp.crypto import (
-    PLAIN,
     PLAIN_RTP,
     SECURE_RTP,
     SUITES,
@@ -34,7 +33,6 @@ from media.sdp.negotiation import (
 )
 
 __all__ = [
-    "PLAIN",
     "PLAIN_RTP",
     "SECURE_RTP",
     "SUITES",

@@ -72,14 +72,13 @@ class Crypto:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is taken: whether keys count that come this way, and whether media may come without any."""
+    """What is taken: whether keys count that come this way, and whether media may come without any.
+
+    By default what a peer is told that knows no SRTP.
+    """
 
     keys: bool = False
     plain: bool = True
-
-
-PLAIN = Terms()
-"""As for a peer that knows no SRTP."""
 
 
 def read(value: str) -> Crypto | None:

@@ -9,11 +9,12 @@ import pytest
 from gateway.ingest.keying import Keying
 from gateway.ingest.negotiation import Negotiation
 from media.errors import Malformed, Unsupported
-from media.sdp import PLAIN, SUITES, Crypto, Direction, MasterKey, SessionDescription, Terms, choose_codec, parse
+from media.sdp import SUITES, Crypto, Direction, MasterKey, SessionDescription, Terms, choose_codec, parse
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n"
 AUDIO = "m=audio 6000 RTP/AVP 0\r\n"
 LABELLED = "m=audio 6002 RTP/AVP 8\r\na=label:2\r\n"
+NO_KEYS = Terms()
 VIDEO = "m=video 6004 RTP/AVP 96\r\n"
 
 
@@ -22,7 +23,7 @@ def described(*lines: str) -> bytes:
     return (HEAD + "".join(lines)).encode()
 
 
-def negotiation(*ports: int | None, receive_only: bool = False, terms: Terms = PLAIN) -> Negotiation:
+def negotiation(*ports: int | None, receive_only: bool = False, terms: Terms = NO_KEYS) -> Negotiation:
     """Of a call with these RTP ports; None for an m-line without a leg."""
     known = {index: port for index, port in enumerate(ports) if port is not None}
     return Negotiation(known, Keying(terms, os.urandom), origin_id=7, address="192.0.2.1", receive_only=receive_only)

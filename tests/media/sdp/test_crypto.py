@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.sdp import (
-    PLAIN,
     SECURE_RTP,
     SUITES,
     Crypto,
@@ -28,7 +27,7 @@ from media.sdp import (
 )
 from media.sdp.crypto import read
 
-KEYS = Terms(keys=True)
+PLAIN, KEYS = Terms(), Terms(keys=True)
 ONLY_KEYS = Terms(keys=True, plain=False)
 CM80, CM32, GCM256 = "AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "AEAD_AES_256_GCM"
 
