@@ -40,8 +40,9 @@ module	aubridge.so
 module	sndfile.so
 snd_path	{folder}
 """
+# Every waveform here is this file's own: other tests' calls are on the same wire, and in the clear.
 PROTECTED_BYTES = 12 + 160 + 10  # header, 20 ms of A-law, tag
-PROMPT = tone(1.0, 8) // 2
+PROMPT = tone(1.0, 718) // 2
 CONFIG = """
 [sip]
 transports = ["udp", "tcp", "tls"]
@@ -118,7 +119,7 @@ class Encrypted:
         if context is not None and (certificate := more.pop("certificate", None)):
             context.load_cert_chain(*certificate)
         target = more.pop("target", self.address if tls else self.system.sip)
-        tracks = more.pop("tracks", [Track(tone(1.0, 3))])
+        tracks = more.pop("tracks", [Track(tone(1.0, 713))])
         placed = place_call(target, tracks, from_user=user, to_user=to, secure=context, srtp=srtp, **more)
         return asyncio.run(placed)
 
@@ -164,7 +165,7 @@ def found_in(samples: Samples, audio: bytes) -> bool:
 @needs_root
 @pytest.mark.parametrize("suite", SUITES)
 def test_an_encrypted_call_is_exact_in_the_store_and_noise_on_the_wire(server: Encrypted, suite: str) -> None:
-    tracks = [Track(tone(1.5, 1)), Track(tone(1.5, 2))]
+    tracks = [Track(tone(1.5, 711)), Track(tone(1.5, 712))]
     with tapped() as wire:
         result = server.place(suite.lower(), "100", srtp=suite, tracks=tracks)
     row = server.row(suite.lower())
@@ -221,7 +222,7 @@ def test_how_a_call_came_in_is_kept(server: Encrypted) -> None:
 @needs_root
 def test_a_softphone_is_heard_and_hears_and_its_keys_are_nowhere(server: Encrypted, tmp_path: Path) -> None:
     client = server.system.client("told")
-    spoken = tone(30.0, 7)
+    spoken = tone(30.0, 717)
     further = PHONE.format(ca=server.authority.ca, folder=tmp_path)
     dial = f"sip:800@127.0.0.1:{server.address[1]};transport=tls"
     account = ";transport=tls>;mediaenc=srtp-mand"
