@@ -9,6 +9,7 @@ import numpy as np
 from media.codecs import BY_NUMBER
 from media.codecs.g711 import Octets
 from media.legs import CELL_US, REGION_BYTES, Int64s, Table, Turn, Windows
+from media.masking import Masks
 from media.vad import CELL_SAMPLES, HANGOVER, Detectors
 
 BATCH = 128  # cells heard between two looks at the clock: 0.4 ms
@@ -18,9 +19,10 @@ SILENT_US = (HANGOVER + 2) * CELL_US  # nothing has come for the hangover and a 
 class Listener:
     """Hears every cell of a table once, in order; sheds what the time does not allow."""
 
-    def __init__(self, table: Table, detectors: Detectors, clock: Callable[[], int]) -> None:
+    def __init__(self, table: Table, detectors: Detectors, masks: Masks, clock: Callable[[], int]) -> None:
         self._table = table
         self._detectors = detectors
+        self._masks = masks
         self._clock = clock
         self._cells = Windows(table.pool).of(CELL_SAMPLES)
 
@@ -53,7 +55,9 @@ class Listener:
     def _hear(self, rows: Int64s) -> list[Turn]:
         table = self._table
         cells = self._cells[rows * REGION_BYTES + table.heard[rows]].view(np.uint8).reshape(-1, CELL_SAMPLES)
-        decisions = self._detectors.hear(rows.tolist(), _decoded(cells, table.codec[rows]))
+        pcm = _decoded(cells, table.codec[rows])
+        decisions = self._detectors.hear(rows.tolist(), pcm)
+        self._masks.hear(rows, pcm)
         table.heard[rows] += CELL_SAMPLES
         return [
             Turn(decision.row, decision.started, table.heard_us(decision.row) - decision.cells_ago * CELL_US)
@@ -61,11 +65,13 @@ class Listener:
         ]
 
     def _shed(self) -> None:
-        """Skip all whole cells that wait: a detector that is late is of no use to anyone."""
+        """Skip all whole cells that wait: a detector that is late is of no use. Tones are silenced all the same."""
         table = self._table
-        cells = (table.fill - table.heard) // CELL_SAMPLES
-        table.shed += int(cells.sum())
-        table.heard += cells * CELL_SAMPLES
+        while len(waiting := np.flatnonzero(table.fill - table.heard >= CELL_SAMPLES)):
+            for at in range(0, len(waiting), BATCH):
+                self._masks.hear(waiting[at : at + BATCH])
+            table.shed += len(waiting)
+            table.heard[waiting] += CELL_SAMPLES
 
 
 def _decoded(cells: Octets, codecs: Octets) -> bytes:

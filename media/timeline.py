@@ -29,6 +29,7 @@ from media.framelog import (
 
 ANCHOR_S = 1  # of media that place a piece: enough to meet an undelayed packet, short enough to stand still soon
 GAPS_MAX = 2000  # of one track's map: 72 KiB of JSON. What is beyond is counted, not named
+MASKS_MAX = 1000  # silenced spans of one track: keys pressed for an hour. What is beyond is counted, not named
 PIECES_MAX = 500  # a sender that restarts more often than that is broken; later restarts extend the last piece
 CLOCK_HZ_DEFAULT = 8000  # of a track that received nothing
 
@@ -137,6 +138,7 @@ class Timeline:
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
         self._gaps: list[tuple[int, int, int]] = []  # in media time, in order, within pieces; the last as flags say it
+        self._masks: list[tuple[int, int]] = []  # silenced, in media time
         self._omitted = 0
         self._codecs: set[int] = set()
         self._clock_hz = CLOCK_HZ_DEFAULT
@@ -178,6 +180,15 @@ class Timeline:
         self._pieces[-1].end = end
         self._last_us = last_us if self._last_us is None else max(self._last_us, last_us)
 
+    def mask(self, start: int, end: int) -> None:
+        """What was received for this media time, told or to be told, is silenced."""
+        if self._masks and self._masks[-1][0] <= start <= self._masks[-1][1]:
+            self._masks[-1] = (self._masks[-1][0], max(end, self._masks[-1][1]))
+        elif len(self._masks) < MASKS_MAX:
+            self._masks.append((start, end))
+        else:
+            self._omitted += 1
+
     def facts(self) -> TrackFacts:
         """The facts as of the last chunk."""
         return TrackFacts(
@@ -188,12 +199,14 @@ class Timeline:
             self._last_us,
             self._written_us,
             tuple(Piece(piece.start, piece.end, piece.at_us) for piece in self._pieces),
-            tuple(self._named_gaps()),
+            tuple(sorted((*self._named_gaps(), *self._masked()), key=lambda gap: gap.start_us)),
             self._omitted,
         )
 
     def _place(self, timestamp: int, duration: int, arrival_us: int, flags: int) -> None:
         silence = flags & SILENCE_MASK
+        if flags & REASON_MASK == Reason.MASKED:
+            self.mask(timestamp, timestamp + duration)
         if not self._pieces or (flags & NEW_PIECE and len(self._pieces) < PIECES_MAX):
             floor_us = self._end_us(self._pieces[-1]) if self._pieces else self._announced_us
             at_us = max(arrival_us, floor_us)
@@ -252,6 +265,15 @@ class Timeline:
             at_us = self._end_us(piece)
         # Nobody can tell a lost end from one that was never sent.
         yield from _gap(at_us, self._written_us, self._pending or Reason.NO_MEDIA)
+
+    def _masked(self) -> Iterable[Gap]:
+        """The silenced spans, where they lie in the pieces."""
+        for piece in self._pieces if self._masks else ():
+            for start, end in self._masks:
+                first, last = max(start, piece.start), min(end, piece.end)
+                if first < last:
+                    offset_us = piece.at_us - self._us(piece.start)
+                    yield from _gap(offset_us + self._us(first), offset_us + self._us(last), Reason.MASKED)
 
     def _ticks_in(self, piece: _Piece) -> int:
         return piece.end - piece.start

@@ -8,6 +8,7 @@ OFFERED = {8: "PCMA", 0: "PCMU"}
 """What we offer to a peer that leaves the offer to us: the static payload types of RFC 3551."""
 OFFERED_EVENT_PT = 101
 
+LEGS_MAX = 16  # of one call at once, for a large meeting; m-lines beyond are refused
 LABEL_CHARACTERS_MAX = 64  # of a=label (RFC 4574): recording clients number them
 
 

@@ -77,6 +77,17 @@ class Keying:
                 self._pairs[index] = _Pair(next(line for line in ours if line.tag == theirs.tag), theirs)
         return taken
 
+    def settle(self, offer: SessionDescription) -> None:
+        """Agree on the keys of an offer as taken, before it is answered."""
+        for index, media in enumerate(offer.media):
+            if media.port:
+                self.answer(index, media)
+
+    @property
+    def agreed(self) -> dict[int, dict[str, str]]:
+        """What the media worker is told, of each m-line that is not plain."""
+        return {index: self.told(index) for index in {*self._pairs, *self._offered}}
+
     def told(self, index: int) -> dict[str, str]:
         """What the media worker is told of an m-line; empty where it is plain."""
         pair = self._pairs.get(index)

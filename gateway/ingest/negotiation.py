@@ -40,9 +40,11 @@ class Negotiation:
         self._peers: SessionDescription | None = None
         self._ours: SessionDescription | None = None
 
-    def answer(self, offered: SessionDescription) -> bytes:
-        """Our answer to the peer's offer, as `Keying.taken` or `read` left it."""
+    def answer(self, offered: SessionDescription, ports: Mapping[int, int] | None = None) -> bytes:
+        """Our answer to the peer's offer, as `Keying.taken` or `read` left it; `ports` where there are legs for other
+        m-lines than before."""
         self._peers = offered
+        self._ports = self._ports if ports is None else ports
         described = answer(
             offered,
             [self._local(index, media) for index, media in enumerate(offered.media)],

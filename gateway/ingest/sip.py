@@ -18,10 +18,12 @@ from gateway.calls.terms import media_terms
 from gateway.config import Settings
 from gateway.ingest.certificates import Contexts
 from gateway.ingest.identity import Identity
+from gateway.ingest.info import InfoService
 from gateway.ingest.keying import Keying
 from gateway.ingest.listeners import Listeners
 from gateway.ingest.negotiation import Negotiation
 from gateway.ingest.parties import parties_of, user_of
+from gateway.ingest.recording import recording_of
 from gateway.ingest.warmup import warm_up
 from gateway.sip.events import (
     Acknowledged,
@@ -29,9 +31,11 @@ from gateway.sip.events import (
     Cancelled,
     Ended,
     Event,
+    Informed,
     Invited,
     Probed,
     Reinvited,
+    Told,
     Updated,
 )
 from gateway.sip.events import Settings as AgentSettings
@@ -61,6 +65,7 @@ class SipIngest:
         self._calls: dict[int, tuple[Call, Negotiation]] = {}
         self._dialogs: dict[CallId, int] = {}
         self._early: dict[CallId, bytes] = {}  # our descriptions for calls that hear an announcement unanswered
+        self._infos = InfoService(switchboard.pauses, switchboard.tasks, self._inform, self._counted)
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0.0  # when the message came that is being worked on
         self.on_set_up: Callable[[float], None] = lambda seconds: None
@@ -159,8 +164,12 @@ class SipIngest:
                 self._on_reinvited(event)
             case Updated():
                 self._on_updated(event)
+            case Told():
+                self._switchboard.streams.told(self._calls[event.dialog][0], event.request.metadata)
             case Acknowledged() | Agreed():
                 self._on_answered(event)
+            case Informed():
+                self._infos.serve(self._calls[event.dialog][0], event)
             case Probed():
                 self._on_probed(event)
             case Ended():
@@ -187,9 +196,12 @@ class SipIngest:
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_MEDIA)])
             return
         try:
-            trusted, transport = match.trunk.trusted, event.flow.transport
-            parties = parties_of(event.request, event.granted.source, trusted=trusted, transport=transport)
-            call = self._switchboard.begin(match, offer, parties)
+            trusted, transport, found_by = match.trunk.trusted, event.flow.transport, match.trunk.found_by
+            parties = parties_of(
+                event.request, event.granted.source, trusted=trusted, transport=transport, found_by=found_by
+            )
+            match, roster = recording_of(match, event.request, offer)
+            call = self._switchboard.begin(match, offer, parties, roster)
         except Busy as busy:
             self._counted["refused_busy"] += 1
             self._counted[f"busy_{busy.reason.replace(' ', '_')}"] += 1
@@ -201,7 +213,7 @@ class SipIngest:
         self._calls[event.dialog] = (call, negotiation)
         self._dialogs[call.id] = event.dialog
         described = negotiation.offer() if offer is None else negotiation.answer(offer)
-        _protect(call, keying)
+        call.srtp = keying.agreed
         self._switchboard.answering(call)
         if match.trunk.early_media and call.announcement is not None and offer is not None:
             self._early[call.id] = described
@@ -223,6 +235,7 @@ class SipIngest:
         call, negotiation = self._calls[event.dialog]
         now = time.monotonic()
         if not event.body:
+            self._switchboard.streams.told(call, event.request.metadata)
             self._agent.accept(event.dialog, negotiation.offer(), now)
             return
         try:
@@ -232,9 +245,7 @@ class SipIngest:
         except MediaError:
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now)
         else:
-            described = _answered(call, negotiation, offer)
-            self._switchboard.update(call, offer)
-            self._agent.accept(event.dialog, described, now)
+            self._agent.accept(event.dialog, self._taken(call, negotiation, offer, event), now)
 
     def _on_updated(self, event: Updated) -> None:
         call, negotiation = self._calls[event.dialog]
@@ -243,9 +254,17 @@ class SipIngest:
         except MediaError:
             self._agent.update(event.dialog, None, time.monotonic())
         else:
-            described = _answered(call, negotiation, offer)
-            self._switchboard.update(call, offer)
+            described = self._taken(call, negotiation, offer, event)
             self._agent.update(event.dialog, described, time.monotonic())
+
+    def _taken(
+        self, call: Call, negotiation: Negotiation, offer: SessionDescription, event: Reinvited | Updated
+    ) -> bytes:
+        """Our answer to an offer within the call, which holds from now on; its keys first, for legs that are new."""
+        negotiation.keying.settle(offer)
+        call.srtp = negotiation.keying.agreed
+        self._switchboard.update(call, offer, event.request.metadata)
+        return negotiation.answer(offer, {leg.index: leg.pair.port for leg in call.legs})
 
     def _on_answered(self, event: Acknowledged | Agreed) -> None:
         """The peer's answer to our offer; one that cannot be used ends the call (RFC 3261 §14.1, §13.3.1)."""
@@ -255,11 +274,16 @@ class SipIngest:
         call, negotiation = found
         try:
             described = negotiation.answered(event.body)
-            _protect(call, negotiation.keying)
+            call.srtp = negotiation.keying.agreed
             self._switchboard.update(call, described)
         except MediaError:
             self._counted["refused_answer"] += 1
             self._agent.bye(event.dialog, time.monotonic(), _BAD_ANSWER)
+
+    def _inform(self, event: Informed, status: int) -> None:
+        """Answer an INFO, at once or later; one whose dialog has ended meanwhile is answered."""
+        self._agent.inform(event.dialog, event.seq, status, time.monotonic())
+        self._pump()
 
     def _on_probed(self, event: Probed) -> None:
         found = self._calls.get(event.dialog)
@@ -281,18 +305,6 @@ class SipIngest:
             address=self._settings.media.address,
             receive_only=call.trunk.receive_only,
         )
-
-
-def _answered(call: Call, negotiation: Negotiation, offer: SessionDescription) -> bytes:
-    """Our answer; the call's legs have the keys that it agrees on."""
-    described = negotiation.answer(offer)
-    _protect(call, negotiation.keying)
-    return described
-
-
-def _protect(call: Call, keying: Keying) -> None:
-    for leg in call.legs:
-        leg.protect(keying.told(leg.index))
 
 
 _NO_MEDIA = '305 callvault "Incompatible media format: no codec that is taken, or not encrypted as it must be"'

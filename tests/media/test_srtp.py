@@ -15,7 +15,7 @@ from media.rtp import Packet
 from media.sdp import SUITES
 from media.srtp import SSRCS_MAX, Protection
 from tests.media import srtp_reference
-from tests.media.bench import Bench, Sender, noise, udp_socket
+from tests.media.bench import Bench, Sender, duplicated, noise, udp_socket
 
 CM = "AES_CM_128_HMAC_SHA1_80"
 MASTER = bytes.fromhex("E1F97A0D3E018BE0D64FA32C06DE4139")  # RFC 3711 B.3
@@ -214,6 +214,21 @@ def test_another_key_begins_anew_and_the_former_is_heard_until_then() -> None:
     bench.wait()
     assert (bench.close().tally.packets, bench.engine.unauthentic) == (20, 1)
     assert b"".join(chunk.frames.payload for chunk in bench.chunks()) == audio
+
+
+@pytest.mark.parametrize(("continues", "packets"), [(True, 10), (False, 0)])
+def test_a_leg_that_takes_over_a_stream_goes_on_with_its_rollover_counter(continues: bool, packets: int) -> None:
+    bench, agreed, pair = Bench(), keys(), (udp_socket(), udp_socket())
+    peer, origin_ns = Peer(agreed), bench.now_ns
+    bench.open(1, peer.sender, srtp=agreed, sockets=duplicated(pair))
+    peer.play(bench, noise(200))
+    assert peer.cipher.roc == 1
+    bench.close(1)
+    bench.open(2, peer.sender, srtp=dict(agreed), sockets=duplicated(pair), continues=continues, origin_ns=origin_ns)
+    for _ in range(10):
+        bench.send(peer.sender, peer.packet(noise(20)), 2)
+        bench.wait()
+    assert (bench.close(2).tally.packets, bench.engine.unauthentic) == (packets, 10 - packets)
 
 
 def test_a_leg_may_become_encrypted_or_plain() -> None:

@@ -192,3 +192,13 @@ def test_the_answer_to_a_refresh_goes_on_with_the_keys_or_brings_another_of_the_
     assert call.keying.told(0) == before
     call.answered(secure(b"b"))
     assert call.keying.told(0) == before | {"theirs": (b"b" * 30).hex()}
+
+
+def test_keys_are_agreed_on_before_the_answer_and_stand_in_it() -> None:
+    call = negotiation(40000, terms=KEYS)
+    offer = call.read(secure(b"a"))
+    call.keying.settle(offer)
+    [told] = call.keying.agreed.values()
+    ours = parse(call.answer(offer)).media[0].values("crypto")[0]
+    assert ours == Crypto(1, CM, MasterKey(bytes.fromhex(told["ours"]))).attribute.value
+    assert call.keying.agreed == {0: told}
