@@ -1,4 +1,4 @@
-"""baresip, headless: a softphone that plays a tone and whose keys are pressed by a test."""
+"""baresip, headless: a softphone that plays a tone, or what it is given, and whose keys are pressed by a test."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 RATE_HZ = 8000
 LIMIT_S = 60.0
 PHONE = """
 sip_listen		127.0.0.1:0
-audio_player		aufile,{folder}/heard.wav
+audio_player		aubridge,heard
 audio_source		aufile,{folder}/spoken.wav
 audio_alert		aufile,{folder}/alert.wav
 module_path		/usr/lib/baresip/modules
 module			stdio.so
 module			g711.so
 module			aufile.so
+{further}
 module_tmp		account.so
 module_app		menu.so
 """
@@ -32,18 +34,25 @@ HANG_UP = b"b"
 needs_baresip = pytest.mark.skipif(shutil.which("baresip") is None, reason="NO BARESIP: apt-get install baresip-core")
 
 
+TONE = 9000 * np.sin(2 * np.pi * 440 * np.arange(int(LIMIT_S) * RATE_HZ) / RATE_HZ)
+
+
 @contextmanager
-def phone(folder: Path, dial: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A baresip that calls at once and plays a tone; keys are pressed on its standard input."""
-    (folder / "config").write_text(PHONE.format(folder=folder))
-    (folder / "accounts").write_text("<sip:softphone@127.0.0.1>;regint=0;audio_codecs=PCMA\n")
+def phone(
+    folder: Path, dial: str, *, spoken: NDArray[np.int16] | None = None, account: str = ">", further: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A baresip that calls at once; keys are pressed on its standard input.
+
+    `account` is what its address has beside the codec, `further` are lines of its configuration.
+    """
+    (folder / "config").write_text(PHONE.format(folder=folder, further=further))
+    (folder / "accounts").write_text(f"<sip:softphone@127.0.0.1{account};regint=0;audio_codecs=PCMA\n")
     (folder / "contacts").touch()
     with wave.open(str(folder / "spoken.wav"), "wb") as clip:
         clip.setnchannels(1)
         clip.setsampwidth(2)
         clip.setframerate(RATE_HZ)
-        tone = 9000 * np.sin(2 * np.pi * 440 * np.arange(int(LIMIT_S) * RATE_HZ) / RATE_HZ)
-        clip.writeframes(tone.astype("<i2").tobytes())
+        clip.writeframes((TONE if spoken is None else spoken).astype("<i2").tobytes())
     command = ["baresip", "-4", "-s", "-f", str(folder), "-e", f"d {dial}", "-t", str(int(LIMIT_S))]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
