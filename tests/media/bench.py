@@ -132,6 +132,7 @@ class Bench:
         self.events: list[Event] = []  # the others
         self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so
         self._ports: dict[int, tuple[str, int]] = {}
+        self._sent_ns = 0  # CLOCK_REALTIME, right after the last packet since the last tick
         self._former: dict[int, tuple[int, ...]] = {}  # by port, as the gateway keeps it
 
     def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
@@ -148,6 +149,7 @@ class Bench:
 
     def send(self, sender: Sender, data: bytes, leg: int = 1) -> None:
         sender.sock.sendto(data, self._ports[leg])
+        self._sent_ns = time.time_ns()
 
     def wait(self, ms: float = 20) -> None:
         """Let time pass, in ticks; the last one may be shorter."""
@@ -162,7 +164,9 @@ class Bench:
         self._tick()
 
     def _tick(self) -> None:
-        for event in self.engine.tick(self.now_ns, time.time_ns()):
+        # What was sent for this tick came at its instant, also where the machine stood still in between.
+        wall_ns, self._sent_ns = self._sent_ns or time.time_ns(), 0
+        for event in self.engine.tick(self.now_ns, wall_ns):
             if isinstance(event, Speech):
                 self.speech.append(event)
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -48,6 +49,8 @@ a=label:2
 """
 PARTIES = Parties("100", "", "sip:100@test", "200", "sip:200@test", "sip:200@test", "127.0.0.1", "call-id")
 NO_FACTS = TrackFacts((), 8000, NOTHING, None, None, 0, (), ())
+PORTS = 12_000 + os.getpid() % 80 * 100
+"""Other ports for each process that tests run in at the same time, below those that systems give to anybody."""
 
 
 @dataclass(eq=False)
@@ -108,7 +111,7 @@ async def bench(
             book = CallBook(recordings, save)
             writing = asyncio.create_task(book.run())
             hub = Hub()
-            board = Switchboard(recordings, book, PortPool("127.0.0.1", 42000, 42100), hub, tasks)
+            board = Switchboard(recordings, book, PortPool("127.0.0.1", PORTS, PORTS + 100), hub, tasks)
             worker = Worker(board.on_media)
             board.workers.join(worker)
             ended: list[str] = []
