@@ -19,6 +19,7 @@ from media.sdp.negotiation import (
     codecs_of,
     event_payload_type,
     offer,
+    redundancy_payload_type,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "event_payload_type",
     "offer",
     "parse",
+    "redundancy_payload_type",
 ]
