@@ -8,6 +8,7 @@ sender tell), that stands in for decoding it. What the time does not allow is fo
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from media.codecs import BY_NUMBER, Decoder, Stateful
 from media.codecs.g711 import Octets, Samples
 from media.legs import CELL_US, Int64s, Table, Turn
-from media.vad import Detectors
+from media.vad import Detectors, Voices
 
 WIDE_HZ = 16_000  # what is heard of wideband: the detector itself looks at 80 Hz to 4 kHz
 WAITING_MAX = 64  # packets of one leg; beyond, the oldest are forgotten, as a detector that late is of no use
@@ -90,11 +91,11 @@ class Ears:
             whole = len(samples) // _CELL_SAMPLES * _CELL_SAMPLES
             cells, ear.rest = samples[:whole].reshape(-1, _CELL_SAMPLES), samples[whole:]
             end_us = packet.end_us - len(ear.rest) * CELL_US // _CELL_SAMPLES
-            voiced = [self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0] for cell in cells]
+            voiced = [int(self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0]) for cell in cells]
             turns += self._decide(row, voiced, end_us)
         return turns
 
-    def cells(self, rows: Int64s, cells: Octets) -> list[bool]:
+    def cells(self, rows: Int64s, cells: Octets) -> Voices:
         """Whether each of these cells, one for each row in its codec, has a voice in it."""
         decoded = []
         for row, cell in zip(rows.tolist(), cells, strict=True):
@@ -103,13 +104,13 @@ class Ears:
             decoded.append(samples if len(samples) == _CELL_SAMPLES else np.zeros(_CELL_SAMPLES, np.int16))
         return self._detectors.voiced(rows.tolist(), np.concatenate(decoded).tobytes(), WIDE_HZ)
 
-    def _decide(self, row: int, voiced: list[bool], end_us: int) -> list[Turn]:
+    def _decide(self, row: int, voiced: Sequence[int], end_us: int) -> list[Turn]:
         turns = list[Turn]()
         for index, voice in enumerate(voiced):
             at_us = end_us - (len(voiced) - 1 - index) * CELL_US
             turns += [
                 Turn(row, decision.started, at_us - decision.cells_ago * CELL_US)
-                for decision in self._detectors.learn([row], [voice])
+                for decision in self._detectors.learn([row], np.array([voice], np.int64))
             ]
         return turns
 
