@@ -134,6 +134,7 @@ class Server:
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
             zone=lambda tenant: self._zones.get(tenant, "UTC"),
+            pauses=board.pauses,
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from storage.model import CallId, TenantId, is_id
 from storage.recordings import Recordings
@@ -26,7 +27,8 @@ async def _no_metrics() -> bytes:
 class Context:
     """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is
     not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
-    `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin."""
+    `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin;
+    without `pauses` no call is live."""
 
     recordings: Recordings
     tokens: Tokens
@@ -38,6 +40,7 @@ class Context:
     alarms: Callable[[], list[str]] = list
     monitors: Callable[[], Sequence[str]] = lambda: LOOPBACK
     zone: Callable[[TenantId], str] = lambda tenant: "UTC"
+    pauses: Pauses | None = None
 
 
 @dataclass(frozen=True, slots=True)

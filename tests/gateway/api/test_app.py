@@ -174,7 +174,7 @@ def test_every_route_below_v1_is_described_and_needs_a_token(api: Api) -> None:
     assert {"/v1/calls", "/v1/calls/{call}/audio", "/v1/events", "/health/ready"} <= set(paths)
     for path in paths:
         if path.startswith("/v1"):
-            method = "POST" if path.endswith("/erasure") else "GET"
+            [method] = [name.upper() for name in paths[path]]
             answer = api.client.request(
                 method, path.replace("{call}", api.call), json=GROUND if method == "POST" else None
             )
@@ -206,3 +206,11 @@ def test_health_needs_no_token(api: Api) -> None:
     assert api.client.get("/health/live").json() == {"status": "live"}
     assert api.client.get("/health/ready").status_code == 200
     assert api.client.get("/health/counters").json() == {"calls_answered": 1}
+
+
+@pytest.mark.parametrize("path", ["/pause", "/resume"])
+def test_a_call_that_is_over_cannot_be_paused_and_another_tenants_is_not_found(api: Api, path: str) -> None:
+    url = f"/v1/calls/{api.call}{path}"
+    assert api.client.post(url).status_code == 401
+    assert api.client.post(url, headers=api.token(Role.AGENT)).status_code == 409
+    assert api.client.post(url, headers=api.token(Role.ADMIN, "beta")).status_code == 404
