@@ -14,6 +14,9 @@ exit status: 0 done, 1 the answer is no or the check failed, 2 the command or th
 """
 
 
+SUITE = "AES_CM_128_HMAC_SHA1_80"  # the one that every SRTP peer has (RFC 4568 §6.2.1)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
     arguments = parser().parse_args(argv)
@@ -63,12 +66,19 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     call = _command(
         commands, "call", "gateway.commands.short:call", "place a test call: WAV files in, one track for each"
     )
-    call.add_argument("target", help="where to, as ADDRESS:PORT (SIP over UDP)")
+    call.add_argument("target", help="where to, as ADDRESS:PORT (SIP over UDP, or over TLS with --tls)")
     call.add_argument("wav", nargs="+", type=Path, help="16-bit PCM WAV; two files make a call with two m-lines")
     call.add_argument("--from", dest="from_user", default="callvault-test", help="user part of From")
     call.add_argument("--to", dest="to_user", default="recorder", help="user part of the request URI")
     call.add_argument("--codec", choices=("PCMA", "PCMU", "G722", "OPUS"), default="PCMA")
     call.add_argument("--ptime", type=int, choices=(10, 20, 30, 40, 60), default=20, help="packet time in ms")
+    call.add_argument("--tls", action="store_true", help="SIP over TLS; the target's certificate must name its address")
+    call.add_argument("--ca", type=Path, metavar="FILE", help="who vouches for the target; default: the system's")
+    call.add_argument("--certificate", type=Path, metavar="FILE", help="ours, for a trunk that is known by its name")
+    call.add_argument("--key", type=Path, metavar="FILE", help="of that certificate")
+    call.add_argument(
+        "--srtp", nargs="?", const=SUITE, default="", metavar="SUITE", help=f"encrypt the media (default: {SUITE})"
+    )
     calls = _command(commands, "calls", "gateway.commands.short:calls", "list a tenant's calls")
     calls.add_argument("--limit", type=int, default=50)
     calls.add_argument(

@@ -25,6 +25,7 @@ from pydantic import (
 
 from gateway.errors import ConfigError
 from gateway.policy import Section, Tenant, Trunk, trunk_problems
+from gateway.sip.grammar import SECURE_PORT
 
 ENV_PREFIX = "CALLVAULT_"
 CLIENT_VARIABLES = frozenset({"CALLVAULT_URL", "CALLVAULT_TOKEN", "CALLVAULT_CONFIG", "CALLVAULT_SETTINGS_FD"})
@@ -40,12 +41,16 @@ def parse_address(text: str) -> tuple[str, int]:
     return str(ipaddress.ip_address(host)), int(port)
 
 
+SipTransport = Literal["udp", "tcp", "tls"]
+
+
 class Listener(Section):
     """A further SIP listener; a trunk that names it is known by it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     address: str = Field(description="address and port")
-    transports: tuple[Literal["udp", "tcp"], ...] = Field(("udp", "tcp"), min_length=1)
+    transports: tuple[SipTransport, ...] = Field(("udp", "tcp"), min_length=1)
+    tls_port: int = Field(SECURE_PORT, ge=0, le=65535, description="of `tls` where it is not the only transport")
 
     @field_validator("address")
     @classmethod
@@ -54,9 +59,17 @@ class Listener(Section):
         return text
 
 
+class SipTls(Section):
+    certificate: Path | None = Field(None, description="PEM file: our certificate, then those between it and its root")
+    key: Path | None = Field(None, description="PEM file of its key, without a passphrase, readable by nobody else")
+    client_ca: Path | None = Field(None, description="PEM file that vouches for the certificates of trunks")
+
+
 class Sip(Section):
     listen: str = Field("127.0.0.1:5060", description="address and port of the SIP listener")
-    transports: tuple[Literal["udp", "tcp"], ...] = Field(("udp", "tcp"), min_length=1, description="of `listen`")
+    transports: tuple[SipTransport, ...] = Field(("udp", "tcp"), min_length=1, description="of `listen`")
+    tls_port: int = Field(SECURE_PORT, ge=0, le=65535, description="of `tls` where it is not the only transport")
+    tls: SipTls = SipTls.model_validate({})
     listeners: tuple[Listener, ...] = Field((), description="further listeners")
     unknown: Literal["refuse", "drop"] = Field("refuse", description="what strangers get: 403, or no answer at all")
     proxies: tuple[str, ...] = Field((), description="networks of proxies in front, whose `proxy_header` counts")
@@ -75,6 +88,28 @@ class Sip(Section):
     def _listen(cls, text: str) -> str:
         parse_address(text)
         return text
+
+    @model_validator(mode="after")
+    def _certificate(self) -> Sip:
+        if self.secure and not (self.tls.certificate and self.tls.key):
+            raise ValueError("the transport tls needs tls.certificate and tls.key")
+        return self
+
+    @property
+    def secure(self) -> bool:
+        """Whether anything is listened on over TLS."""
+        return "tls" in self.transports or any("tls" in row.transports for row in self.listeners)
+
+    def places(self) -> list[tuple[str, SipTransport, tuple[str, int]]]:
+        """Everything that is listened on: the setting that says so, the transport, address and port."""
+        rows = [("sip.listen", self.listen, self.transports, self.tls_port)]
+        rows += [(f"sip.listeners.{one.name}", one.address, one.transports, one.tls_port) for one in self.listeners]
+        found: list[tuple[str, SipTransport, tuple[str, int]]] = []
+        for name, address, transports, tls_port in rows:
+            host, port = parse_address(address)
+            beside = len(transports) > 1
+            found += [(name, way, (host, tls_port if way == "tls" and beside else port)) for way in transports]
+        return found
 
     @field_validator("proxies")
     @classmethod
@@ -188,6 +223,8 @@ class Settings(Section):
             problems += [
                 f"trunk {trunk.name!r} names tenant {t!r}, which is not defined" for t in wanted if t not in names
             ]
+        if any(trunk.tls_names for trunk in self.trunks) and not (self.sip.secure and self.sip.tls.client_ca):
+            problems.append("trunks with tls_names need the transport tls and sip.tls.client_ca")
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
         if self.store.spool_limit_mib < (self.media.workers + 2) * self.store.spool_file_mib:
             problems.append(

@@ -40,6 +40,9 @@ class Numbering(Section):
 class Tenant(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     record: Literal["all", "events"] = Field("all", description="`events`: live speech events only, nothing is stored")
+    media_security: Literal["any", "srtp"] = Field(
+        "any", description="`srtp`: calls whose media is not encrypted are refused, but for emergency calls"
+    )
     when_full: Literal["refuse", "unrecorded"] = Field(
         "refuse", description="when the spool is full: refuse new calls with 503, or answer them unrecorded"
     )
@@ -103,6 +106,9 @@ class Trunk(Section):
     tenant: str
     listener: str = Field("", description="name of the listener that it calls")
     sources: tuple[str, ...] = Field((), description="networks that SIP may come from, as CIDR")
+    tls_names: tuple[str, ...] = Field(
+        (), description="it must show a client certificate with one of these names (subjectAltName)"
+    )
     users: tuple[TrunkUser, ...] = Field((), description="it must sign its requests as one of these (digest)")
     trusted: bool = Field(False, description="its P-Asserted-Identity says who calls")
     dialled: Mapping[str, str] = Field(default_factory=dict, description="dialled number prefix to tenant")
@@ -124,10 +130,20 @@ class Trunk(Section):
         False,
         description="play the announcement before the answer (183 with SDP), where the peer made an offer",
     )
+    srtp_keys_over: Literal["tls", "any"] = Field(
+        "tls",
+        description="transports over which it may send SRTP keys: `any` where a network of yours carries them, as"
+        " behind a TLS proxy",
+    )
     pause_by_info: bool = Field(
         False, description="its peers may pause and resume their call's recording by SIP INFO (`Record: off`, `on`)"
     )
     numbers: Numbering = Numbering.model_validate({})
+
+    @field_validator("tls_names")
+    @classmethod
+    def _names(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(value.lower() for value in values)
 
     @field_validator("sources", "media_networks")
     @classmethod
@@ -140,11 +156,15 @@ def trunk_problems(listeners: Sequence[str], realm: str, trunks: Sequence[Trunk]
     problems = [f"listener {name!r} is defined twice" for name in set(listeners) if listeners.count(name) > 1]
     users = [user.name for trunk in trunks for user in trunk.users]
     problems += [f"user {name!r} is defined twice" for name in set(users) if users.count(name) > 1]
+    names = [name for trunk in trunks for name in trunk.tls_names]
+    problems += [f"tls name {name!r} is defined twice" for name in set(names) if names.count(name) > 1]
     for trunk in trunks:
+        if trunk.tls_names and trunk.users:
+            problems.append(f"trunk {trunk.name!r} has tls_names and users: one of them is what it is known by")
         if trunk.listener and trunk.listener not in listeners:
             problems.append(f"trunk {trunk.name!r} names listener {trunk.listener!r}, which is not defined")
-        if not (trunk.listener or trunk.sources or trunk.users):
-            problems.append(f"trunk {trunk.name!r} needs sources, users or a listener to be known by")
+        if not (trunk.listener or trunk.sources or trunk.users or trunk.tls_names):
+            problems.append(f"trunk {trunk.name!r} needs sources, users, tls_names or a listener to be known by")
         if not (trunk.sources or trunk.media_networks):
             problems.append(f"trunk {trunk.name!r} needs media_networks, as it has no sources")
         for user in trunk.users:

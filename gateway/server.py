@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.api.app import create_app
@@ -25,6 +26,7 @@ from gateway.calls.recovery import recover_all
 from gateway.calls.switchboard import Switchboard
 from gateway.config import Loaded, Settings, parse_address
 from gateway.events import Hub, LiveEvent
+from gateway.ingest.certificates import Contexts, contexts, refuse_expired
 from gateway.ingest.sip import SipIngest
 from gateway.operations import logs
 from gateway.operations.notify import Notifier
@@ -59,6 +61,7 @@ class Server:
         self._queue_awaited = True
         self._zones: dict[TenantId, str] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
+        self._contexts: Contexts | None = None
 
     async def run(self) -> None:
         """Start everything, serve until told to stop, then end in order. Raises ConfigError, StoreError."""
@@ -118,6 +121,7 @@ class Server:
         ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
         board = Switchboard(recordings, book, ports, self._hub, calls)
         sip = SipIngest(settings, Directory(settings), board)
+        sip.secure(self._contexts)
         media = MediaKeeper(settings_json, settings.media.workers, board, self._take_announcements())
         children |= {"uploader": lambda: uploader.restarts, "media": lambda: media.restarts}
         board.on_ready, sip.on_set_up = status.metrics.ready, status.metrics.set_up
@@ -156,10 +160,13 @@ class Server:
         def apply(settings: Settings) -> None:
             self._settings = settings
             sip.directory = Directory(settings)
+            sip.secure(self._contexts)
             media.announce(self._take_announcements())
             logs.set_level(settings.log.level)
 
         def prepare(settings: Settings) -> None:
+            if settings.sip.secure:
+                refuse_expired(settings.sip.tls, datetime.now(UTC))
             self._prepare(recordings, settings)
 
         reloader = Reloader(self._settings, self._load, prepare, apply, self._notifier)
@@ -167,7 +174,8 @@ class Server:
         return reloader
 
     def _prepare(self, recordings: Recordings, settings: Settings) -> None:
-        """What a configuration needs before calls come under it: announcements, and keys for two days."""
+        """What a configuration needs before calls come under it: certificates, announcements, and keys for two days."""
+        certificates = contexts(settings.sip.tls) if settings.sip.secure else None
         announcements = Announcements.load(settings)
         try:
             _prepare_keys(recordings, settings)
@@ -177,7 +185,7 @@ class Server:
             raise
         if self._announcements is not None:
             self._announcements.close()
-        self._announcements, self._zones = announcements, zones
+        self._announcements, self._zones, self._contexts = announcements, zones, certificates
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None

@@ -36,9 +36,11 @@ from media.prompts import Prompts
 from media.quiet import Watch
 from media.receive import SLOTS, Arena, Sources, source_number
 from media.reports import Reports
+from media.secure import SecureLegs
 from media.sequence import Sequence
 from media.sink import Sink
 from media.sources import Former, SourceRule
+from media.srtp import Protection, protection
 from media.timeline import TrackFacts
 from media.vad import Detectors
 
@@ -70,6 +72,7 @@ class Engine:
         self._sources = Sources()  # of the legs that are read, by row
         # From whom the last leg of each local port took its stream; no more than there are ports.
         self._rules: dict[int, SourceRule] = {}
+        self._passed_on: dict[int, Protection] = {}  # of the port closed last, should another leg go on there
         self._finished: dict[int, tuple[TrackFacts, Former | None]] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
@@ -79,7 +82,8 @@ class Engine:
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
-        self._overflowed_closed = 0
+        self._overflowed_closed = self._unauthentic_closed = self._replayed_closed = 0
+        self._secure = SecureLegs(self._table, self._legs, self._arena)
         self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
@@ -105,6 +109,16 @@ class Engine:
         return self._overflowed_closed + int(self._table.overflowed.sum())
 
     @property
+    def unauthentic(self) -> int:
+        """Packets of SRTP legs since the start that their keys did not fit."""
+        return self._unauthentic_closed + int(self._table.unauthentic.sum())
+
+    @property
+    def replayed(self) -> int:
+        """Packets of SRTP legs since the start that came a second time, or too late to tell."""
+        return self._replayed_closed + int(self._table.replayed.sum())
+
+    @property
     def playing(self) -> int:
         """Legs that a prompt is being played to."""
         return self._playout.count
@@ -122,10 +136,11 @@ class Engine:
     def open(self, command: Open, rtp: socket.socket, rtcp: socket.socket, now_ns: int) -> None:
         """Take a leg on; the sockets are the engine's from here on.
 
-        Raises Unsupported for a codec or address that we do not know, Unavailable when there is no room.
+        Raises Unsupported for a codec, address or key that we do not know, Unavailable when there is no room.
         """
-        codecs = codecs_named(command.codecs)
-        remote = _source(command.remote)
+        codecs, remote = codecs_named(command.codecs), _source(command.remote)
+        port = rtp.getsockname()[1]
+        secured = protection(self._passed_on.get(port) if command.continues else None, command.srtp)
         try:
             networks = tuple(IPv4Network(network) for network in command.networks)
             former = Former.from_numbers(command.former)
@@ -140,7 +155,7 @@ class Engine:
         rtp.setblocking(False)
         rtcp.setblocking(False)
         row = self._rows.pop()
-        rule = self._rules.get(rtp.getsockname()[1]) if command.continues else None
+        rule = self._rules.get(port) if command.continues else None
         if rule is None:
             rule = SourceRule(remote, command.nat, networks, former, command.latched)
         clock_hz = next(iter(codecs.values())).clock_hz
@@ -149,6 +164,7 @@ class Engine:
         numbers, sequence = (command.event_pt, command.red_pt), Sequence(clock_hz, head=life_begins(command.life))
         leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
         self._table.clear(row)
+        leg.protection, self._table.secured[row] = secured, secured is not None
         self._detectors.open(row)
         self._table.masking[row] = command.mask
         self._legs[row] = leg
@@ -187,6 +203,8 @@ class Engine:
             return
         codecs, remote = codecs_named(command.codecs), _source(command.remote)
         self._drain(leg, now_ns)
+        leg.protection = protection(leg.protection, command.srtp)
+        self._table.secured[leg.row] = leg.protection is not None
         leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
@@ -241,8 +259,11 @@ class Engine:
         self._finished[number] = leg.timeline.facts(), self._former(leg)
         self._rules[leg.rtp.getsockname()[1]] = leg.rule
         self._sink.close(number)
+        self._passed_on = {leg.rtp.getsockname()[1]: leg.protection} if leg.protection is not None else {}
         self._closed += self._table.tally[leg.row]
         self._overflowed_closed += int(self._table.overflowed[leg.row])
+        self._unauthentic_closed += int(self._table.unauthentic[leg.row])
+        self._replayed_closed += int(self._table.replayed[leg.row])
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
         self._ears.close(leg.row)
@@ -315,7 +336,7 @@ class Engine:
     def _receive(self, sources: Sources) -> bool:
         """One pass over these sockets; whether more may wait."""
         batch = self._arena.receive(sources)
-        self._intake.take(batch, self._now_ns, self._wall_offset_ns)
+        self._intake.take(self._secure.open(batch), self._now_ns, self._wall_offset_ns)
         return batch.more
 
     def _drain(self, leg: Leg, now_ns: int) -> None:

@@ -19,6 +19,7 @@ from media.framelog import TALLY, Reason
 from media.outgoing import Outgoing
 from media.sequence import Placed, Sequence
 from media.sources import SourceRule
+from media.srtp import Protection
 from media.timeline import Timeline
 from media.vad import CELL_SAMPLES
 
@@ -64,6 +65,7 @@ class Leg:
     hears: bool = True  # the peer takes what we send
     keys: Keys | None = None  # None: keys are not told
     late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
+    protection: Protection | None = None  # None: plain RTP
 
     @property
     def withheld(self) -> Reason | None:
@@ -94,6 +96,8 @@ class Table:
         self.life_us, self.quiet_us, self.told_us = column(), column(), column()
         self.receiving = np.zeros(rows, np.bool_)
         self.latching = np.zeros(rows, np.bool_)  # another source than `source` might be taken
+        self.secured = np.zeros(rows, np.bool_)  # what it receives is SRTP
+        self.unauthentic, self.replayed = column(), column()  # packets of it that were not taken for that
         # What the next packet in order has. A payload type of NEVER sends all packets of the row the slow way.
         self.source, self.ssrc, self.payload_type = column(), column(), column()
         self.next_sequence, self.next_timestamp, self.head = column(), column(), column()

@@ -37,6 +37,7 @@ class Open:
     With `paused` nothing is kept until `Resume`: the leg joins a call that is paused.
     With `keys` it is told which keys are pressed (`Pressed`); else they are counted and forgotten.
     With `mask` keys' tones are silenced before anything is kept.
+    `srtp` has the leg's keys as `media.srtp.Protection` takes them; empty for plain RTP.
     Nothing that arrived before call time `from_us` is kept. `former` is what `Ended` said of the port's last leg.
     With `life` above 0 a worker that received this leg has died, so many for the last time (`media.lives`), and
     `latched` is what it said in `Latched` last.
@@ -50,7 +51,7 @@ class Open:
     networks: tuple[str, ...] = ()
     origin_ns: int = 0
     sending: bool = True
-    sink: dict[str, str] = field(default_factory=dict)
+    sink: dict[str, str] = field(default_factory=dict, repr=False)
     announce: bool = False
     hears: bool = True
     quiet_s: float = QUIET_S
@@ -59,6 +60,7 @@ class Open:
     paused: bool = False
     keys: bool = False
     mask: bool = False
+    srtp: dict[str, str] = field(default_factory=dict, repr=False)
     from_us: int = 0
     former: tuple[int, ...] = ()
     life: int = 0
@@ -77,7 +79,8 @@ class Start:
 class Update:
     """A re-INVITE was answered: other codecs, another address, hold (`receiving` False) or its end.
 
-    `hears` and `quiet_s` are those of `Open`. A prompt waits while its peer does not hear, and then begins anew.
+    `hears`, `quiet_s` and `srtp` are those of `Open`; a key that is repeated goes on where it is. A prompt waits while
+    its peer does not hear, and then begins anew.
     """
 
     leg: int
@@ -87,6 +90,7 @@ class Update:
     event_pt: int | None = None
     hears: bool = True
     quiet_s: float = QUIET_S
+    srtp: dict[str, str] = field(default_factory=dict, repr=False)
     red_pt: int | None = None
 
 
@@ -215,6 +219,15 @@ class Quiet:
 
 
 @dataclass(frozen=True, slots=True)
+class Rolled:
+    """The rollover counter (RFC 3711 §3.3.1) of an SRTP leg's stream has risen, to be told another worker."""
+
+    leg: int
+    ssrc: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The leg is closed and everything of it durable; `facts` are `TrackFacts.to_json()`.
 
@@ -264,6 +277,8 @@ class Stats:
     exposure_ms: float = 0.0  # how much of each track a power cut would cost now, and the most since the start
     exposure_ms_max: float = 0.0
     dropped: int = 0  # chunks that found no room in the spool
+    unauthentic: int = 0  # packets of SRTP legs that their keys did not fit
+    replayed: int = 0  # or that came a second time
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +290,19 @@ class SpoolFull:
 
 Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
 Event: TypeAlias = (
-    Ready | Speech | Played | Paused | Resumed | Pressed | Quiet | Latched | Ended | OpenFailed | Stats | SpoolFull
+    Ready
+    | Speech
+    | Played
+    | Paused
+    | Resumed
+    | Pressed
+    | Quiet
+    | Latched
+    | Rolled
+    | Ended
+    | OpenFailed
+    | Stats
+    | SpoolFull
 )
 Message: TypeAlias = Command | Event
 
@@ -283,7 +310,7 @@ _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
-        *(Ready, Speech, Played, Paused, Resumed, Pressed, Quiet, Latched, Ended, OpenFailed, Stats, SpoolFull),
+        *(Ready, Speech, Played, Paused, Resumed, Pressed, Quiet, Latched, Rolled, Ended, OpenFailed, Stats, SpoolFull),
     )
 }
 

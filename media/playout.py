@@ -104,7 +104,10 @@ class Playout:
             # RFC 3551 §4.1: the marker begins a talkspurt.
             marker = playing.position == 0
             header = plain_header(number, outgoing.sequence, outgoing.timestamp, outgoing.ssrc, marker=marker)
-            if not send(leg.rtp.fileno(), header + payload, target):
+            packet = header + payload
+            if leg.protection is not None:
+                packet = leg.protection.protect(packet)
+            if not send(leg.rtp.fileno(), packet, target):
                 return False
             outgoing.count(len(payload))
             playing.position += 1

@@ -231,6 +231,8 @@ class Worker:
                 exposure_ms=GATHERED_MS + health.exposure_ms if self._engine.legs else health.exposure_ms,
                 exposure_ms_max=GATHERED_MS + health.exposure_ms_max if health.exposure_ms_max else 0.0,
                 dropped=health.dropped,
+                unauthentic=self._engine.unauthentic,
+                replayed=self._engine.replayed,
             )
         )
         if health.full and not self._full:

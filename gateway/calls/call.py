@@ -26,6 +26,7 @@ from storage.model import ArtefactId, CallId, CallState, ParticipantId, TenantId
 from storage.records import NewArtefact, NewCall
 
 DETAIL_VERSION = 1
+PENDING = {"suite": ""}  # what a media worker is told of a leg's keys before they are agreed on
 NOBODY: Mapping[str, object] = MappingProxyType({})
 
 
@@ -67,11 +68,19 @@ class Leg:
     pressed_beyond: int = 0  # keys that were too many
     told: Told | None = field(default=None, repr=False)  # what its worker knows of it; None before it is opened
     talk: Talk = field(default_factory=Talk)
+    srtp: dict[str, str] = field(default_factory=dict, repr=False)  # its SRTP keys, as a media worker is told them
+    suites: set[str] = field(default_factory=set)  # what its media was encrypted with so far; "" for nothing
 
     @property
     def lives(self) -> int:
         """How many media workers have had it."""
         return 0 if self.told is None else self.told.opened.life + 1
+
+    def protect(self, srtp: dict[str, str]) -> None:
+        """These keys were agreed on, or none."""
+        self.srtp = srtp
+        if srtp != PENDING:
+            self.suites.add(srtp.get("suite", ""))
 
 
 @dataclass(slots=True)
@@ -114,6 +123,7 @@ class Call:
     emergency: bool = False
     identifiers: Identifiers = field(default_factory=Identifiers)  # what it can be found by; may be added to
     legs: list[Leg] = field(default_factory=list)
+    srtp: dict[int, dict[str, str]] = field(default_factory=dict, repr=False)  # keys of its m-lines, as agreed on
     former: list[Leg] = field(default_factory=list)  # legs whose stream another one has taken over
     roster: Roster | None = None  # of a recording session
     described: SessionDescription | None = None  # what the peer said last of its media
@@ -171,10 +181,16 @@ class Call:
             "purpose": self.policy.purpose,
             "language": self.policy.language,
             "signalling": self.parties.transport,
-            "media": "rtp",
-            "encrypted_in_transit": False,
+            **self._media(),
         }
         return json.dumps(body).encode()
+
+    def _media(self) -> dict[str, object]:
+        """How its media came in; `mixed` if some of it was encrypted, or all of it for a while."""
+        suites = {suite for leg in (*self.legs, *self.former) for suite in leg.suites}
+        media = "srtp" if suites and "" not in suites else "mixed" if suites - {""} else "rtp"
+        encrypted = media == "srtp" and self.parties.transport == "tls"
+        return {"media": media, "suites": sorted(suites - {""}), "encrypted_in_transit": encrypted}
 
     def gather(self) -> None:
         """Adds to `identifiers` what the signalling says: protocol's and vendors' ids, both parties' numbers."""

@@ -53,6 +53,7 @@ from media.messages import (
     Release,
     Resume,
     Resumed,
+    Rolled,
     Speech,
     SpoolFull,
     Stats,
@@ -69,7 +70,7 @@ log = logging.getLogger(__name__)
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 RETRY_AFTER_S = 5
 _CUT_OFF = "hung up during the announcement"
-_OfLeg: TypeAlias = Speech | Ended | OpenFailed | Played | Latched | Quiet | Pressed | Paused | Resumed
+_OfLeg: TypeAlias = Speech | Ended | OpenFailed | Played | Latched | Rolled | Quiet | Pressed | Paused | Resumed
 
 
 class Switchboard:
@@ -332,7 +333,8 @@ class Switchboard:
         return Leg(next(self._numbers), index, label, person, artefact, pair, future)
 
     def _terms(self, call: Call, leg: Leg, offer: SessionDescription | None) -> Update:
-        found = terms(leg.number, call.trunk, offer, leg.index)
+        leg.protect(call.srtp.get(leg.index, {}))
+        found = terms(leg, call.trunk, offer)
         if offer is not None and found.remote is None:
             self.counters["media_address_refused"] += 1
         return found

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from gateway.calls.call import Call, Leg
 from gateway.calls.keypresses import kept
+from gateway.calls.numbers import reader_of
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
 from gateway.policy import Trunk
-from gateway.tenants import media_networks, within
+from gateway.tenants import Match, media_networks, within
 from media.messages import Open, Update
-from media.sdp import SessionDescription, event_payload_type, redundancy_payload_type
+from media.sdp import SessionDescription, Terms, event_payload_type, redundancy_payload_type
 
 
-def terms(number: int, trunk: Trunk, offer: SessionDescription | None, index: int) -> Update:
-    """What m-line `index` of the peer's description says of leg `number`; without a description nothing is taken yet.
+def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
+    """What the leg's m-line of the peer's description says of it; without a description nothing is taken yet.
 
     An address outside the trunk's media networks is nobody's: nothing is taken from it, and nothing sent there.
     """
     if offer is None:
-        return Update(number, OFFERED, None, True, OFFERED_EVENT_PT, False, trunk.quiet_s)
-    media = offer.media[index]
+        return Update(leg.number, OFFERED, None, True, OFFERED_EVENT_PT, False, trunk.quiet_s, leg.srtp)
+    media = offer.media[leg.index]
     receiving = sends(offer, media)
     source = remote(offer, media)
     return Update(
-        number,
+        leg.number,
         codecs(media),
         remote=source if source is not None and within(source[0], media_networks(trunk)) else None,
         receiving=receiving,
@@ -30,7 +31,18 @@ def terms(number: int, trunk: Trunk, offer: SessionDescription | None, index: in
         hears=hears(offer, media, receive_only=trunk.receive_only),
         quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
         red_pt=redundancy_payload_type(media),
+        srtp=leg.srtp,
     )
+
+
+def media_terms(match: Match, dialled: str, *, secure: bool) -> Terms:
+    """Whether keys and plain media are taken in a call to a Request-URI, that came over TLS or not.
+
+    An emergency call is answered however its media comes.
+    """
+    emergency = reader_of(match.trunk.numbers).is_emergency(dialled, match.tenant.emergency)
+    keys = secure or match.trunk.srtp_keys_over == "any"
+    return Terms(keys=keys, plain=match.tenant.media_security == "any" or emergency)
 
 
 def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) -> Open:
@@ -57,6 +69,7 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
         red_pt=agreed.red_pt,
+        srtp=agreed.srtp,
         continues=continues,
         paused=call.paused,
         keys=kept(call),

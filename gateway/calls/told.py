@@ -19,6 +19,7 @@ from media.messages import (
     Release,
     Resume,
     Resumed,
+    Rolled,
     Update,
 )
 from media.sources import RELATCH_US
@@ -43,6 +44,9 @@ class Told:
             case Update():
                 self._updated, self._updated_at = message, now
                 agreed = {name: getattr(message, name) for name in _SHARED}
+                counted = {name: self.opened.srtp[name] for name in ("ssrc", "rollovers") if name in self.opened.srtp}
+                if message.srtp.get("theirs") == self.opened.srtp.get("theirs"):  # another key counts anew
+                    agreed["srtp"] = message.srtp | counted
                 self.opened = replace(self.opened, **agreed, sending=message.receiving)
             case Pause() | Resume():
                 self.opened = replace(self.opened, paused=isinstance(message, Pause))
@@ -57,6 +61,9 @@ class Told:
                     self.opened = replace(self.opened, announce=False, from_us=message.end_us)
             case Resumed():
                 self.opened = replace(self.opened, from_us=max(self.opened.from_us, message.at_us))
+            case Rolled():
+                counted = {"ssrc": str(message.ssrc), "rollovers": str(message.count)}
+                self.opened = replace(self.opened, srtp=self.opened.srtp | counted)
             case Latched():
                 self.opened = replace(self.opened, latched=message.source)
 

@@ -16,8 +16,13 @@ from media.messages import Stats
 
 ALIKE = 0.1  # of a worker's time: smaller differences are one second's chance
 
-_SUMMED = frozenset({"packets", "legs", "shed", "lost", "late", "foreign", "overflowed", "playing", "dropped"})
-_OF_THE_PAST = frozenset({"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "exposure_ms_max"})
+_SECURE = frozenset({"unauthentic", "replayed"})
+_SUMMED = (
+    frozenset({"packets", "legs", "shed", "lost", "late", "foreign", "overflowed", "playing", "dropped"}) | _SECURE
+)
+_OF_THE_PAST = (
+    frozenset({"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "exposure_ms_max"}) | _SECURE
+)
 _NOTHING = Stats(0.0, 0.0, 0, 0, 0.0, 0.0, 0, full=False)
 
 

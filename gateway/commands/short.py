@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import ssl
 import sys
 import zoneinfo
 from collections.abc import Callable
@@ -36,12 +37,23 @@ def call(arguments: argparse.Namespace) -> int:
                 ptime_ms=arguments.ptime,
                 from_user=arguments.from_user,
                 to_user=arguments.to_user,
+                secure=_encryption(arguments) if arguments.tls else None,
+                srtp=arguments.srtp,
             )
         )
     except (ValueError, OSError, CallFailed) as error:
         return _fail(str(error))
     _print(f"answered after {result.setup_ms:.1f} ms, {result.packets} packets sent on {len(tracks)} tracks, ended")
     return 0
+
+
+def _encryption(arguments: argparse.Namespace) -> ssl.SSLContext:
+    """For a call over TLS. Raises OSError for files that cannot be used."""
+    context = ssl.create_default_context(cafile=arguments.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if arguments.certificate is not None:
+        context.load_cert_chain(arguments.certificate, arguments.key)
+    return context
 
 
 def calls(arguments: argparse.Namespace) -> int:

@@ -14,9 +14,12 @@ from gateway.calls.admission import Busy
 from gateway.calls.call import Call
 from gateway.calls.offer import answerable, maskable
 from gateway.calls.switchboard import RETRY_AFTER_S, Switchboard
+from gateway.calls.terms import media_terms
 from gateway.config import Settings
+from gateway.ingest.certificates import Contexts
 from gateway.ingest.identity import Identity
 from gateway.ingest.info import InfoService
+from gateway.ingest.keying import Keying
 from gateway.ingest.listeners import Listeners
 from gateway.ingest.negotiation import Negotiation
 from gateway.ingest.parties import parties_of, user_of
@@ -85,6 +88,10 @@ class SipIngest:
     def directory(self, directory: Directory) -> None:
         """Others, from the next request on; calls that stand keep theirs."""
         self._identity.directory = directory
+
+    def secure(self, contexts: Contexts | None) -> None:
+        """Certificates of connections over TLS, from the next one on."""
+        self._listeners.secure(contexts)
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """One message."""
@@ -177,15 +184,16 @@ class SipIngest:
             self._counted["refused_unknown_source"] += 1
             self._agent.reject(event.dialog, 403, "Forbidden", now)
             return
+        keying = Keying(media_terms(match, event.request.uri, secure=event.flow.secure), secrets.token_bytes)
         try:
-            offer = parse(event.body) if event.body else None
+            offer = keying.taken(parse(event.body)) if event.body else None
         except Malformed as error:
             self._counted["refused_sdp"] += 1
             self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
             return
-        if offer is not None and not answerable(offer):
+        if not (keying.possible if offer is None else answerable(offer)):
             self._counted["refused_codec"] += 1
-            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_CODEC)])
+            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_MEDIA)])
             return
         try:
             trusted, transport, found_by = match.trunk.trusted, event.flow.transport, match.trunk.found_by
@@ -203,10 +211,11 @@ class SipIngest:
             retry = [("Retry-After", str(RETRY_AFTER_S))]
             self._agent.reject(event.dialog, 503, "Service Unavailable", now, headers=retry)
             return
-        negotiation = self._negotiation(call)
+        negotiation = self._negotiation(call, keying)
         self._calls[event.dialog] = (call, negotiation)
         self._dialogs[call.id] = event.dialog
         described = negotiation.offer() if offer is None else negotiation.answer(offer)
+        call.srtp = keying.agreed
         self._switchboard.answering(call)
         if match.trunk.early_media and call.announcement is not None and offer is not None:
             self._early[call.id] = described
@@ -253,7 +262,9 @@ class SipIngest:
     def _taken(
         self, call: Call, negotiation: Negotiation, offer: SessionDescription, event: Reinvited | Updated
     ) -> bytes:
-        """Our answer to an offer within the call, which holds from now on."""
+        """Our answer to an offer within the call, which holds from now on; its keys first, for legs that are new."""
+        negotiation.keying.settle(offer)
+        call.srtp = negotiation.keying.agreed
         self._switchboard.update(call, offer, event.request.metadata)
         return negotiation.answer(offer, {leg.index: leg.pair.port for leg in call.legs})
 
@@ -264,7 +275,9 @@ class SipIngest:
             return
         call, negotiation = found
         try:
-            self._switchboard.update(call, negotiation.answered(event.body))
+            described = negotiation.answered(event.body)
+            call.srtp = negotiation.keying.agreed
+            self._switchboard.update(call, described)
         except MediaError:
             self._counted["refused_answer"] += 1
             self._agent.bye(event.dialog, time.monotonic(), _BAD_ANSWER)
@@ -286,9 +299,10 @@ class SipIngest:
             self._early.pop(found[0].id, None)
             self._switchboard.end(found[0], event.why)
 
-    def _negotiation(self, call: Call) -> Negotiation:
+    def _negotiation(self, call: Call, keying: Keying) -> Negotiation:
         return Negotiation(
             {leg.index: leg.pair.port for leg in call.legs},
+            keying,
             origin_id=int(call.id[:12], 16),
             address=self._settings.media.address,
             receive_only=call.trunk.receive_only,
@@ -296,6 +310,6 @@ class SipIngest:
         )
 
 
-_NO_CODEC = '305 callvault "Incompatible media format: PCMA, PCMU, G722, opus over RTP/AVP are taken"'
+_NO_MEDIA = '305 callvault "Incompatible media format: no codec that is taken, or not encrypted as it must be"'
 
 _BAD_ANSWER = 'SIP;cause=488;text="the answer to the offer cannot be used"'

@@ -48,6 +48,8 @@ _MEDIA_COUNTS = (
     ("packets", "media_packets", "Media packets received"),
     ("late", "media_packets_late", "Packets that came too late to be put in order"),
     ("foreign", "media_packets_foreign", "Packets from addresses that are nobody's"),
+    ("unauthentic", "media_packets_unauthentic", "Packets of SRTP calls that their keys did not fit"),
+    ("replayed", "media_packets_replayed", "Packets of SRTP calls that came a second time, or too late to tell"),
     ("overflowed", "media_packets_overflowed", "Packets that the kernel dropped because a buffer was full"),
     ("dropped", "spool_chunks_dropped", "Chunks of audio that found no room in the spool"),
     ("shed", "media_cells_shed", "20 ms cells without a speech decision, for lack of time"),

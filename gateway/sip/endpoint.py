@@ -135,7 +135,7 @@ class Endpoint:
         flow = self.way(call)
         fields = [("User-Agent", self.settings.server_name), *headers]
         if method in ("INVITE", "UPDATE", "OPTIONS"):
-            fields += [contact(flow), *CAPABILITIES]
+            fields += [contact(flow, sips=call.sips), *CAPABILITIES]
         if body:
             fields.append(("Content-Type", SDP))
         request = call.request(method, via(flow, self.random(BRANCH_BYTES)), headers=tuple(fields), body=body)

@@ -7,7 +7,7 @@ happens; between them `Acknowledged` for each accepted INVITE whose ACK came, `R
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.sip.flow import Flow
@@ -46,9 +46,12 @@ def sent_by(local: Address) -> str:
     return f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
 
 
-def contact(flow: Flow, asked: Request | None = None) -> tuple[str, str]:
-    """Our Contact header for messages that go by `flow`; in answers to a recording client it says what we are."""
+def contact(flow: Flow, asked: Request | None = None, *, sips: bool = False) -> tuple[str, str]:
+    """Our Contact header for messages that go by `flow`, in a dialog that must be encrypted or another; in answers to a
+    recording client it says what we are."""
     feature = f";{SERVER}" if asked is not None and is_recording(asked) else ""
+    if sips:
+        return "Contact", f"<sips:{sent_by(flow.local)}>{feature}"
     return "Contact", f"<sip:{sent_by(flow.local)}{f';transport={flow.transport}' if flow.reliable else ''}>{feature}"
 
 
@@ -63,7 +66,7 @@ class Invited:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     """The SDP offer, or empty (an INVITE without one)."""
     flow: Flow
     granted: Granted
@@ -75,7 +78,7 @@ class Reinvited:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     flow: Flow
 
 
@@ -85,7 +88,7 @@ class Updated:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     flow: Flow
 
 
@@ -102,7 +105,7 @@ class Agreed:
     """The peer's answer to an offer of ours: in the PRACK of an early offer, or to a re-INVITE that refreshed."""
 
     dialog: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -132,7 +135,7 @@ class Acknowledged:
     """The ACK of an accepted INVITE came; if the INVITE had no offer, with the answer to ours."""
 
     dialog: int
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,8 @@ class Exchanges:
 
     def _yes(self, call: Dialog, update: Update, body: bytes, now: float) -> None:
         terms = update.terms
-        fields = [contact(update.incoming.flow, update.request), *CAPABILITIES, *(terms.headers() if terms else ())]
+        ours = contact(update.incoming.flow, update.request, sips=call.sips)
+        fields = [ours, *CAPABILITIES, *(terms.headers() if terms else ())]
         self._endpoint.respond(update.incoming, update.transaction, 200, now, fields, body=body)
         if update.request.method == "UPDATE":
             call.heard(update.request)

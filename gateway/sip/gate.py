@@ -14,11 +14,14 @@ from gateway.sip.screening import Refusal
 class Granted:
     """A request may be served: by which trunk it came, and from whom.
 
-    `source` is the peer's address, or what a listed proxy says that it is; it does not show in `repr`.
+    `source` is the peer's address, or what a listed proxy says that it is; `name` is that of the certificate that it is
+    known by, if it is; `secure` says whether it came over TLS. Only the trunk shows in `repr`.
     """
 
     trunk: str = ""
     source: str = ""
+    name: str = ""
+    secure: bool = False
 
     def __repr__(self) -> str:
         return f"Granted({self.trunk})"

@@ -209,7 +209,8 @@ class Invitations:
         body: bytes,
         headers: Iterable[tuple[str, str]] = (),
     ) -> bytes:
-        fields = [contact(invitation.incoming.flow, invitation.request), *CAPABILITIES, *headers]
+        ours = contact(invitation.incoming.flow, invitation.request, sips=call.sips)
+        fields = [ours, *CAPABILITIES, *headers]
         data = self._endpoint.response(
             invitation.incoming, status, fields, to_tag=call.local_tag, body=body, routes=True
         )
@@ -234,7 +235,8 @@ class Invitations:
 
     def _accepted(self, call: Dialog, invitation: Invitation, sdp: bytes, now: float) -> None:
         incoming, transaction, terms = invitation.incoming, invitation.transaction, invitation.terms
-        fields = [contact(incoming.flow, invitation.request), *CAPABILITIES, *(terms.headers() if terms else ())]
+        ours = contact(incoming.flow, invitation.request, sips=call.sips)
+        fields = [ours, *CAPABILITIES, *(terms.headers() if terms else ())]
         body = b"" if invitation.agreed else sdp
         data = self._endpoint.response(incoming, 200, fields, to_tag=call.local_tag, body=body, routes=True)
         self._endpoint.transactions.respond(transaction, 200, data, now)

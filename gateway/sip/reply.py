@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.sip.errors import Malformed
 from gateway.sip.flow import Flow
-from gateway.sip.grammar import DEFAULT_PORT, NameAddr, Via, split_list
+from gateway.sip.grammar import NameAddr, Via, split_list
 from gateway.sip.headers import Headers, format_lines
 from gateway.sip.message import Answerable, Request
 
@@ -81,7 +81,7 @@ class Incoming:
         Over a stream the address counts only once that connection is gone: the source's, at the port of sent-by.
         """
         if self.flow.reliable:
-            return self.flow.to((self.flow.remote[0], self.via.port or DEFAULT_PORT))
+            return self.flow.to((self.flow.remote[0], self.via.port or self.flow.default_port))
         return self.flow.to(self.via.reply_to(self.flow.remote))
 
 

@@ -26,7 +26,7 @@ OFFERING = frozenset({"INVITE", "UPDATE", "PRACK"})
 """Methods whose body is read."""
 
 SCHEMES = frozenset({"sip", "tel", "urn"})
-"""Of a Request-URI. Not `sips`: it asks for encryption on every hop, which a datagram has not."""
+"""Of a Request-URI. Not `sips`: it asks for encryption on every hop, which only TLS has."""
 
 TAKEN = frozenset({SDP, *METADATA})
 """What a body, or a part of one, may be."""
@@ -56,6 +56,10 @@ def _scheme(request: Request) -> Refusal | None:
     return None if request.uri.partition(":")[0].lower() in SCHEMES else Refusal(416)
 
 
+def _scheme_over_tls(request: Request) -> Refusal | None:
+    return None if request.uri.lower().startswith("sips:") else _scheme(request)
+
+
 def _extensions(request: Request) -> Refusal | None:
     """420 (§8.2.2.3); a CANCEL's Require is not looked at."""
     if request.method == "CANCEL":
@@ -83,10 +87,12 @@ def _content(request: Request) -> Refusal | None:
 
 CHECKS: tuple[Callable[[Request], Refusal | None], ...] = (_method, _scheme, _extensions, _content)
 
+CHECKS_OVER_TLS = tuple(_scheme_over_tls if check is _scheme else check for check in CHECKS)
 
-def screen(request: Request) -> Refusal | None:
-    """The first check that refuses the request, or None."""
-    for check in CHECKS:
+
+def screen(request: Request, *, secure: bool = False) -> Refusal | None:
+    """The first check that refuses the request, or None; `secure` says whether it came over TLS."""
+    for check in CHECKS_OVER_TLS if secure else CHECKS:
         if refusal := check(request):
             return refusal
     return None

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sip import reliable, session_timer
 from gateway.sip.conversation import Conversation
 from gateway.sip.deadlines import Deadlines
-from gateway.sip.dialog import Dialog, Stage, checked_routes
+from gateway.sip.dialog import SIPS, Dialog, Stage, checked_routes
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.errors import Malformed
 from gateway.sip.events import BRANCH_BYTES, Ended, Informed, Reinvited, Settings, Updated, contact, via
@@ -40,7 +40,7 @@ class _Call:
     number: int
     invite: Request
     flow: Flow
-    media: bytes
+    media: bytes = field(repr=False)
     """Our offer, or our answer where the INVITE has none."""
     ringing: bool = False
     cancelled: bool = False
@@ -48,7 +48,7 @@ class _Call:
     early: Dialog | None = None
     rseq: int = 0
     """Of the last reliable provisional response that came in order."""
-    peers_media: bytes = b""
+    peers_media: bytes = field(default=b"", repr=False)
     """SDP of a reliable provisional response."""
     dialog: Dialog | None = None
     asked: Transaction | None = None
@@ -101,7 +101,8 @@ class Caller:
         fields = [("Via", self._via(flow)), ("Max-Forwards", "70")]
         fields += [("From", f"<{caller}>;tag={self._endpoint.random(TAG_BYTES).hex()}"), ("To", f"<{target}>")]
         fields += [("Call-ID", self._endpoint.random(16).hex()), ("CSeq", "1 INVITE")]
-        fields += [("User-Agent", self._endpoint.settings.server_name), contact(flow), *CAPABILITIES, *headers]
+        ours = contact(flow, sips=target.lower().startswith(SIPS))
+        fields += [("User-Agent", self._endpoint.settings.server_name), ours, *CAPABILITIES, *headers]
         fields += [("Content-Type", SDP)] if offer else []
         request = Request.make("INVITE", target, Headers(tuple(fields)), offer)
         self._calls[self._last] = _Call(self._last, request, flow, offer or answer)
@@ -320,7 +321,7 @@ class Caller:
                 self._conversation.invitations.acknowledged(request, now)
         elif transactions.repeated(request, now):
             pass
-        elif refusal := screen(request):
+        elif refusal := screen(request, secure=incoming.flow.secure):
             self._endpoint.refuse(incoming, refusal)
         elif request.to.tag:
             dialog = self._endpoint.dialogs.find(request)

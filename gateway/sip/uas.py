@@ -174,7 +174,7 @@ class UserAgent:
         verdict = self._gate.admit(request, incoming.flow, now, call.granted if call else None)
         if not isinstance(verdict, Granted):
             self._turn_away(incoming, verdict)
-        elif refusal := screen(request):
+        elif refusal := screen(request, secure=incoming.flow.secure):
             self._endpoint.refuse(incoming, refusal)
         elif request.to.tag:
             self._conversation.request(call, request, incoming, now)

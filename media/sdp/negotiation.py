@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from media.codecs import BY_PAYLOAD_TYPE, CLOCK_HZ_PLAIN, CODECS, COMFORT_NOISE, OPUS, Codec, find
 from media.redundancy import NAME as REDUNDANCY
+from media.sdp.crypto import PLAIN_RTP, SECURE_PROTOCOLS, Crypto, crypto_of
 from media.sdp.description import Attribute, Connection, Direction, Media, Origin, SessionDescription
 
-PLAIN_RTP = "RTP/AVP"
 EVENT_PAYLOAD_TYPE = 101  # what nearly everyone uses for telephone-event; our offers do too
 EVENT_PAYLOAD_TYPE_OPUS = 102  # the same at 48 kHz
 PTIME_MS_DEFAULT = 20  # RFC 3551 §4.2
@@ -28,9 +28,10 @@ _ANSWERED = {
 
 @dataclass(frozen=True, slots=True)
 class LocalMedia:
-    """Our end of an accepted m-line: the RTP port; RTCP is the next one."""
+    """Our end of an accepted m-line: the RTP port; RTCP is the next one. `crypto` is our key where it is encrypted."""
 
     port: int
+    crypto: Crypto | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class OfferedMedia:
     direction: Direction = Direction.SENDRECV
     label: str | None = None
     ptime_ms: int = PTIME_MS_DEFAULT
+    protocol: str = PLAIN_RTP
+    cryptos: tuple[Crypto, ...] = ()
 
 
 def codecs_of(media: Media) -> dict[int, Codec]:
@@ -57,8 +60,10 @@ def codecs_of(media: Media) -> dict[int, Codec]:
 
 
 def choose_codec(media: Media) -> Codec | None:
-    """The codec we answer `media` with; None where it must be refused: no audio, no plain RTP, no common codec."""
-    if media.kind != "audio" or media.port == 0 or media.protocol != PLAIN_RTP:
+    """The codec we answer `media` with; None where it must be refused: no audio, no RTP, no key, no common codec."""
+    if media.kind != "audio" or media.port == 0:
+        return None
+    if media.protocol != PLAIN_RTP and not (media.protocol in SECURE_PROTOCOLS and crypto_of(media)):
         return None
     return next(iter(codecs_of(media).values()), None)
 
@@ -97,12 +102,15 @@ def answer(
     address: str,
     receive_only: bool,
 ) -> SessionDescription:
-    """The answer to `offer`: one m-line for each of its, in order; None in `local`, or no common codec, refuses one."""
+    """The answer to `offer`: one m-line for each of its, in order; None in `local`, or no common codec, refuses one.
+
+    So does an m-line that must be encrypted, and for which we have no key.
+    """
     if len(local) != len(offer.media):
         raise ValueError("an answer has as many m-lines as its offer")
     media = []
     for offered, ours in zip(offer.media, local, strict=True):
-        if ours is None or choose_codec(offered) is None:
+        if ours is None or choose_codec(offered) is None or (ours.crypto is None and offered.protocol != PLAIN_RTP):
             media.append(_refused(offered))
         else:
             direction = answered_direction(offer.direction(offered), receive_only=receive_only)
@@ -140,6 +148,8 @@ def _accepted(offered: Media, ours: LocalMedia, direction: Direction) -> Media:
         attributes.append(_rtpmap(COMFORT_NOISE, _COMFORT_NAME, CLOCK_HZ_PLAIN))
     ptime_ms = offered.ptime_ms if offered.ptime_ms in PTIME_MS_RANGE else PTIME_MS_DEFAULT
     attributes.append(Attribute("ptime", str(ptime_ms)))
+    if ours.crypto is not None:
+        attributes.append(ours.crypto.attribute)
     attributes += _echoed(offered)
     attributes.append(Attribute(direction.value))
     return Media(offered.kind, ours.port, offered.protocol, tuple(formats), attributes=tuple(attributes))
@@ -162,9 +172,10 @@ def _offered(entry: OfferedMedia) -> Media:
     attributes.append(Attribute("ptime", str(entry.ptime_ms)))
     if entry.label is not None:
         attributes.append(Attribute("label", entry.label))
+    attributes += [line.attribute for line in entry.cryptos]
     attributes.append(Attribute(entry.direction.value))
     formats = tuple(str(n) for n in (*(codec.offered_as for codec in entry.codecs), *events, COMFORT_NOISE))
-    return Media("audio", entry.port, PLAIN_RTP, formats, attributes=tuple(attributes))
+    return Media("audio", entry.port, entry.protocol, formats, attributes=tuple(attributes))
 
 
 def _rtpmap(number: int, name: str, clock_hz: int) -> Attribute:

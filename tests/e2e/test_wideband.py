@@ -77,7 +77,7 @@ def test_a_softphone_is_recorded_and_opus_is_there_as_it_came(
     client = system.client("acme")
     before = {row["id"] for row in client.json("/v1/calls?limit=50")["calls"]}
     offered = f"{codec}/{rate_hz}/{2 if codec == 'opus' else 1}"
-    with phone(tmp_path, f"sip:service@{system.sip[0]}:{system.sip[1]}", offered) as process:
+    with phone(tmp_path, f"sip:service@{system.sip[0]}:{system.sip[1]}", codec=offered) as process:
         until(lambda: [row for row in client.json("/v1/calls?limit=50")["calls"] if row["id"] not in before])
         time.sleep(3)  # of the tone
         press(process, HANG_UP)

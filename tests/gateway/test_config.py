@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,14 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
 def test_an_environment_variable_that_names_no_setting_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"sip\.lisen: unknown key"):
         load(None, {"CALLVAULT_SIP__LISEN": "127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(
+    "sip", [{"transports": ["tls"]}, {"listeners": [{"name": "a", "address": "127.0.0.1:1", "transports": ["tls"]}]}]
+)
+def test_tls_without_a_certificate_is_an_error(sip: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"tls\.certificate"):
+        Settings.model_validate({"sip": sip})
 
 
 def test_a_trunk_of_an_unknown_tenant_is_an_error() -> None:

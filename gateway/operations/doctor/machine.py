@@ -36,12 +36,9 @@ RUNNING = "in use by the callvault that runs here"
 def ports(settings: Settings) -> Iterator[Row]:
     """Every address that is listened on, and the beginning of the RTP range."""
     running = has_writer(settings.data_folder / "spool")
-    listeners = [("sip.listen", settings.sip.listen, settings.sip.transports)]
-    listeners += [(f"sip.listeners.{one.name}", one.address, one.transports) for one in settings.sip.listeners]
-    for name, address, transports in listeners:
-        for transport in transports:
-            kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-            yield _port(f"{name} ({transport})", parse_address(address), kind, running)
+    for name, transport, address in settings.sip.places():
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        yield _port(f"{name} ({transport})", address, kind, running)
     yield _port("http.listen", parse_address(settings.http.listen), socket.SOCK_STREAM, running)
     yield _rtp_ports(settings)
 

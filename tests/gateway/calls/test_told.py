@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from gateway.calls.talk import Talk
 from gateway.calls.told import Told
-from media.messages import Latched, Open, Pause, Play, Played, Release, Resume, Resumed, Update
+from media.messages import Latched, Open, Pause, Play, Played, Release, Resume, Resumed, Rolled, Update
 
 OPENED = Open(7, {8: "PCMA"}, 101, ("192.0.2.1", 4000), nat=True, announce=True, sink={"key": "00"})
 
@@ -86,3 +86,13 @@ def test_a_silent_party_loses_nothing() -> None:
     talk = Talk()
     assert not talk.lose()
     assert not talk.settle()
+
+
+def test_a_rollover_counter_stays_with_its_key() -> None:
+    told = Told(replace(OPENED, srtp={"suite": "S", "theirs": "aa", "ours": "bb"}))
+    told.hear(Rolled(7, 42, 3), 0.0)
+    told.hear(Update(7, {8: "PCMA"}, srtp={"suite": "S", "theirs": "aa", "ours": "cc"}), 1.0)
+    counted = {"ssrc": "42", "rollovers": "3"}
+    assert told.opened.srtp == {"suite": "S", "theirs": "aa", "ours": "cc"} | counted
+    told.hear(Update(7, {8: "PCMA"}, srtp={"suite": "S", "theirs": "dd", "ours": "cc"}), 2.0)
+    assert told.opened.srtp == {"suite": "S", "theirs": "dd", "ours": "cc"}

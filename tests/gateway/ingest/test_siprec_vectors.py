@@ -14,13 +14,14 @@ import pytest
 from gateway.calls.offer import answerable
 from gateway.calls.roster import Roster
 from gateway.config import Settings
+from gateway.ingest.keying import Keying
 from gateway.ingest.negotiation import Negotiation
 from gateway.ingest.recording import recording_of
 from gateway.sip.message import Request
 from gateway.sip.message import parse as parse_message
 from gateway.sip.screening import screen
 from gateway.tenants import Directory, Match
-from media.sdp import SessionDescription, choose_codec, parse
+from media.sdp import SessionDescription, Terms, choose_codec, parse
 from tests.gateway.sip.bench import packet
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "siprec"
@@ -192,7 +193,8 @@ def taken(request: Request) -> Expected:
 
 def answered(offer: SessionDescription) -> SessionDescription:
     ports = {index: 30_000 + 2 * index for index in range(len(offer.media))}
-    return parse(Negotiation(ports, origin_id=1, address="192.0.2.9", receive_only=True).answer(offer))
+    keying = Keying(Terms(), bytes)
+    return parse(Negotiation(ports, keying, origin_id=1, address="192.0.2.9", receive_only=True).answer(offer))
 
 
 def test_the_table_has_every_file() -> None:
