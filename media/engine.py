@@ -16,9 +16,10 @@ from ipaddress import IPv4Network
 import numpy as np
 
 from media.chunks import take_chunk, take_chunks
-from media.codecs import BY_NAME, COMFORT_NOISE, Codec
+from media.codecs import codecs_named
 from media.codecs.g711 import Samples
 from media.dtmf import Keys
+from media.ears import Ears
 from media.errors import Unavailable, Unsupported
 from media.framelog import TALLY, Reason
 from media.intake import Intake, expect, recall
@@ -75,14 +76,15 @@ class Engine:
         self._finished: dict[int, tuple[TrackFacts, Former | None]] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
+        self._ears = Ears(self._table, self._detectors)
         self._masks = Masks(self._table, self._legs, sink)
-        self._listener = Listener(self._table, self._detectors, self._masks, clock)
+        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
         self._overflowed_closed = self._unauthentic_closed = self._replayed_closed = 0
         self._secure = SecureLegs(self._table, self._legs, self._arena)
-        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush)
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
         self._latches = Latches(self._table, self._legs)
@@ -136,7 +138,7 @@ class Engine:
 
         Raises Unsupported for a codec, address or key that we do not know, Unavailable when there is no room.
         """
-        codecs, remote = _codecs(command.codecs), _source(command.remote)
+        codecs, remote = codecs_named(command.codecs), _source(command.remote)
         port = rtp.getsockname()[1]
         secured = protection(self._passed_on.get(port) if command.continues else None, command.srtp)
         try:
@@ -159,8 +161,8 @@ class Engine:
         clock_hz = next(iter(codecs.values())).clock_hz
         # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
-        sequence = Sequence(clock_hz, head=life_begins(command.life))
-        leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, sequence, outgoing)
+        numbers, sequence = (command.event_pt, command.red_pt), Sequence(clock_hz, head=life_begins(command.life))
+        leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
         self._table.clear(row)
         leg.protection, self._table.secured[row] = secured, secured is not None
         self._detectors.open(row)
@@ -199,11 +201,11 @@ class Engine:
         leg = self._by_number.get(command.leg)
         if leg is None:
             return
-        codecs, remote = _codecs(command.codecs), _source(command.remote)
+        codecs, remote = codecs_named(command.codecs), _source(command.remote)
         self._drain(leg, now_ns)
         leg.protection = protection(leg.protection, command.srtp)
         self._table.secured[leg.row] = leg.protection is not None
-        leg.codecs, leg.event_pt = codecs, command.event_pt
+        leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
             leg.payload_type = NEVER
@@ -264,6 +266,7 @@ class Engine:
         self._replayed_closed += int(self._table.replayed[leg.row])
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
+        self._ears.close(leg.row)
         self._sources.remove(leg.row)
         leg.rtp.close()
         leg.rtcp.close()
@@ -389,9 +392,9 @@ class Engine:
         for row in rows[~in_order].tolist():
             self._flush(row)
         if in_order.any():
-            for row, start, end, chunk in take_chunks(table, rows[in_order], self._now_ns):
-                leg = self._legs[row]
-                assert leg is not None, "a closed leg has no frames"
+            # A closed leg has no frames.
+            legs = [leg for row in rows[in_order].tolist() if (leg := self._legs[row]) is not None]
+            for leg, (start, end, chunk) in zip(legs, take_chunks(table, legs, self._now_ns), strict=True):
                 self._masks.append(leg, start, end, chunk)
 
     def _go_on(self, leg: Leg, command: Open, now_ns: int) -> None:
@@ -426,17 +429,6 @@ class Engine:
     def _call_us(self, leg: Leg, now_ns: int) -> int:
         origin_ns = int(self._table.origin_ns[leg.row])
         return max(0, now_ns - origin_ns) // 1000 if origin_ns else 0
-
-
-def _codecs(names: dict[int, str]) -> dict[int, Codec]:
-    """The codecs of a command; raises Unsupported for none, or one that we do not have.
-
-    Comfort noise is none, and always taken.
-    """
-    speech = {number: name.upper() for number, name in names.items() if number != COMFORT_NOISE}
-    if not speech or any(name not in BY_NAME for name in speech.values()):
-        raise Unsupported("no codec, or one that the engine does not have")
-    return {number: BY_NAME[name] for number, name in speech.items()}
 
 
 def _source(address: Address | None) -> int | None:

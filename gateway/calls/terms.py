@@ -9,7 +9,7 @@ from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote
 from gateway.policy import Trunk
 from gateway.tenants import Match, media_networks, within
 from media.messages import Open, Update
-from media.sdp import SessionDescription, Terms, event_payload_type
+from media.sdp import SessionDescription, Terms, event_payload_type, redundancy_payload_type
 
 
 def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
@@ -30,6 +30,7 @@ def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
         event_pt=event_payload_type(media),
         hears=hears(offer, media, receive_only=trunk.receive_only),
         quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
+        red_pt=redundancy_payload_type(media),
         srtp=leg.srtp,
     )
 
@@ -67,6 +68,7 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         announce=call.announcement is not None,
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
+        red_pt=agreed.red_pt,
         srtp=agreed.srtp,
         continues=continues,
         paused=call.paused,

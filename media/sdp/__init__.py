@@ -30,6 +30,7 @@ from media.sdp.negotiation import (
     codecs_of,
     event_payload_type,
     offer,
+    redundancy_payload_type,
 )
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "narrowed",
     "offer",
     "parse",
+    "redundancy_payload_type",
 ]
