@@ -26,6 +26,7 @@ from gateway.calls.switchboard import Switchboard
 from gateway.config import Loaded, Settings, parse_address
 from gateway.events import Hub, LiveEvent
 from gateway.ingest.sip import SipIngest
+from gateway.ingest.whip import WhipIngest
 from gateway.operations import logs
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
@@ -96,7 +97,7 @@ class Server:
             recordings,
             settings.store.spool_limit_mib << 20,
             Parts(
-                counters=lambda: board.counters + book.counters + sip.counters + jobs.counters,
+                counters=lambda: board.counters + book.counters + sip.counters + whip.counters + jobs.counters,
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
                 media_alive=lambda: media.alive,
@@ -116,10 +117,17 @@ class Server:
         ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
         board = Switchboard(recordings, book, ports, self._hub, calls)
         sip = SipIngest(settings, Directory(settings), board)
+        whip = WhipIngest(settings, recordings, board, ports)
+        board.hang_up, board.probe = _each(sip.hang_up, whip.hang_up), _each(sip.probe, whip.probe)
         media = MediaKeeper(settings_json, board, self._take_announcements())
-        children |= {"uploader": lambda: uploader.restarts, "media": lambda: media.restarts}
+        children |= {
+            "uploader": lambda: uploader.restarts,
+            "media": lambda: media.restarts,
+            "webrtc": lambda: whip.restarts,
+        }
         board.on_ready, sip.on_set_up = status.metrics.ready, status.metrics.set_up
         await stack.enter_async_context(media.running())
+        await stack.enter_async_context(whip.running())
         await stack.enter_async_context(service(status.watch()))
         sip.warm_up()
         address = await stack.enter_async_context(sip.listening())
@@ -129,17 +137,18 @@ class Server:
             self._hub,
             board.end_by_id,
             ready=lambda: self._missing(board, media, jobs),
-            counters=lambda: dict(board.counters + book.counters + sip.counters + jobs.counters),
+            counters=lambda: dict(board.counters + book.counters + sip.counters + whip.counters + jobs.counters),
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
             zone=lambda tenant: self._zones.get(tenant, "UTC"),
+            whip=whip,
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))
         stack.callback(lambda: setattr(api, "should_exit", True))
         await api.ready()
-        await stack.enter_async_context(service(self._reloader(recordings, sip, media).run()))
+        await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
         pid = media.link.pid if media.link is not None else None
         log.info("serving", extra={"sip": address[1], "http": api.port, "media": pid})
@@ -148,12 +157,12 @@ class Server:
         self._started(f"http://{f'[{host}]' if ':' in host else host}:{api.port}")
         self._notifier.ready("serving")
         await self._stop.wait()
-        await self._drain(sip, board)
+        await self._drain(sip, whip, board)
 
-    def _reloader(self, recordings: Recordings, sip: SipIngest, media: MediaKeeper) -> Reloader:
+    def _reloader(self, recordings: Recordings, sip: SipIngest, whip: WhipIngest, media: MediaKeeper) -> Reloader:
         def apply(settings: Settings) -> None:
             self._settings = settings
-            sip.directory = Directory(settings)
+            sip.directory, whip.settings = Directory(settings), settings
             media.announce(self._take_announcements())
             logs.set_level(settings.log.level)
 
@@ -182,12 +191,13 @@ class Server:
         taken, self._announcements = self._announcements, None
         return taken
 
-    async def _drain(self, sip: SipIngest, board: Switchboard) -> None:
+    async def _drain(self, sip: SipIngest, whip: WhipIngest, board: Switchboard) -> None:
         log.info("draining", extra={"calls": board.live})
         self._notifier.stopping("draining", self._settings.sip.drain_s + WIND_DOWN_S)
         sip.drain()
         await board.settled(self._settings.sip.drain_s)
         sip.hang_up_all()
+        whip.hang_up_all()
         await board.settled(WIND_DOWN_S)
         log.info("drained", extra={"left": board.live})
 
@@ -223,6 +233,16 @@ class Server:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+
+
+def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
+    """Tells every way in: those that do not know the call do nothing."""
+
+    def tell(call: CallId) -> None:
+        for taker in takers:
+            taker(call)
+
+    return tell
 
 
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:

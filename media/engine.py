@@ -29,11 +29,12 @@ from media.outgoing import Outgoing
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
-from media.receive import SLOTS, Arena, Source, source_number
+from media.receive import SLOTS, UNNAMED, Arena, Source, source_number
 from media.reports import Reports
 from media.sequence import Sequence
 from media.sink import Sink
 from media.sources import Former, SourceRule
+from media.tap import untap
 from media.timeline import TrackFacts
 from media.vad import Detectors
 
@@ -56,6 +57,7 @@ class Engine:
         self._by_number: dict[int, Leg] = {}
         self._sockets: dict[int, Source] = {}  # of the legs that are read, by row, which is also the key
         self._former: dict[int, Former] = {}  # by local port, so no more than there are
+        self._taps = np.zeros(legs_max, np.bool_)  # rows whose sockets are ends of a tap
         self._finished: dict[int, TrackFacts] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max)
@@ -108,7 +110,7 @@ class Engine:
         Raises Unsupported for a codec or address that we do not know, Unavailable when there is no room.
         """
         codecs = _codecs(command.codecs)
-        remote = _source(command.remote)
+        remote = UNNAMED if command.tapped else _source(command.remote)
         try:
             networks = tuple(IPv4Network(network) for network in command.networks)
         except ValueError:
@@ -120,12 +122,14 @@ class Engine:
         rtp.setblocking(False)
         rtcp.setblocking(False)
         row = self._rows.pop()
-        rule = SourceRule(remote, command.nat, networks, self._former.get(rtp.getsockname()[1]))
+        former = None if command.tapped else self._former.get(rtp.getsockname()[1])
+        rule = SourceRule(remote, command.nat, networks, former)
         clock_hz = next(iter(codecs.values())).clock_hz
         # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
         leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, Sequence(clock_hz), outgoing)
         self._table.clear(row)
+        self._taps[row] = command.tapped
         self._detectors.open(row)
         self._legs[row] = leg
         self._by_number[leg.number] = leg
@@ -155,7 +159,8 @@ class Engine:
         leg = self._by_number.get(command.leg)
         if leg is None:
             return
-        codecs, remote = _codecs(command.codecs), _source(command.remote)
+        codecs = _codecs(command.codecs)
+        remote = UNNAMED if self._taps[leg.row] else _source(command.remote)
         self._drain(leg, now_ns)
         leg.codecs, leg.event_pt = codecs, command.event_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
@@ -214,6 +219,7 @@ class Engine:
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
         self._sockets.pop(leg.row, None)
+        self._taps[leg.row] = False
         leg.rtp.close()
         leg.rtcp.close()
         self._table.clear(leg.row)
@@ -270,6 +276,8 @@ class Engine:
     def _receive(self, sockets: Iterable[Source]) -> bool:
         """One pass over these sockets; whether more may wait."""
         batch = self._arena.receive(sockets)
+        if self._taps.any():
+            batch, _ = untap(batch, self._arena.octets, self._taps)
         self._intake.take(batch, self._now_ns, self._wall_offset_ns)
         return batch.more
 
@@ -322,7 +330,7 @@ class Engine:
     def _remember(self, leg: Leg, now_ns: int) -> None:
         """Know this stream again, should its sender go on into the port's next call."""
         table, row = self._table, leg.row
-        if table.source[row] == NEVER or leg.sequence.ssrc is None:
+        if table.source[row] == NEVER or leg.sequence.ssrc is None or self._taps[row]:
             return
         source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
         instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)

@@ -30,6 +30,7 @@ class Open:
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
+    `tapped` says that the sockets are ends of a tap (media/tap.py), and `remote` is nobody's.
     """
 
     leg: int
@@ -44,6 +45,7 @@ class Open:
     announce: bool = False
     hears: bool = True
     quiet_s: float = QUIET_S
+    tapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from gateway.api import audio, calls, events, health, metrics
+from gateway.api import audio, calls, events, health, metrics, whip
 from gateway.api.context import Context
+from gateway.api.cors import Cors
 from gateway.api.limits import BodyLimit
 from storage import errors
 
@@ -39,7 +40,8 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.add_middleware(BodyLimit)
-    for module in (health, metrics, calls, audio, events):
+    app.add_middleware(Cors)
+    for module in (health, metrics, calls, audio, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(Exception, _unexpected)

@@ -33,6 +33,16 @@ class Parties:
     protocol_call_id: str
     private: bool = False  # the caller asked not to be told to the called party (RFC 3325 §9.3)
     transport: str = "udp"
+    media: str = "rtp"
+    encrypted: bool = False  # the media, on its way here
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A leg's sockets where a process of ours takes its media from the network, and what comes over them."""
+
+    pair: PortPair
+    codecs: Mapping[int, str]
 
 
 @dataclass(slots=True)
@@ -47,6 +57,7 @@ class Leg:
     pair: PortPair
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
     quiet: bool = False  # no sign of life for the trunk's quiet_s
+    tap: Tap | None = None
 
 
 @dataclass(slots=True)
@@ -117,8 +128,8 @@ class Call:
             "purpose": self.policy.purpose,
             "language": self.policy.language,
             "signalling": self.parties.transport,
-            "media": "rtp",
-            "encrypted_in_transit": False,
+            "media": self.parties.media,
+            "encrypted_in_transit": self.parties.encrypted,
         }
         return json.dumps(body).encode()
 

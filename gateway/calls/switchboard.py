@@ -12,17 +12,17 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gateway.calls.admission import Admission, Busy
 from gateway.calls.announcement import Prompt
-from gateway.calls.call import Announcement, Call, Leg, Parties
+from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
 from gateway.calls.callbook import CallBook
 from gateway.calls.media_link import MediaLink
 from gateway.calls.numbers import reader_of
 from gateway.calls.offer import labels_of
-from gateway.calls.terms import opening, terms
+from gateway.calls.terms import opening, tapped, terms
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
 from gateway.operations.clock import clock_state
@@ -117,10 +117,10 @@ class Switchboard:
             return "emergency call"
         return self._admission.check(match.tenant, time.monotonic())
 
-    def begin(self, match: Match, offer: SessionDescription | None, parties: Parties) -> Call:
+    def begin(self, match: Match, offer: SessionDescription | None, parties: Parties, taps: Sequence[Tap] = ()) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
 
-        Without an offer there is one leg, for the m-line that we are going to offer.
+        Without an offer there is one leg, for the m-line that we are going to offer. Taps are taken as they are.
         """
         emergency = reader_of(match.trunk.numbers).is_emergency(parties.request_uri, match.tenant.emergency)
         unrecorded = self.admit(match, emergency=emergency)
@@ -129,6 +129,8 @@ class Switchboard:
         call_id = CallId(new_id())
         tenant = self._recordings.tenant(match.tenant.name)
         labels = {0: "0"} if offer is None else labels_of(offer)
+        if taps:
+            labels = {index: str(index) for index in range(len(taps))}
         people = [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
@@ -154,7 +156,7 @@ class Switchboard:
             call.announcement = Announcement(prompt.name, prompt.language)
         try:
             for person, (index, label) in zip(people, labels.items(), strict=False):
-                call.legs.append(self._leg(call, index, label, person))
+                call.legs.append(self._leg(call, index, label, person, taps[index] if taps else None))
         except NoPorts as error:
             self._release_ports(call)
             raise Busy("no ports free") from error
@@ -189,6 +191,15 @@ class Switchboard:
             if leg.index < len(offer.media):
                 leg.quiet = False
                 self._send(self._terms(call, leg, offer))
+
+    def retune(self, call: Call, leg: Leg) -> None:
+        """Another sender comes over a leg's tap."""
+        leg.quiet = False
+        self._send(self._terms(call, leg, None))
+
+    def abandon(self, call: Call) -> None:
+        """A call that begun and is not going to be answered: its ports go back, and nothing is left of it."""
+        self._release_ports(call)
 
     def alive(self, call_id: CallId) -> None:
         """The peer was asked, and the call still stands; the worker tells of its silence again if it lasts."""
@@ -281,15 +292,17 @@ class Switchboard:
                     leg.ended.set_result(None)
             self.hang_up(call.id)
 
-    def _leg(self, call: Call, index: int, label: str, person: ParticipantId) -> Leg:
+    def _leg(self, call: Call, index: int, label: str, person: ParticipantId, tap: Tap | None) -> Leg:
         artefact = None
         if call.new is not None and not call.unrecorded:
             artefact = call.new.find(Kind.AUDIO, person)
-        pair = self._ports.take(time.monotonic())
+        pair = self._ports.take(time.monotonic()) if tap is None else tap.pair
         future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
-        return Leg(next(self._numbers), index, label, person, artefact, pair, future)
+        return Leg(next(self._numbers), index, label, person, artefact, pair, future, tap=tap)
 
     def _terms(self, call: Call, leg: Leg, offer: SessionDescription | None) -> Update:
+        if leg.tap is not None:
+            return tapped(leg.number, call.trunk, leg.tap)
         found = terms(leg.number, call.trunk, offer, leg.index)
         if offer is not None and found.remote is None:
             self.counters["media_address_refused"] += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.calls.call import Call, Leg
+from gateway.calls.call import Call, Leg, Tap
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
 from gateway.policy import Trunk
 from gateway.tenants import media_networks, within
@@ -31,6 +31,11 @@ def terms(number: int, trunk: Trunk, offer: SessionDescription | None, index: in
     )
 
 
+def tapped(number: int, trunk: Trunk, tap: Tap) -> Update:
+    """The same of a leg whose media a process of ours takes from the network: nobody else can send to it."""
+    return Update(number, dict(tap.codecs), hears=False, quiet_s=trunk.quiet_s)
+
+
 def opening(call: Call, leg: Leg, agreed: Update) -> Open:
     """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with."""
     sink: dict[str, str] = {}
@@ -51,4 +56,5 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         announce=call.announcement is not None,
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
+        tapped=leg.tap is not None,
     )
