@@ -102,12 +102,11 @@ async def end(context: InContext, who: AsSender, session: str) -> dict[str, str]
     return {"session": session if is_id(session) else ""}
 
 
-@router.options("", status_code=204)
-@router.options("/{session}", status_code=204)
-async def options(context: InContext) -> Response:
-    """What may be asked for, with the servers that help a client through its NAT (§4.6)."""
-    response = Response(status_code=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST, PATCH, DELETE"})
-    return response
+@router.options("", include_in_schema=False)
+@router.options("/{session}", include_in_schema=False)
+async def options() -> Response:
+    """What may be asked for; a page's browser asks before it sends anything, and without a token."""
+    return Response(status_code=204, headers={"Accept-Post": SDP, "Allow": "OPTIONS, POST, PATCH, DELETE"})
 
 
 def _whip(whip: WhipIngest | None) -> WhipIngest:

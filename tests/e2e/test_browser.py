@@ -22,8 +22,6 @@ pytestmark = [
     pytest.mark.alone,  # its microphone stutters on a machine that is busy otherwise
     pytest.mark.skipif(browser.CHROMIUM is None, reason="chromium is not installed; tests/tools.sh installs it"),
 ]
-    browser.CHROMIUM is None, reason="chromium is not installed; tests/tools.sh installs it"
-)
 
 SAID_S = 10.0
 WINDOW_S, REACH_S = 2.0, 1.5  # what is looked for, and how far
