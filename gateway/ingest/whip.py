@@ -144,31 +144,12 @@ class WhipIngest:
 
         Raises Malformed, Unsupported, Busy, Taken.
         """
-        offer = read_offer(parse(body))
-        self._admit()
-        match = self._match(tenant)
-        joined, track = self._place(tenant, match, source, name)
-        session = self._seat(tenant, joined, track, offer)
-        call = joined.call
-        leg = call.legs[track]
-        leg.tap = Tap(leg.pair, {offer.payload_type: offer.codec.name})
         try:
-            ends = joined.ends[track]
-            command = Accept(session.number, offer.ufrag, offer.password, offer.fingerprints, offer.level_id)
-            accepted = await self._link.accept(command, [session.pair.rtp_socket, *ends])
-        except Unavailable as error:
-            self._leave(session, "the WebRTC worker is not there")
-            raise Busy("no WebRTC worker") from error
-        if session.id not in self._sessions:
-            raise Busy("hung up meanwhile")
-        if joined.answered:
-            self._board.retune(call, leg)
-        else:
-            joined.answered = True
-            self._board.answering(call)
-            self._board.answered(call, None)
-        self._counted["whip_sessions"] += 1
-        return Begun(session.id, call.id, session.tag, self._answer(offer, session, accepted))
+            return await self._begin(tenant, read_offer(parse(body)), source, name)
+        except Busy as busy:
+            self._counted["refused_whip"] += 1
+            log.warning("WHIP session refused", extra={"reason": busy.reason})
+            raise
 
     def trickle(self, tenant: TenantId, session: str, tag: str, body: bytes) -> None:
         """More of the client's candidates, for the ICE session of that entity-tag ("*": a restart, RFC 9725 §4.3.3).
@@ -207,6 +188,32 @@ class WhipIngest:
         """End every call."""
         for call in list(self._by_call):
             self.hang_up(call)
+
+    async def _begin(self, tenant: TenantId, offer: Offer, source: str, name: str) -> Begun:
+        self._admit()
+        match = self._match(tenant)
+        joined, track = self._place(tenant, match, source, name)
+        session = self._seat(tenant, joined, track, offer)
+        call = joined.call
+        leg = call.legs[track]
+        leg.tap = Tap(leg.pair, {offer.payload_type: offer.codec.name})
+        try:
+            ends = joined.ends[track]
+            command = Accept(session.number, offer.ufrag, offer.password, offer.fingerprints, offer.level_id)
+            accepted = await self._link.accept(command, [session.pair.rtp_socket, *ends])
+        except Unavailable as error:
+            self._leave(session, "the WebRTC worker is not there")
+            raise Busy("no WebRTC worker") from error
+        if session.id not in self._sessions:
+            raise Busy("hung up meanwhile")
+        if joined.answered:
+            self._board.retune(call, leg)
+        else:
+            joined.answered = True
+            self._board.answering(call)
+            self._board.answered(call, None)
+        self._counted["whip_sessions"] += 1
+        return Begun(session.id, call.id, session.tag, self._answer(offer, session, accepted))
 
     def _admit(self) -> None:
         if not self.enabled or not self._link.alive:

@@ -72,7 +72,7 @@ class Worker:
                     break
             ticks += 1
             if ticks % STATS_TICKS == 0:
-                self._tell(Stats(self._counts.packets, self._counts.refused, self._counts.overflowed))
+                self._tell_stats()
             await asyncio.sleep(TICK_S)
 
     def _pass(self) -> bool:
@@ -136,7 +136,11 @@ class Worker:
             self._peers.pop(number, None)
             if not self._peers:
                 self._busy.clear()
+            self._tell_stats()
             self._tell(Over(number, why))
+
+    def _tell_stats(self) -> None:
+        self._tell(Stats(self._counts.packets, self._counts.refused, self._counts.overflowed))
 
     def _tell(self, message: Message) -> None:
         """A gateway that does not read loses statistics first of all; its end will be told by reading."""
