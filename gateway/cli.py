@@ -64,7 +64,7 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     call.add_argument("wav", nargs="+", type=Path, help="16-bit PCM WAV; two files make a call with two m-lines")
     call.add_argument("--from", dest="from_user", default="callvault-test", help="user part of From")
     call.add_argument("--to", dest="to_user", default="recorder", help="user part of the request URI")
-    call.add_argument("--codec", choices=("PCMA", "PCMU"), default="PCMA")
+    call.add_argument("--codec", choices=("PCMA", "PCMU", "G722", "OPUS"), default="PCMA")
     call.add_argument("--ptime", type=int, choices=(10, 20, 30, 40, 60), default=20, help="packet time in ms")
     calls = _command(commands, "calls", "gateway.commands.short:calls", "list a tenant's calls")
     calls.add_argument("--limit", type=int, default=50)

@@ -19,6 +19,7 @@ import numpy as np
 from media.chunks import take_chunk, take_chunks
 from media.codecs import BY_NAME, COMFORT_NOISE, Codec
 from media.codecs.g711 import Samples
+from media.ears import Ears
 from media.errors import Unavailable, Unsupported
 from media.framelog import TALLY
 from media.intake import Intake, expect, recall
@@ -61,12 +62,13 @@ class Engine:
         self._finished: dict[int, TrackFacts] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max)
-        self._listener = Listener(self._table, self._detectors, clock)
+        self._ears = Ears(self._table, self._detectors)
+        self._listener = Listener(self._table, self._detectors, self._ears, clock)
         self._arena = Arena(slots)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
         self._overflowed_closed = 0
-        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush)
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
         self._prompts = Prompts()
@@ -127,7 +129,8 @@ class Engine:
         clock_hz = next(iter(codecs.values())).clock_hz
         # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
-        leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, Sequence(clock_hz), outgoing)
+        numbers = (command.event_pt, command.red_pt)
+        leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, Sequence(clock_hz), outgoing)
         self._table.clear(row)
         self._taps[row] = command.tapped
         self._detectors.open(row)
@@ -162,7 +165,7 @@ class Engine:
         codecs = _codecs(command.codecs)
         remote = UNNAMED if self._taps[leg.row] else _source(command.remote)
         self._drain(leg, now_ns)
-        leg.codecs, leg.event_pt = codecs, command.event_pt
+        leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
             leg.payload_type = NEVER
@@ -218,6 +221,7 @@ class Engine:
         self._overflowed_closed += int(self._table.overflowed[leg.row])
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
+        self._ears.close(leg.row)
         self._sockets.pop(leg.row, None)
         self._taps[leg.row] = False
         leg.rtp.close()
@@ -322,9 +326,9 @@ class Engine:
         for row in rows[~in_order].tolist():
             self._flush(row)
         if in_order.any():
-            for row, start, end, chunk in take_chunks(table, rows[in_order], self._now_ns):
-                leg = self._legs[row]
-                assert leg is not None, "a closed leg has no frames"
+            # A closed leg has no frames.
+            legs = [leg for row in rows[in_order].tolist() if (leg := self._legs[row]) is not None]
+            for leg, (start, end, chunk) in zip(legs, take_chunks(table, legs, self._now_ns), strict=True):
                 self._sink.append(leg.number, start, end, chunk)
 
     def _remember(self, leg: Leg, now_ns: int) -> None:

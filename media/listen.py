@@ -6,20 +6,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from media.codecs import BY_NUMBER
-from media.codecs.g711 import Octets
+from media.codecs import BY_NUMBER, Plain
+from media.codecs.g711 import Octets, SamplePairs
+from media.ears import Ears
 from media.legs import CELL_US, REGION_BYTES, Int64s, Table, Turn, Windows
 from media.vad import CELL_SAMPLES, HANGOVER, Detectors
 
 BATCH = 128  # cells heard between two looks at the clock: 0.4 ms
+_PLAIN = np.array([isinstance(BY_NUMBER.get(number), Plain) for number in range(256)])
 SILENT_US = (HANGOVER + 2) * CELL_US  # nothing has come for the hangover and a jittery packet: speech has ended
 
 
 class Listener:
     """Hears every cell of a table once, in order; sheds what the time does not allow."""
 
-    def __init__(self, table: Table, detectors: Detectors, clock: Callable[[], int]) -> None:
+    def __init__(self, table: Table, detectors: Detectors, ears: Ears, clock: Callable[[], int]) -> None:
         self._table = table
+        self._ears = ears
         self._detectors = detectors
         self._clock = clock
         self._cells = Windows(table.pool).of(CELL_SAMPLES)
@@ -27,6 +30,11 @@ class Listener:
     def listen(self, deadline_ns: int) -> list[Turn]:
         """What the new cells decide. Cells that are not reached by the deadline are never heard."""
         table, turns = self._table, list[Turn]()
+        for row in self._ears.due:
+            if self._clock() > deadline_ns:
+                self._shed()
+                return turns
+            turns += self._ears.hear(row)
         while True:
             waiting = np.flatnonzero(table.fill - table.heard >= CELL_SAMPLES)
             if not len(waiting):
@@ -53,7 +61,12 @@ class Listener:
     def _hear(self, rows: Int64s) -> list[Turn]:
         table = self._table
         cells = self._cells[rows * REGION_BYTES + table.heard[rows]].view(np.uint8).reshape(-1, CELL_SAMPLES)
-        decisions = self._detectors.hear(rows.tolist(), _decoded(cells, table.codec[rows]))
+        plain = _PLAIN[table.codec[rows]]
+        if plain.all():
+            decisions = self._detectors.hear(rows.tolist(), _decoded(cells, table.codec[rows]))
+        else:
+            decisions = self._detectors.hear(rows[plain].tolist(), _decoded(cells[plain], table.codec[rows[plain]]))
+            decisions += self._detectors.learn(rows[~plain].tolist(), self._ears.cells(rows[~plain], cells[~plain]))
         table.heard[rows] += CELL_SAMPLES
         return [
             Turn(decision.row, decision.started, table.heard_us(decision.row) - decision.cells_ago * CELL_US)
@@ -66,16 +79,23 @@ class Listener:
         cells = (table.fill - table.heard) // CELL_SAMPLES
         table.shed += int(cells.sum())
         table.heard += cells * CELL_SAMPLES
+        table.shed += sum(self._ears.forget(row) for row in self._ears.due)
 
 
 def _decoded(cells: Octets, codecs: Octets) -> bytes:
     """The samples of cells, each in its codec, 16-bit native."""
     octets = cells.view(np.uint16)
-    first = int(codecs[0])
+    first = int(codecs[0]) if len(codecs) else 0
     if (codecs == first).all():
-        return BY_NUMBER[first].pairs.take(octets).tobytes()
+        return _pairs(first).take(octets).tobytes()
     samples = np.empty(octets.shape, np.uint32)
     for number in np.unique(codecs).tolist():
         which = codecs == number
-        samples[which] = BY_NUMBER[number].pairs.take(octets[which])
+        samples[which] = _pairs(number).take(octets[which])
     return samples.tobytes()
+
+
+def _pairs(number: int) -> SamplePairs:
+    codec = BY_NUMBER[number]
+    assert isinstance(codec, Plain), "the others are decoded apart"
+    return codec.pairs

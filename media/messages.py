@@ -26,6 +26,7 @@ class Open:
     """Receive a leg on the two sockets that come along.
 
     With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts.
+    `event_pt` is the payload type of telephone events (RFC 4733), `red_pt` that of redundant audio (RFC 2198).
     `remote` is the description's address, the only source taken; with `nat`, a source in `networks` too, until the
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
@@ -46,6 +47,7 @@ class Open:
     hears: bool = True
     quiet_s: float = QUIET_S
     tapped: bool = False
+    red_pt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Update:
     event_pt: int | None = None
     hears: bool = True
     quiet_s: float = QUIET_S
+    red_pt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ _native = webrtcvad._webrtcvad  # the wrapper around it costs 0.4 µs a cell
 
 RATE_HZ = 8000
 CELL_SAMPLES = 160  # 20 ms; webrtcvad takes 10, 20 or 30 ms
+CELLS_A_SECOND = RATE_HZ // CELL_SAMPLES
 AGGRESSIVENESS = 2  # of 0 to 3
 START_WINDOW = 4  # cells
 START_VOICED = 3  # of them: 60 ms of speech
@@ -26,7 +27,6 @@ SETTLING = 5  # cells that a new detector needs to know a line's noise; until th
 _START_MASK = (1 << START_WINDOW) - 1
 _HANGOVER_MASK = (1 << HANGOVER) - 1
 _HISTORY_MASK = (1 << 32) - 1
-_CELL_BYTES = 2 * CELL_SAMPLES
 _STARTS = np.array([bits.bit_count() >= START_VOICED for bits in range(1 << START_WINDOW)])
 
 
@@ -68,11 +68,19 @@ class Detectors:
 
     def hear(self, rows: list[int], pcm: bytes) -> list[Decision]:
         """One cell of 160 samples, 16-bit native, for each of `rows`, which are distinct; what it decides."""
-        process, handles = _native.process, self._handles
-        voiced = [
-            process(handles[row], RATE_HZ, pcm[at : at + _CELL_BYTES], CELL_SAMPLES)
-            for row, at in zip(rows, range(0, len(pcm), _CELL_BYTES), strict=True)
+        return self.learn(rows, self.voiced(rows, pcm))
+
+    def voiced(self, rows: list[int], pcm: bytes, rate_hz: int = RATE_HZ) -> list[bool]:
+        """Whether a cell of 20 ms, 16-bit native, has a voice in it, for each of `rows`."""
+        process, handles, samples = _native.process, self._handles, rate_hz // CELLS_A_SECOND
+        size = 2 * samples
+        return [
+            process(handles[row], rate_hz, pcm[at : at + size], samples)
+            for row, at in zip(rows, range(0, len(pcm), size), strict=True)
         ]
+
+    def learn(self, rows: list[int], voiced: list[bool]) -> list[Decision]:
+        """One cell for each of `rows`, which are distinct, has a voice in it or not; what that decides."""
         index = np.array(rows, np.int64)
         settled = self._heard[index] >= SETTLING
         history = (self._history[index] << 1 | np.array(voiced, np.int64) & settled) & _HISTORY_MASK

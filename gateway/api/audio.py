@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from gateway.api.context import AsCaller, InContext, OfCall
-from gateway.playback import Wav
+from gateway.playback import Manner, Wav
 
 router = APIRouter(prefix="/v1/calls", tags=["audio"])
 
@@ -26,9 +26,13 @@ def audio(
     call: OfCall,
     track: Annotated[int | None, Query(ge=0, le=63, description="one track; without it, a channel for each")] = None,
     comfort_noise: Annotated[bool, Query(description="the sender's silence at the level it told; false: zeros")] = True,
+    conceal: Annotated[bool, Query(description="make up what the network lost for up to 60 ms; false: zeros")] = False,
 ) -> Response:
-    """The call as 16-bit WAV at 8 kHz, sample 0 at the answer. `Range: bytes=a-b` opens only what it needs."""
-    wav = Wav.open(context.recordings, who.tenant, call, track, comfort_noise=comfort_noise)
+    """The call as 16-bit WAV, sample 0 at the answer, at its tracks' highest rate: 8 kHz of G.711 alone.
+
+    `Range: bytes=a-b` opens only what it needs.
+    """
+    wav = Wav.open(context.recordings, who.tenant, call, track, how=Manner(comfort_noise, conceal))
     headers = {"Accept-Ranges": "bytes", "ETag": wav.etag, "Cache-Control": "no-store"}
     headers["Content-Disposition"] = f'attachment; filename="{call}.wav"'
     span = byte_range(request.headers.get("range", ""), wav.size)

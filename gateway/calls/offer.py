@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from media.codecs import CODECS
 from media.sdp import Direction, Media, SessionDescription, choose_codec, codecs_of
 
-OFFERED = {8: "PCMA", 0: "PCMU"}
-"""What we offer to a peer that leaves the offer to us: the static payload types of RFC 3551."""
+OFFERED = {codec.offered_as: codec.name for codec in CODECS}
+"""What we offer to a peer that leaves the offer to us, by payload type."""
 OFFERED_EVENT_PT = 101
 
 LABEL_CHARACTERS_MAX = 64  # of a=label (RFC 4574): recording clients number them

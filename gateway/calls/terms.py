@@ -7,7 +7,7 @@ from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote
 from gateway.policy import Trunk
 from gateway.tenants import media_networks, within
 from media.messages import Open, Update
-from media.sdp import SessionDescription, event_payload_type
+from media.sdp import SessionDescription, event_payload_type, redundancy_payload_type
 
 
 def terms(number: int, trunk: Trunk, offer: SessionDescription | None, index: int) -> Update:
@@ -28,6 +28,7 @@ def terms(number: int, trunk: Trunk, offer: SessionDescription | None, index: in
         event_pt=event_payload_type(media),
         hears=hears(offer, media, receive_only=trunk.receive_only),
         quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
+        red_pt=redundancy_payload_type(media),
     )
 
 
@@ -57,4 +58,5 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
         tapped=leg.tap is not None,
+        red_pt=agreed.red_pt,
     )

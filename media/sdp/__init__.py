@@ -19,6 +19,8 @@ from media.sdp.negotiation import (
     codecs_of,
     event_payload_type,
     offer,
+    redundancy_payload_type,
+    wanted_of_opus,
 )
 
 __all__ = [
@@ -38,4 +40,6 @@ __all__ = [
     "event_payload_type",
     "offer",
     "parse",
+    "redundancy_payload_type",
+    "wanted_of_opus",
 ]

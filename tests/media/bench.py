@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from media import framelog
-from media.codecs import PCMA, Codec
+from media.codecs import PCMA, Plain
 from media.codecs.g711 import Samples
 from media.engine import TICK_NS, Engine
 from media.messages import Event, Open, Speech
@@ -174,7 +174,7 @@ class Bench:
         return render_pcm(self.chunks(leg), facts, 0, total_samples(facts))
 
 
-def noise(ms: int, seed: int = 1, codec: Codec = PCMA) -> bytes:
+def noise(ms: int, seed: int = 1, codec: Plain = PCMA) -> bytes:
     """G.711 in which every stretch differs from every other."""
     samples = np.random.default_rng(seed).normal(0, 4000, ms * 8).astype(np.int16)
     return codec.encode(samples)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from media.codecs import PCMA
 from media.framelog import NEW_PIECE, Chunk, Frames, Tally, decode, encode
-from media.render import WavLayout, interleave, media_span, render_pcm, total_samples, wav_header
+from media.render import media_span, render_pcm, total_samples
 from media.timeline import TrackFacts, facts_from_chunks
+from media.wav import WavLayout, interleave, wav_header
 
 AUDIO = PCMA.encode(np.random.default_rng(4).normal(0, 3000, 4800).astype(np.int16))
 

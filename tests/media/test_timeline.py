@@ -12,7 +12,8 @@ import pytest
 from media.errors import Malformed
 from media.framelog import NEW_PIECE, Frames, Reason, Tally
 from media.messages import Update
-from media.timeline import GAPS_MAX, Gap, Piece, Timeline, TrackFacts
+from media.timeline import GAPS_MAX, Gap, Timeline, TrackFacts
+from media.timemap import Piece
 
 from .bench import Bench, Sender, noise
 

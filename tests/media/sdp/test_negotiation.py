@@ -71,7 +71,7 @@ def test_every_line_is_mirrored_and_refused_ones_have_port_zero() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["audio 0 RTP/AVP 8", "audio 4000 RTP/SAVP 8", "audio 4000 RTP/AVP 18 9", "video 4000 RTP/AVP 31", "text 1 udp x"],
+    ["audio 0 RTP/AVP 8", "audio 4000 RTP/SAVP 8", "audio 4000 RTP/AVP 18 4", "video 4000 RTP/AVP 31", "text 1 udp x"],
 )
 def test_what_we_cannot_receive_is_refused_whatever_port_is_at_hand(line: str) -> None:
     description = offered(line)
@@ -88,7 +88,7 @@ def test_the_offers_first_codec_that_we_have_is_chosen() -> None:
 
 
 def test_a_codec_may_have_a_dynamic_number_and_a_static_number_another_meaning() -> None:
-    description = offered("audio 4000 RTP/AVP 8 97", "rtpmap:8 G722/8000", "rtpmap:97 pcma/8000")
+    description = offered("audio 4000 RTP/AVP 8 97", "rtpmap:8 speex/8000", "rtpmap:97 pcma/8000")
     assert codecs_of(description.media[0]) == {97: PCMA}
     _, (media,) = answered(description, 5000)
     assert media.formats == ("97",)
