@@ -40,6 +40,7 @@ class _Ear:
     decoder: Decoder
     waiting: deque[_Waiting] = field(default_factory=lambda: deque(maxlen=WAITING_MAX))
     rest: Samples = field(default_factory=lambda: np.zeros(0, np.int16))  # of a cell that is not complete
+    ticks: int = 0  # the same, of packets that need no decoding
 
 
 class Ears:
@@ -84,13 +85,16 @@ class Ears:
         while ear.waiting:
             packet = ear.waiting.popleft()
             if packet.voiced is not None:
-                turns += self._decide(row, [packet.voiced], packet.end_us)
+                codec = BY_NUMBER[packet.codec]
+                ticks = ear.ticks + codec.ticks(packet.payload)
+                cells, ear.ticks = divmod(ticks, codec.clock_hz * CELL_US // 1_000_000)
+                turns += self._decide(row, [packet.voiced] * cells, packet.end_us)
                 continue
             samples = np.concatenate((ear.rest, _narrowed(ear, packet.payload)))
             whole = len(samples) // _CELL_SAMPLES * _CELL_SAMPLES
-            cells, ear.rest = samples[:whole].reshape(-1, _CELL_SAMPLES), samples[whole:]
+            heard, ear.rest = samples[:whole].reshape(-1, _CELL_SAMPLES), samples[whole:]
             end_us = packet.end_us - len(ear.rest) * CELL_US // _CELL_SAMPLES
-            voiced = [self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0] for cell in cells]
+            voiced = [self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0] for cell in heard]
             turns += self._decide(row, voiced, end_us)
         return turns
 

@@ -279,10 +279,10 @@ class Engine:
 
     def _receive(self, sockets: Iterable[Source]) -> bool:
         """One pass over these sockets; whether more may wait."""
-        batch = self._arena.receive(sockets)
+        batch, levels = self._arena.receive(sockets), None
         if self._taps.any():
-            batch, _ = untap(batch, self._arena.octets, self._taps)
-        self._intake.take(batch, self._now_ns, self._wall_offset_ns)
+            batch, levels = untap(batch, self._arena.octets, self._taps)
+        self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)
         return batch.more
 
     def _drain(self, leg: Leg, now_ns: int) -> None:

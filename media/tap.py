@@ -20,6 +20,12 @@ from media.rtp import HEADER_BYTES
 LEVEL_UNKNOWN = 255
 """In place of an audio level where the sender told none."""
 
+LOUD_DBOV, QUIET_DBOV = 30, 50
+"""Levels at and beyond which nothing is decoded to know whether somebody speaks.
+
+A talker in front of a browser's microphone, with its gain control, has some -15 to -30 dBov, a quiet room -60 and less.
+"""
+
 _TRAILER = struct.Struct("=qB")  # CLOCK_REALTIME in ns; level in -dBov, 0 the loudest, 127 silence
 _STAMP_BYTES = 8
 _EXTENDED, _SOURCES = 0x10, 0x0F
@@ -64,6 +70,13 @@ def untap(batch: Batch, octets: NDArray[np.uint8], taps: NDArray[np.bool_]) -> t
     stamps[which] = np.ascontiguousarray(trailers[:, :_STAMP_BYTES]).view(np.int64)[:, 0]
     lengths[which] -= _TRAILER.size
     return replace(batch, stamps_ns=stamps, lengths=lengths), levels
+
+
+def voiced(level: int) -> bool | None:
+    """Whether a packet of this level has a voice in it; None where only decoding can tell."""
+    if level <= LOUD_DBOV:
+        return True
+    return False if QUIET_DBOV <= level < LEVEL_UNKNOWN else None
 
 
 def _level(elements: bytes, level_id: int) -> int:
