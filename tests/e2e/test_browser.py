@@ -67,6 +67,7 @@ def test_what_is_said_into_a_browser_is_recorded_in_time_and_in_words(system: Sy
     until(lambda: status(client, f"/v1/calls/{call}/audio") == 200)
 
     facts = client.json(f"/v1/calls/{call}")["tracks"][0]["track"]["facts"]
+    assert facts["codecs"] == ["opus"]
     assert (facts["lost"], facts["foreign"], facts["discarded"]) == (0, 0, 0)
     recorded, window = track(client, call), int(WINDOW_S * speech.RATE_HZ)
     lags_ms = []
