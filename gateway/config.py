@@ -87,6 +87,7 @@ class Media(Section):
     address: str = Field("127.0.0.1", description="address that RTP is received on and that answers name")
     port_first: int = Field(20000, ge=1024, le=65534)
     port_last: int = Field(39999, ge=1025, le=65535)
+    native: bool = Field(True, description="use the native core where it was built; a matter of speed alone")
 
     @field_validator("address")
     @classmethod

@@ -94,11 +94,11 @@ class Ears:
             whole = len(samples) // _CELL_SAMPLES * _CELL_SAMPLES
             heard, ear.rest = samples[:whole].reshape(-1, _CELL_SAMPLES), samples[whole:]
             end_us = packet.end_us - len(ear.rest) * CELL_US // _CELL_SAMPLES
-            voiced = [self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0] for cell in heard]
+            voiced = [bool(self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0]) for cell in heard]
             turns += self._decide(row, voiced, end_us)
         return turns
 
-    def cells(self, rows: Int64s, cells: Octets) -> list[bool]:
+    def cells(self, rows: Int64s, cells: Octets) -> Int64s:
         """Whether each of these cells, one for each row in its codec, has a voice in it."""
         decoded = []
         for row, cell in zip(rows.tolist(), cells, strict=True):

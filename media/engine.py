@@ -7,10 +7,9 @@ detector's time is asked directly.
 
 from __future__ import annotations
 
-import ctypes
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -26,11 +25,12 @@ from media.intake import Intake, expect, recall
 from media.legs import NEVER, Int64s, Leg, Table, Turn
 from media.listen import Listener
 from media.messages import Address, Ended, Event, Open, Played, Speech, Update
+from media.native import CORE, Core
 from media.outgoing import Outgoing
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
-from media.receive import SLOTS, UNNAMED, Arena, Source, source_number
+from media.receive import SLOTS, UNNAMED, Arena, Sources, source_number
 from media.reports import Reports
 from media.sequence import Sequence
 from media.sink import Sink
@@ -50,21 +50,29 @@ PASSES_MAX = 16  # of bursts in one tick, 5 s of a leg's packets; what is left w
 class Engine:
     """The legs of one worker. Not thread-safe: everything happens in the tick's thread."""
 
-    def __init__(self, sink: Sink, clock: Callable[[], int], *, legs_max: int = LEGS_MAX, slots: int = SLOTS) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        clock: Callable[[], int],
+        *,
+        legs_max: int = LEGS_MAX,
+        slots: int = SLOTS,
+        core: Core | None = CORE,
+    ) -> None:
         self._sink = sink
         self._table = Table(legs_max)
         self._legs: list[Leg | None] = [None] * legs_max
         self._rows = list(range(legs_max - 1, -1, -1))
         self._by_number: dict[int, Leg] = {}
-        self._sockets: dict[int, Source] = {}  # of the legs that are read, by row, which is also the key
+        self._sources = Sources()  # of the legs that are read, by row
         self._former: dict[int, Former] = {}  # by local port, so no more than there are
         self._taps = np.zeros(legs_max, np.bool_)  # rows whose sockets are ends of a tap
         self._finished: dict[int, TrackFacts] = {}
         self._clock = clock
-        self._detectors = Detectors(legs_max)
+        self._detectors = Detectors(legs_max, core)
         self._ears = Ears(self._table, self._detectors)
         self._listener = Listener(self._table, self._detectors, self._ears, clock)
-        self._arena = Arena(slots)
+        self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
         self._overflowed_closed = 0
@@ -149,11 +157,11 @@ class Engine:
     def start(self, number: int, origin_ns: int) -> None:
         """The call began: read the leg from now on. Its first packets wait in the socket meanwhile."""
         leg = self._by_number.get(number)
-        if leg is None or leg.row in self._sockets:
+        if leg is None or leg.row in self._sources:
             return
         self._table.origin_ns[leg.row] = origin_ns
         self._table.receiving[leg.row] = leg.withheld is None
-        self._sockets[leg.row] = (ctypes.c_int(leg.rtp.fileno()), leg.row)
+        self._sources.add(leg.row, leg.rtp.fileno())
         if leg.announce:
             self._flush(leg.row, closing=True)  # what a crash leaves says that nothing was to be kept yet
 
@@ -222,7 +230,7 @@ class Engine:
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
         self._ears.close(leg.row)
-        self._sockets.pop(leg.row, None)
+        self._sources.remove(leg.row)
         self._taps[leg.row] = False
         leg.rtp.close()
         leg.rtcp.close()
@@ -242,7 +250,7 @@ class Engine:
         events += self._announced(self._playout.tick(now_ns))
         turns: list[Turn] = []
         for _ in range(PASSES_MAX):
-            more = self._receive(self._sockets.values())
+            more = self._receive(self._sources)
             turns += self._listener.listen(now_ns + HEAR_NS)
             if not more:
                 break
@@ -277,9 +285,9 @@ class Engine:
                 told.append(played)
         return told
 
-    def _receive(self, sockets: Iterable[Source]) -> bool:
+    def _receive(self, sources: Sources) -> bool:
         """One pass over these sockets; whether more may wait."""
-        batch, levels = self._arena.receive(sockets), None
+        batch, levels = self._arena.receive(sources), None
         if self._taps.any():
             batch, levels = untap(batch, self._arena.octets, self._taps)
         self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)
@@ -288,9 +296,10 @@ class Engine:
     def _drain(self, leg: Leg, now_ns: int) -> None:
         """Take what has arrived for one leg, under the rules that held until now."""
         self._now_ns = max(self._now_ns, now_ns)
-        if leg.row in self._sockets:
+        if leg.row in self._sources:
+            alone = self._sources.only(leg.row)
             for _ in range(PASSES_MAX):
-                if not self._receive([self._sockets[leg.row]]):
+                if not self._receive(alone):
                     break
 
     def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> None:
@@ -306,7 +315,7 @@ class Engine:
         recall(self._table, leg)
         if leg.withheld is not None:
             leg.sequence.interrupt(leg.withheld)
-        self._table.receiving[leg.row] = leg.row in self._sockets and leg.withheld is None
+        self._table.receiving[leg.row] = leg.row in self._sources and leg.withheld is None
         expect(self._table, leg, self._call_us(leg, now_ns))
 
     def _flush(self, row: int, *, closing: bool = False, written_us: int | None = None) -> None:

@@ -2,7 +2,7 @@
 
 ctypes.PyDLL keeps the GIL: a system call that gives it away and must win it back from a busy thread costs
 milliseconds for each socket, and here there are a thousand in every tick. The sockets are non-blocking in effect
-(MSG_DONTWAIT), so nothing is held up.
+(MSG_DONTWAIT), so nothing is held up. Where the native core was built, the loop over the sockets is there.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import platform
 import select
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Int64s: TypeAlias = NDArray[np.int64]
+from media.native import CORE, Core
 
-Source: TypeAlias = tuple[ctypes.c_int, int]
-"""A socket to receive from: its descriptor, and the key that its datagrams get."""
+Int32s: TypeAlias = NDArray[np.int32]
+Int64s: TypeAlias = NDArray[np.int64]
 
 SLOT_BYTES = 1600  # an Ethernet MTU in whole cache lines; no power of two, whose slots would share cache sets
 SLOTS = 4096  # datagrams of one pass: two ticks' worth of a thousand 10 ms legs
@@ -82,11 +83,55 @@ class Batch:
     more: bool  # whether another pass may find more at once
 
 
+class Sources:
+    """The sockets that passes drain, in the order of their adding, each with the key that its datagrams get."""
+
+    def __init__(self, descriptors: Mapping[int, int] = MappingProxyType({})) -> None:
+        """`descriptors` by key."""
+        self._by_key = dict(descriptors)
+        self._arrays: tuple[Int64s, Int32s] | None = None  # made anew once for all changes between two passes
+        self._numbers: list[ctypes.c_int] | None = None
+
+    def __contains__(self, key: int) -> bool:
+        return key in self._by_key
+
+    def add(self, key: int, descriptor: int) -> None:
+        """Drain this socket, too."""
+        self._by_key[key] = descriptor
+        self._arrays = self._numbers = None
+
+    def remove(self, key: int) -> None:
+        """Drain it no more; one that is not there does no harm."""
+        self._by_key.pop(key, None)
+        self._arrays = self._numbers = None
+
+    def only(self, key: int) -> Sources:
+        """One of them by itself."""
+        return Sources({key: self._by_key[key]})
+
+    @property
+    def arrays(self) -> tuple[Int64s, Int32s]:
+        """Keys and descriptors."""
+        if self._arrays is None:
+            count = len(self._by_key)
+            descriptors = np.fromiter(self._by_key.values(), np.int32, count)
+            self._arrays = np.fromiter(self._by_key, np.int64, count), descriptors
+        return self._arrays
+
+    @property
+    def numbers(self) -> list[ctypes.c_int]:
+        """The descriptors as ctypes takes them without converting."""
+        if self._numbers is None:
+            self._numbers = [ctypes.c_int(descriptor) for descriptor in self._by_key.values()]
+        return self._numbers
+
+
 class Arena:
     """The memory that datagrams are received into, and the headers that point the kernel at it."""
 
-    def __init__(self, slots: int = SLOTS) -> None:
+    def __init__(self, slots: int = SLOTS, core: Core | None = CORE) -> None:
         self.slots = slots
+        self._core = core
         slots += BURST  # so that a burst can be taken whenever a slot is free
         self.octets = np.zeros(slots * SLOT_BYTES, np.uint8)
         self.words = self.octets.view(">u4").reshape(slots, SLOT_BYTES // 4)
@@ -106,24 +151,32 @@ class Arena:
         self._addresses = [ctypes.c_void_p(base + i * _HEADER_BYTES) for i in range(slots)]
         self._reset(slots)
 
-    def receive(self, sockets: Iterable[Source]) -> Batch:
-        """Take what waits in `sockets`, a burst from each at most, as far as the arena goes."""
+    def receive(self, sources: Sources) -> Batch:
+        """Take what waits in `sources`, a burst from each at most, as far as the arena goes."""
+        keys, descriptors = sources.arrays
+        counts = np.zeros(len(keys), np.int32)
+        if self._core is None:
+            self._receive_in_python(sources.numbers, counts)
+        else:
+            headers = self._headers.ctypes.data
+            self._core.receive(descriptors.ctypes.data, len(keys), headers, self.slots, BURST, counts.ctypes.data)
+        used = int(counts.sum())
+        more = used >= self.slots or bool((counts == BURST).any())
+        batch = self._batch(np.repeat(keys, counts), used, more=more)
+        self._reset(used)
+        return batch
+
+    def _receive_in_python(self, descriptors: Sequence[ctypes.c_int], counts: Int32s) -> None:
+        """The twin of `callvault_receive` in media/native/core.c."""
         receive, addresses, used, slots = _recvmmsg, self._addresses, 0, self.slots
         burst, flags, nothing = ctypes.c_uint(BURST), ctypes.c_int(_MSG_DONTWAIT), ctypes.c_void_p()
-        keys: list[int] = []
-        counts: list[int] = []
-        for descriptor, key in sockets:
+        for at, descriptor in enumerate(descriptors):
             count = receive(descriptor, addresses[used], burst, flags, nothing)
             if count > 0:
-                keys.append(key)
-                counts.append(count)
+                counts[at] = count
                 used += count
                 if used >= slots:
                     break  # the rest waits in the sockets' buffers for the next pass
-        more = used >= slots or BURST in counts
-        batch = self._batch(np.repeat(np.array(keys, np.int64), counts), used, more=more)
-        self._reset(used)
-        return batch
 
     def _batch(self, keys: Int64s, used: int, *, more: bool) -> Batch:
         headers = self._headers[:used]

@@ -6,13 +6,12 @@ came from. Our own sender reports go there too, or to the port above the audio's
 
 from __future__ import annotations
 
-import ctypes
 import secrets
 from dataclasses import dataclass
 
 from media.errors import Malformed
 from media.legs import Leg, Table
-from media.receive import SLOT_BYTES, Arena, Readiness, send
+from media.receive import SLOT_BYTES, Arena, Readiness, Sources, send
 from media.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, SourceDescription, parse, to_bytes
 
 SLOTS = 256  # datagrams of one look; legs report every 5 s, so a worker's 2000 bring some 200
@@ -80,8 +79,7 @@ class Reports:
                 peer.own_due_ns = now_ns + OWN_NS_MIN + secrets.randbelow(OWN_NS_MAX - OWN_NS_MIN)
 
     def _read(self, now_ns: int, wall_offset_ns: int) -> None:
-        sockets = [(ctypes.c_int(descriptor), descriptor) for descriptor in self._readiness.ready()]
-        batch = self._arena.receive(sockets)
+        batch = self._arena.receive(Sources({descriptor: descriptor for descriptor in self._readiness.ready()}))
         columns = (batch.keys, batch.lengths, batch.sources, batch.stamps_ns)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         for i, (descriptor, length, source, stamp_ns) in enumerate(rows):

@@ -40,6 +40,7 @@ from media.messages import (
     decode,
     encode,
 )
+from media.native import CORE, Core
 from media.prompts import PROMPT_S_MAX, RATE_HZ
 from media.sink import Sink
 
@@ -57,10 +58,10 @@ _log = logging.getLogger(__name__)
 class Worker:
     """One media process: `run` returns when it has been drained."""
 
-    def __init__(self, control: socket.socket, sink: Sink) -> None:
+    def __init__(self, control: socket.socket, sink: Sink, core: Core | None = CORE) -> None:
         self._control = control
         self._sink = sink
-        self._engine = Engine(sink, time.monotonic_ns)
+        self._engine = Engine(sink, time.monotonic_ns, core=core)
         self._unsent: deque[bytes] = deque()
         self._durations_ns: list[int] = []
         self._drain_by_ns: int | None = None

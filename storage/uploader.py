@@ -85,11 +85,16 @@ class Uploader:
         slices: Slices,
         objects: ObjectStore,
         on_closing: Callable[[Sequence[tuple[TenantId, CallId]]], None] = lambda _due: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`on_closing` is told of calls that are about to get their manifests, for what it has to add to them."""
+        """`on_closing` is told of calls that are about to get their manifests, for what it has to add to them.
+
+        `clock` gives the monotonic seconds for which keys may be used.
+        """
         self._folder = spool_folder
         self._slices = slices
         self._on_closing = on_closing
+        self._clock = clock
         self._tail = SpoolTail(spool_folder)
         self._puts = Puts(objects)
         self._lock = -1
@@ -210,12 +215,12 @@ class Uploader:
 
         A stream whose key is damaged is left alone for a while.
         """
-        asked_s, first = time.monotonic(), True
+        asked_s, first = self._clock(), True
         keys = self._slices.artefact_keys(list(dict.fromkeys(stream.artefact for stream in streams)))
         for stream in streams:
             key = keys[stream.artefact]
             if isinstance(key, StreamKey):
-                if time.monotonic() - asked_s > KEY_S and not first:  # at least one gets on, however slow the answer
+                if self._clock() - asked_s > KEY_S and not first:  # at least one gets on, however slow the answer
                     return
                 first = False
                 stream.pass_over(key.uploaded.get(stream.run, -1))

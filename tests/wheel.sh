@@ -15,8 +15,10 @@ cd "$work"
 "$work/venv/bin/python" - "$work/figures.json" <<'EOF'
 import json, pathlib, sys
 import gateway
+from media.native import CORE
 figures = json.loads(pathlib.Path(sys.argv[1]).read_text())
 assert "site-packages" in gateway.__file__, gateway.__file__
+assert CORE is not None, "the wheel was built without its native core"
 assert figures["audio_equal"] is True and figures["erased_unreadable"] is True, figures
 print("wheel: installed, called, sealed, erased:", {k: figures[k] for k in ("setup_ms", "ready_ms", "erase_ms")})
 EOF

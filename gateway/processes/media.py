@@ -15,6 +15,7 @@ from gateway.config import Settings
 from gateway.operations import logs
 from gateway.processes.child import protect_memory
 from media.messages import MESSAGE_BYTES_MAX
+from media.native import CORE
 from media.sink import SinkHealth
 from media.worker import Worker
 from storage.errors import StoreError
@@ -108,7 +109,7 @@ def _work(control: socket.socket, settings: Settings, folder: Path) -> None:
     )
     spool.start()
     try:
-        Worker(control, SpoolSink(spool)).run()
+        Worker(control, SpoolSink(spool), CORE if settings.media.native else None).run()
     finally:
         spool.stop()
 

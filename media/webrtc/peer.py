@@ -43,7 +43,7 @@ class Counts:
 class Peer:
     """One session's peer. `udp` is where it sends to, `rtp` and `rtcp` are the far ends of its leg's taps.
 
-    The sockets are the peer's from here on; `run` closes them at its end.
+    The sockets are the peer's from here on: `run`, and then `close`.
     """
 
     def __init__(
@@ -67,30 +67,25 @@ class Peer:
         found = next(f for f in self._certificate.getFingerprints() if f.algorithm == "sha-256")
         return self._ice.local_username, self._ice.local_password, (found.algorithm, found.value)
 
-    @property
-    def descriptor(self) -> int:
-        """Of the socket that is to be drained into `receive`; -1 once it is closed."""
-        return self._udp.fileno()
-
     async def run(self, connected: Callable[[], None]) -> str:
         """Receive until the peer goes, or `end`; why it was over. `connected` is called once media may come."""
-        loop = asyncio.get_running_loop()
-        loop.add_reader(self._rtcp, self._report)
+        asyncio.get_running_loop().add_reader(self._rtcp, self._report)
         self._dtls.on("statechange", self._look)
-        try:
-            if await self._connect():
-                connected()
-                await self._over.wait()
-            return self._why
-        finally:
-            loop.remove_reader(self._rtcp)
-            self._incoming = None
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CLOSE_S):
-                    await self._dtls.stop()
-                    await self._ice.close()
-            for sock in (self._udp, self._rtp, self._rtcp):
-                sock.close()
+        if await self._connect():
+            connected()
+            await self._over.wait()
+        return self._why
+
+    async def close(self) -> None:
+        """Say goodbye, and close the sockets, which nobody may drain any more."""
+        asyncio.get_running_loop().remove_reader(self._rtcp)
+        self._incoming = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._dtls.stop()
+                await self._ice.close()
+        for sock in (self._udp, self._rtp, self._rtcp):
+            sock.close()
 
     def end(self, why: str) -> None:
         """Let it go."""

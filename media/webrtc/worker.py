@@ -6,13 +6,12 @@ If the control socket ends, because the gateway is gone, every peer is let go, a
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import socket
 
 from media.errors import MediaError
-from media.receive import SLOT_BYTES, Arena
+from media.receive import SLOT_BYTES, Arena, Sources
 from media.webrtc.messages import (
     DESCRIPTORS,
     MESSAGE_BYTES_MAX,
@@ -44,6 +43,7 @@ class Worker:
         self._control = control
         self._arena = Arena(SLOTS)
         self._peers: dict[int, Peer] = {}
+        self._sources = Sources()  # of the peers, by session
         self._counts = Counts()
         self._gone = asyncio.Event()
         self._busy = asyncio.Event()  # whether there is any peer
@@ -77,8 +77,7 @@ class Worker:
 
     def _pass(self) -> bool:
         """Take what waits; whether more may."""
-        sockets = [(ctypes.c_int(peer.descriptor), number) for number, peer in self._peers.items()]
-        batch = self._arena.receive(sockets)
+        batch = self._arena.receive(self._sources)
         octets = self._arena.octets
         columns = (batch.keys, batch.lengths, batch.sources, batch.stamps_ns)
         for slot, (number, length, source, stamp_ns) in enumerate(
@@ -114,6 +113,7 @@ class Worker:
                 descriptors = []
                 peer = Peer(message, sockets[0], sockets[1], sockets[2], self._counts)
                 self._peers[message.session] = peer
+                self._sources.add(message.session, sockets[0].fileno())
                 self._busy.set()
                 self._tasks.create_task(self._serve(message.session, peer))
                 self._tell(Accepted(message.session, *peer.parameters))
@@ -129,11 +129,15 @@ class Worker:
         """A session from its first check to its end, whatever that is."""
         why = "a fault of ours"
         try:
-            why = await peer.run(lambda: self._tell(Connected(number)))
+            try:
+                why = await peer.run(lambda: self._tell(Connected(number)))
+            finally:
+                self._sources.remove(number)  # before its descriptor is another socket's
+                del self._peers[number]
+                await peer.close()
         except Exception:  # the outermost line of a session
             _log.exception("a session failed", extra={"session": number})
         finally:
-            self._peers.pop(number, None)
             if not self._peers:
                 self._busy.clear()
             self._tell_stats()

@@ -19,6 +19,7 @@ from media.codecs import PCMA, Plain
 from media.codecs.g711 import Samples
 from media.engine import TICK_NS, Engine
 from media.messages import Event, Open, Speech
+from media.native import CORE, Core
 from media.ports import SO_TIMESTAMPNS
 from media.render import render_pcm, total_samples
 from media.rtp import Packet
@@ -29,6 +30,14 @@ LOOPBACK = "127.0.0.1"
 START_NS = 1_000_000_000_000
 
 _made: list[socket.socket] = []
+
+CORES = {"native": CORE, "python": None}
+
+
+class Twins:
+    """Which of the twins a test runs over: `conftest.py` runs every test of the package over both."""
+
+    core: Core | None = CORE
 
 
 class MemorySink:
@@ -111,7 +120,7 @@ class Bench:
     def __init__(self) -> None:
         self.sink = MemorySink()
         self.now_ns = START_NS
-        self.engine = Engine(self.sink, lambda: self.now_ns, legs_max=16)
+        self.engine = Engine(self.sink, lambda: self.now_ns, legs_max=16, core=Twins.core)
         self.speech: list[Speech] = []
         self.events: list[Event] = []  # the others
         self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so

@@ -1,4 +1,4 @@
-"""What every test of the media package leaves behind: nothing."""
+"""What every test of the media package leaves behind: nothing; and that those of the tick run over both twins."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ from collections.abc import Iterator
 
 import pytest
 
-from .bench import close_sockets
+from .bench import CORES, Twins, close_sockets
+
+OVER_BOTH = frozenset({"test_engine", "test_receive", "test_vad", "test_quiet", "test_playout"})
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Once over the native core, which the tests do not do without, and once over its twin in Python."""
+    if metafunc.module.__name__.rpartition(".")[2] in OVER_BOTH:
+        metafunc.fixturenames.append("_twin")
+        metafunc.parametrize("_twin", CORES, indirect=True)
+
+
+@pytest.fixture
+def _twin(request: pytest.FixtureRequest) -> None:
+    Twins.core = CORES[request.param]
 
 
 @pytest.fixture(autouse=True)
 def _sockets_are_closed() -> Iterator[None]:
     yield
     close_sockets()
+    Twins.core = CORES["native"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 import time
 
@@ -12,7 +11,7 @@ import pytest
 from media.codecs import PCMA
 from media.errors import Malformed, Unavailable
 from media.ports import PortPool, tap
-from media.receive import SLOT_BYTES, UNNAMED, Arena
+from media.receive import SLOT_BYTES, UNNAMED, Arena, Sources
 from media.rtcp import ReceiverReport, SenderReport, parse, to_bytes
 from media.rtp import Packet
 from media.tap import LEVEL_UNKNOWN, tapped, untap
@@ -33,7 +32,7 @@ def through(packet: bytes, level_id: int = LEVEL_ID) -> tuple[bytes, int, int]:
     with near.rtp_socket, near.rtcp_socket, far, far_rtcp:
         far.send(tapped(packet, STAMP_NS, level_id))
         arena = Arena(4)
-        batch = arena.receive([(ctypes.c_int(near.rtp_socket.fileno()), 2)])
+        batch = arena.receive(Sources({2: near.rtp_socket.fileno()}))
         assert batch.sources.tolist() == [UNNAMED]
         taps = np.array([False, False, True])
         batch, levels = untap(batch, arena.octets, taps)
@@ -87,7 +86,7 @@ def test_other_sockets_datagrams_are_left_alone() -> None:
     with near.rtp_socket, near.rtcp_socket, far, far_rtcp:
         far.send(b"nothing of a tap's, and long enough")
         arena = Arena(4)
-        batch = arena.receive([(ctypes.c_int(near.rtp_socket.fileno()), 1)])
+        batch = arena.receive(Sources({1: near.rtp_socket.fileno()}))
         same, levels = untap(batch, arena.octets, np.array([True, False]))
         assert same is batch
         assert levels.tolist() == [LEVEL_UNKNOWN]

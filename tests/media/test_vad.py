@@ -9,7 +9,7 @@ from media.codecs import PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
 from media.vad import CELL_SAMPLES, HANGOVER, Decision, Detectors
 
-from .bench import Bench, Sender
+from .bench import Bench, Sender, Twins
 
 
 def voice(ms: int) -> Samples:
@@ -31,7 +31,7 @@ def heard(detectors: Detectors, samples: Samples, row: int = 0) -> list[tuple[in
 
 
 def opened(rows: int = 1) -> Detectors:
-    detectors = Detectors(rows)
+    detectors = Detectors(rows, Twins.core)
     for row in range(rows):
         detectors.open(row)
     return detectors

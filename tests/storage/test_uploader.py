@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from storage.slices import IndexEntry, SliceRow, StreamKey, overlapping
 from storage.spool import SpoolWriter
 from storage.spoolfile import spool_files
 from storage.spoolformat import FILE_HEADER_BYTES, RECORD_HEADER_BYTES
-from storage.uploader import BATCH_STREAMS, RETRY_S_MAX, SLICE_BYTES, SLICE_S, Progress, Uploader
+from storage.uploader import BATCH_STREAMS, KEY_S, RETRY_S_MAX, SLICE_BYTES, SLICE_S, Progress, Uploader
 from tests.storage.spooling import MemorySlices, durable, make_key, make_ref, until, write_stream
 from tests.storage.stores import audio_of, open_at, save_call, sweep_orphans
 from tests.storage.stores import spool as spool_into
@@ -265,7 +265,7 @@ def test_streams_that_end_together_are_stored_and_ended_in_one_transaction(
     for ref in refs:
         slices.add(ref)
     spool_streams(spool, refs)
-    with Uploader(spool, slices, objects) as uploader:
+    with Uploader(spool, slices, objects, clock=lambda: 0.0) as uploader:
         progress = uploader.step(0.0)
     assert (progress.slices, progress.completed, progress.busy) == (20, 20, False)
     assert slices.commits == 1
@@ -281,11 +281,24 @@ def test_more_streams_than_one_transaction_takes_are_all_stored_in_one_step(
     for ref in refs:
         slices.add(ref)
     spool_streams(spool, refs)
-    with Uploader(spool, slices, objects) as uploader:
+    with Uploader(spool, slices, objects, clock=lambda: 0.0) as uploader:
         assert uploader.step(0.0).completed == len(refs)
         assert slices.commits == 2
         uploader.step(1.0)
     assert spool_files(spool) == []
+
+
+def test_no_key_is_used_longer_than_its_lease_allows_however_slow_the_machine_is(
+    spool: Path, slices: MemorySlices, objects: StoreThatGoesAway
+) -> None:
+    refs = [make_ref() for _ in range(3)]
+    for ref in refs:
+        slices.add(ref)
+    spool_streams(spool, refs)
+    instants = count(0.0, 2 * KEY_S)
+    with Uploader(spool, slices, objects, clock=lambda: next(instants)) as uploader:
+        assert uploader.step(0.0).completed == len(refs), "one at least gets on with each answer"
+    assert slices.commits == len(refs)
 
 
 def test_failed_transaction_is_done_again_without_storing_anything_twice(

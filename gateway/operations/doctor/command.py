@@ -14,7 +14,7 @@ from gateway.operations.doctor import machine, parts
 from gateway.operations.doctor.row import Row, State
 
 CHECKS: Sequence[Callable[[Settings], Iterator[Row]]] = (
-    *(machine.user, machine.ports, machine.limits, machine.clock, machine.disk),
+    *(machine.user, machine.ports, machine.limits, machine.clock, machine.disk, machine.native),
     *(parts.store, parts.spool, parts.queue, parts.models),
 )
 """A new check is one function and one place here."""

@@ -16,6 +16,7 @@ from gateway.config import Settings, parse_address
 from gateway.ingest.udp import RECEIVE_BUFFER_BYTES
 from gateway.operations.clock import UNKNOWN, ClockState, clock_state
 from gateway.operations.doctor.row import Row, State, graded
+from media.native import CORE
 from storage.spoollock import has_writer
 
 DESCRIPTORS_A_CALL = (
@@ -163,6 +164,15 @@ def _fsync_ms(folder: Path) -> float:
             os.fsync(file.fileno())
             took.append(1000 * (time.perf_counter() - started))
     return sorted(took)[FSYNC_TRIES // 2]
+
+
+def native(settings: Settings) -> Iterator[Row]:
+    """Whether media workers have the native core."""
+    if not settings.media.native:
+        yield Row("native core", State.OK, "switched off by media.native")
+        return
+    mend = "fewer calls a core without it: install a C compiler (gcc, libc6-dev) and install callvault again"
+    yield graded("native core", "not built" if CORE is None else "in use", mend, warn=CORE is None)
 
 
 def user(settings: Settings) -> Iterator[Row]:

@@ -61,21 +61,23 @@ class AnsweringServer:
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set():
-                self._turn()
+            while self._turn() or not self._stop.is_set():
+                pass  # what the peer sent before it was gone is still heard
         except BaseException as error:
             self._failure = error
         self.cpu_s = time.thread_time()
 
-    def _turn(self) -> None:
+    def _turn(self) -> bool:
+        """Whether a datagram was received."""
         deadline = self.agent.next_deadline()
         wait_s = POLL_S if deadline is None else min(POLL_S, max(0.0, deadline - self._now()))
         self._socket.settimeout(max(wait_s, 0.0001))
         try:
             data, source = self._socket.recvfrom(65_535)
         except TimeoutError:
-            pass
+            received = False
         else:
+            received = True
             self.datagrams["in"] += 1
             self.agent.receive(data, Flow("udp", self.address, source), self._now())
         now = self._now()
@@ -96,6 +98,7 @@ class AnsweringServer:
             self._socket.sendto(data, flow.remote)
         if self._leap and sum(isinstance(event, Acknowledged) for event in self.events) >= self._leap[0]:
             self._ahead_s, self._leap = self._leap[1], None
+        return received
 
     def _now(self) -> float:
         return time.monotonic() + self._ahead_s
