@@ -1,20 +1,17 @@
-"""How many WebRTC calls a core carries: `python -m benchmarks.webrtc --calls N --seconds S [--json FILE]`.
+"""How many WebRTC calls a core carries: `python -m benchmarks.calls --kind webrtc --calls N --seconds S [--json FILE]`.
 
 A whole callvault, transcription off, takes N calls of two WHIP sessions each: real ICE, DTLS and SRTP, Opus with the
 audio level beside it as browsers send it, speech detection, sealing, uploads, DELETE. Then every recording is opened by
-this process and its frames are counted. The figures mean what they mean in `benchmarks.calls`; the senders and their
+this process and its frames are counted. The figures mean what they mean there; the senders and their
 encryption are this process's, and are not counted.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import secrets
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +25,7 @@ from media.codecs import BY_NAME, PCMA
 from media.rtp import Packet
 from transcription.audio import resample
 
+KIND = "webrtc"
 TRACKS = 2
 PACKETS_A_SECOND = 50
 PACKET_MS = 20
@@ -66,15 +64,14 @@ class Sent:
         return 1 - self.late / max(1, self.packets)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run_and_tell(calls: int, seconds: float, json: Path | None) -> int:
     """Exit 0 when the run counts and lost nothing."""
-    arguments = _arguments(argv)
     circle = make()
     where = machine.describe()
     print(report.heading("WebRTC calls: WHIP, ICE, DTLS, SRTP, speech detection, sealing, uploads", where))
-    figures = run(arguments.calls, arguments.seconds, circle)
+    figures = run(calls, seconds, circle)
     print("\n".join(f"{name:<34} {value}" for name, value in figures.items()))
-    report.write(arguments.json, {"machine": where, **figures})
+    report.write(json, {"machine": where, **figures})
     return 0 if figures["held"] else 1
 
 
@@ -198,17 +195,3 @@ def _cost(
         "calls_per_core_while_talking": calls(us_talking),
         "calls_per_core_is": "extrapolated, for a core that is 70 % busy",
     }
-
-
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.webrtc", description="How many WebRTC calls a core carries."
-    )
-    parser.add_argument("--calls", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long each call talks")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

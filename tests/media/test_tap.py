@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from media.ports import PortPool, tap
 from media.receive import SLOT_BYTES, UNNAMED, Arena, Sources
 from media.rtcp import ReceiverReport, SenderReport, parse, to_bytes
 from media.rtp import Packet
-from media.tap import LEVEL_UNKNOWN, tapped, untap
+from media.tap import LEVEL_UNKNOWN, tapped, untap, voiced
 
 from .bench import Bench, Sender, first_sample, noise
 
@@ -125,3 +126,31 @@ def test_a_taps_release_frees_no_port() -> None:
     pool.take(0.0).close()
     with pytest.raises(Unavailable):
         pool.take(1e9)
+
+
+@pytest.mark.parametrize(
+    ("level", "speaks"), [(20, True), (30, True), (50, False), (127, False), (40, False), (LEVEL_UNKNOWN, False)]
+)
+def test_a_level_far_from_the_threshold_stands_in_for_decoding(level: int, speaks: bool) -> None:
+    bench, sender = Bench(), Sender(payload_type=111)
+    near, (far, far_rtcp) = tap()
+    with far, far_rtcp:
+        bench.open(1, sockets=(near.rtp_socket, near.rtcp_socket), tapped=True, codecs={111: "opus"})
+        for _ in range(50):
+            # 20 ms of SILK by its first octet, and nothing that any decoder would hear a voice in.
+            plain = Packet.parse(sender.packet(b"\x08" + bytes(20), ticks=960))
+            extension = None if level == LEVEL_UNKNOWN else (0xBEDE, bytes([LEVEL_ID << 4, level, 0, 0]))
+            packet = replace(plain, extension=extension).to_bytes()
+            far.send(tapped(packet, time.time_ns(), LEVEL_ID))
+            bench.wait(20)
+        facts = bench.close()
+    assert facts.tally.packets == 50
+    assert bool(bench.speech) is speaks
+
+
+@pytest.mark.parametrize(
+    ("level", "voice"),
+    [(0, True), (30, True), (31, None), (49, None), (50, False), (127, False), (LEVEL_UNKNOWN, None)],
+)
+def test_only_levels_between_need_decoding(level: int, voice: bool | None) -> None:
+    assert voiced(level) is voice

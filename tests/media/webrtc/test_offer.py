@@ -14,7 +14,7 @@ VIDEO = "m=video 0 UDP/TLS/RTP/SAVPF 96\na=bundle-only\na=mid:1\na=sendonly\na=r
 
 def test_what_a_browser_offers_is_taken() -> None:
     offer = read_offer(described())
-    assert (offer.payload_type, offer.codec.name) == (0, "PCMU")  # the first of ours, in its order
+    assert (offer.payload_type, offer.codec.name) == (111, "opus")  # the first of ours, in its order
     assert (offer.ufrag, offer.password) == ("BUV6", "iYvrqvyE2wH6Zsn3oQdLQW8d")
     assert offer.fingerprints == (("sha-256", SHA_256),)
     assert offer.level_id == 1
@@ -34,7 +34,7 @@ def test_what_a_browser_offers_is_taken() -> None:
         ("a=sendonly", "a=inactive"),
         ("a=setup:actpass", "a=setup:passive"),
         ("a=setup:actpass\n", ""),
-        ("63 0 8 13", "63 13"),
+        ("111 63 0 8 13", "63 13"),
     ],
 )
 def test_what_we_cannot_take_all_of_is_refused(old: str, new: str) -> None:
