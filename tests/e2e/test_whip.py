@@ -8,6 +8,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +18,13 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
 from benchmarks.browsers import LEVEL_ID, Browser, describe
+from benchmarks.recorded import EVERYTHING
 from gateway.client import Client
-from media.codecs import PCMU
+from media import framelog
+from media.codecs import OPUS, PCMU
 from media.rtp import Packet
+from storage.model import ArtefactId
+from storage.recordings import Recordings
 from tests.e2e.system import System, running, status, until
 
 SESSIONS_MAX = 4
@@ -212,6 +217,37 @@ def test_two_sessions_of_one_call_are_its_two_tracks_and_a_third_is_refused(syst
         at, decoded = round(facts["map"][0][2] * 8 / 1000), PCMU.decode(audio)
         assert np.array_equal(heard(client, number, index)[at : at + len(decoded)], decoded)
     assert found["tracks"][1]["track"]["facts"]["packets"] == 60
+
+
+def test_opus_is_kept_as_it_came_with_the_silence_that_its_sender_left_out(system: System) -> None:
+    samples = np.random.default_rng(8).normal(0, 3000, OPUS.sample_hz).astype(np.int16)
+    payloads = OPUS.packets(samples, 20)
+
+    async def call() -> str:
+        browser = Browser()
+        answer = await asyncio.to_thread(
+            whip(system).post, browser.offer(says="useinbandfec=1;usedtx=1;sprop-stereo=1")
+        )
+        assert b"useinbandfec=1;usedtx=1;stereo=1" in answer.body
+        await browser.connect(answer.body)
+        for number, payload in enumerate(payloads):
+            ticks = 960 * (number if number < 20 else number + 15)  # 300 ms of silence after the twentieth
+            level = (0xBEDE, bytes([LEVEL_ID << 4, 20, 0, 0]))
+            browser.send(Packet(111, number, ticks, 0xCAFE, payload, number == 20, extension=level).to_bytes())
+            await asyncio.sleep(0.32 if number == 19 else 0.02)
+        await browser.close()
+        return answer.headers["callvault-call"]
+
+    found = ended(system.client("acme"), asyncio.run(call()))
+    (track,) = found["tracks"]
+    facts = track["track"]["facts"]
+    assert (facts["codecs"], facts["packets"], facts["lost"]) == (["opus"], len(payloads), 0)
+    assert [reason for *_, reason in facts["gaps"]].count("dtx") == 1
+    objects, keys = f"file:{system.data / 'objects'}", f"file:{system.data}-keys"
+    with closing(Recordings.open(system.data, keys, objects, node="test")) as recordings:
+        stream = recordings.stream(recordings.tenant("acme"), ArtefactId(track["artefact"]))
+        chunks = [framelog.decode(raw).frames for raw in stream.read(*EVERYTHING)]
+    assert b"".join(chunk.payload for chunk in chunks) == b"".join(payloads)
 
 
 def test_a_client_that_is_not_ours_connects_by_its_own_candidates(system: System) -> None:
