@@ -154,6 +154,7 @@ class Timeline:
         self._pieces: list[_Piece] = []
         self._gaps: list[tuple[int, int, int]] = []  # in media time, in order, within pieces; the last as flags say it
         self._omitted = 0
+        self._begun = False  # a frame that begins a piece was seen; those from before it may stand before it
         self._codecs: set[int] = set()
         self._clock_hz = CLOCK_HZ_PLAIN
         self._first_us: int | None = None
@@ -227,7 +228,12 @@ class Timeline:
 
     def _place(self, timestamp: int, duration: int, arrival_us: int, flags: int, clock_hz: int) -> None:
         silence = flags & SILENCE_MASK
-        if not self._pieces or (flags & NEW_PIECE and len(self._pieces) < PIECES_MAX):
+        new, begun = bool(flags & NEW_PIECE), self._begun
+        self._begun = begun or new
+        if new and len(self._pieces) == 1 and not begun and timestamp - self._pieces[0].start <= ANCHOR_S * clock_hz:
+            # The packet that came first was not the first: those before it belong to its piece.
+            self._pieces[0].silence, new = silence or Reason.NO_MEDIA, False
+        if not self._pieces or (new and len(self._pieces) < PIECES_MAX):
             self._clock_hz = clock_hz
             transit_us = arrival_us - timestamp * 1_000_000 // clock_hz
             self._pieces.append(

@@ -38,8 +38,13 @@ def test_a_piece_is_placed_by_its_least_delayed_packet_of_the_first_second() -> 
 
 
 def test_pieces_do_not_overlap_in_call_time() -> None:
-    facts = told((0, 0, 0), (160, 20_000, 0), (320, 30_000, NEW_PIECE | Reason.NO_MEDIA))
+    facts = told((0, 0, NEW_PIECE), (160, 20_000, 0), (320, 30_000, NEW_PIECE | Reason.NO_MEDIA))
     assert facts.map == (Piece(0, 320, 0), Piece(320, 480, 40_000))
+
+
+def test_a_packet_that_overtook_the_first_ones_begins_no_piece_of_its_own() -> None:
+    facts = told((0, 50_000, 0), (160, 40_000, NEW_PIECE | Reason.NO_MEDIA), (320, 60_000, 0))
+    assert facts.map == (Piece(0, 480, 20_000),)
 
 
 def test_gaps_cover_all_that_no_frame_covers() -> None:
