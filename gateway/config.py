@@ -217,6 +217,8 @@ class Settings(Section):
             problems += [
                 f"trunk {trunk.name!r} names tenant {t!r}, which is not defined" for t in wanted if t not in names
             ]
+        if self.whip.sessions_max and ":" in self.media.address:
+            problems.append("whip receives over IPv4: media.address must be an IPv4 address")
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
         if problems:
             raise ValueError("; ".join(problems))

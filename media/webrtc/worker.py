@@ -121,6 +121,8 @@ class Worker:
                 self._peers[message.session].end("hung up")
         except MediaError:
             _log.warning("control message refused")
+        except Exception:  # the outermost line of a command: the gateway hears no `Accepted`, and says 503
+            _log.exception("a command could not be carried out")
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
