@@ -1,13 +1,14 @@
 """Ogg Opus (RFC 3533, RFC 7845): a track's Opus packets as they were received, in a file that players know.
 
-Pages are made as packets come, so that a track of any length is never held as a whole. The granule position counts
-48 kHz samples of the call's clock: what was not received between two packets is simply not there, and players keep the
-time.
+Pages are made as packets come, so that a track of any length is never held as a whole. What was not received is put
+in as RFC 7845 §4.1 wants it of a captured stream: packets of empty frames, for which a decoder conceals or is silent,
+so that the file keeps the call's time. No packet is left out: where a clock runs fast, the file runs behind.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -15,22 +16,13 @@ CHANNELS = 2  # RFC 7587 §4.1: a stream is decoded in stereo, whatever its pack
 RATE_HZ = 48_000
 PAGE_TICKS = RATE_HZ  # RFC 7845 §3: a page should not last longer than a second
 _SEGMENTS_MAX = 255  # of a page
+_CELT_2_5_MS, _CELT_20_MS = 28, 31  # configurations of RFC 6716 Table 2, full band
+_EMPTY_TICKS_LEAST, _EMPTY_TICKS = RATE_HZ // 400, RATE_HZ // 50
+_EMPTY_FRAMES_MAX = 6  # of 20 ms: no packet lasts longer than 120 ms
 _HEADER = struct.Struct("<4sBBqIIIB")
 _BEGINS, _ENDS = 0x02, 0x04
-_POLYNOMIAL = 0x04C11DB7
 
-
-def _table() -> tuple[int, ...]:
-    entries = []
-    for octet in range(256):
-        value = octet << 24
-        for _ in range(8):
-            value = (value << 1 ^ (_POLYNOMIAL if value & 0x80000000 else 0)) & 0xFFFFFFFF
-        entries.append(value)
-    return tuple(entries)
-
-
-_CRC = _table()
+_REVERSED = bytes(int(f"{octet:08b}"[::-1], 2) for octet in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +41,29 @@ def muxed(packets: Iterable[OpusPacket], serial: int, vendor: str) -> Iterator[b
     yield _page([struct.pack("<8sBBHIhB", b"OpusHead", 1, CHANNELS, 0, RATE_HZ, 0, 0)], 0, serial, 0, _BEGINS)
     name = vendor.encode()
     yield _page([struct.pack("<8sI", b"OpusTags", len(name)) + name + bytes(4)], 0, serial, 1, 0)
-    number, waiting, segments = 2, list[OpusPacket](), 0
+    number, page, began, segments, position = 2, list[bytes](), 0, 0, 0
+    for payload, ticks in _continuous(packets):
+        needed = len(payload) // 255 + 1
+        if page and (segments + needed > _SEGMENTS_MAX or position + ticks - began > PAGE_TICKS):
+            yield _page(page, position, serial, number, 0)
+            number, page, began, segments = number + 1, [], position, 0
+        page.append(payload)
+        segments, position = segments + needed, position + ticks
+    yield _page(page, position, serial, number, _ENDS)
+
+
+def _continuous(packets: Iterable[OpusPacket]) -> Iterator[tuple[bytes, int]]:
+    """The packets and, where there is nothing, empty ones, each with its 48 kHz samples."""
+    position = 0
     for packet in packets:
-        needed = len(packet.payload) // 255 + 1
-        full = waiting and (segments + needed > _SEGMENTS_MAX or packet.end - waiting[0].start > PAGE_TICKS)
-        # A page's granule position is that of its end alone: what follows a gap begins a page of its own.
-        if full or (waiting and packet.start != waiting[-1].end):
-            yield _page([entry.payload for entry in waiting], waiting[-1].end, serial, number, 0)
-            number, waiting, segments = number + 1, [], 0
-        waiting.append(packet)
-        segments += needed
-    end = waiting[-1].end if waiting else 0
-    yield _page([entry.payload for entry in waiting], end, serial, number, _ENDS)
+        for ticks, config in ((_EMPTY_TICKS, _CELT_20_MS), (_EMPTY_TICKS_LEAST, _CELT_2_5_MS)):
+            while packet.start - position >= ticks:
+                frames = min(_EMPTY_FRAMES_MAX, (packet.start - position) // ticks)
+                # RFC 6716 §3.2.5: code 3, so many frames of equal size, here none.
+                yield bytes([config << 3 | 3, frames]), frames * ticks
+                position += frames * ticks
+        yield packet.payload, packet.end - packet.start
+        position += packet.end - packet.start
 
 
 def _page(packets: list[bytes], granule: int, serial: int, number: int, flags: int) -> bytes:
@@ -73,7 +76,6 @@ def _page(packets: list[bytes], granule: int, serial: int, number: int, flags: i
 
 
 def _checksum(page: bytearray) -> int:
-    value = 0
-    for octet in page:
-        value = (value << 8 ^ _CRC[value >> 24 ^ octet]) & 0xFFFFFFFF
-    return value
+    """RFC 3533's CRC, most significant bit first and from zero: zlib's of reversed octets, reversed."""
+    reflected = ~zlib.crc32(page.translate(_REVERSED), 0xFFFFFFFF) & 0xFFFFFFFF
+    return int.from_bytes(reflected.to_bytes(4, "little").translate(_REVERSED), "big")

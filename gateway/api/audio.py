@@ -1,4 +1,4 @@
-"""Audio as WAV, any byte range of it (RFC 9110 §14)."""
+"""Audio as WAV, any byte range of it (RFC 9110 §14), and as Ogg Opus where that is how it came."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from gateway.api.context import AsCaller, InContext, OfCall
+from gateway.errors import NotOpus
+from gateway.ogg import OggOpus
 from gateway.playback import Manner, Wav
 
 router = APIRouter(prefix="/v1/calls", tags=["audio"])
@@ -55,6 +57,28 @@ def audio(
 def _body(wav: Wav, start: int, end: int) -> Iterator[bytes]:
     with wav:
         yield from wav.read(start, end)
+
+
+@router.get("/{call}/audio/opus", response_class=StreamingResponse)
+def opus(
+    context: InContext,
+    who: AsCaller,
+    call: OfCall,
+    track: Annotated[int, Query(ge=0, le=63, description="the track; only one fits into a file")] = 0,
+) -> Response:
+    """A track as Ogg Opus, its packets as they were received; 406 of one that was not received in Opus alone."""
+    try:
+        file = OggOpus.open(context.recordings, who.tenant, call, track)
+    except NotOpus as error:
+        return JSONResponse({"error": "NotOpus", "detail": str(error)}, status_code=406)
+    headers = {"Accept-Ranges": "none", "Cache-Control": "no-store"}
+    headers["Content-Disposition"] = f'attachment; filename="{call}.opus"'
+    return StreamingResponse(_pages(file), 200, headers, media_type="audio/ogg")
+
+
+def _pages(file: OggOpus) -> Iterator[bytes]:
+    with file:
+        yield from file.read()
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:

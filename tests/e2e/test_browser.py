@@ -69,6 +69,7 @@ def test_what_is_said_into_a_browser_is_recorded_in_time_and_in_words(system: Sy
     facts = client.json(f"/v1/calls/{call}")["tracks"][0]["track"]["facts"]
     assert facts["codecs"] == ["opus"]
     assert (facts["lost"], facts["foreign"], facts["discarded"]) == (0, 0, 0)
+    assert client.get(f"/v1/calls/{call}/audio/opus")[:4] == b"OggS"
     recorded, window = track(client, call), int(WINDOW_S * speech.RATE_HZ)
     lags_ms = []
     for start in range(0, len(said) - window + 1, window):

@@ -248,6 +248,7 @@ def test_opus_is_kept_as_it_came_with_the_silence_that_its_sender_left_out(syste
         stream = recordings.stream(recordings.tenant("acme"), ArtefactId(track["artefact"]))
         chunks = [framelog.decode(raw).frames for raw in stream.read(*EVERYTHING)]
     assert b"".join(chunk.payload for chunk in chunks) == b"".join(payloads)
+    assert system.client("acme").get(f"/v1/calls/{found['id']}/audio/opus").startswith(b"OggS")
 
 
 def test_a_client_that_is_not_ours_connects_by_its_own_candidates(system: System) -> None:
