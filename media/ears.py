@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,13 @@ class _Waiting:
     payload: bytes
     end_us: int
     voiced: bool | None
+
+
+class Cell(NamedTuple):
+    """20 ms that were heard, up to this call time."""
+
+    voiced: bool
+    end_us: int
 
 
 @dataclass(slots=True)
@@ -78,24 +86,35 @@ class Ears:
         ear.rest = ear.rest[:0]
         return count
 
-    def hear(self, row: int) -> list[Turn]:
-        """What the packets of a row that wait decide."""
+    def hear(self, row: int) -> list[Cell]:
+        """The cells of a row's packets that wait."""
         self._due.discard(row)
-        ear, turns = self._ears[row], list[Turn]()
+        ear, found = self._ears[row], list[Cell]()
         while ear.waiting:
             packet = ear.waiting.popleft()
             if packet.voiced is not None:
                 codec = BY_NUMBER[packet.codec]
                 ticks = ear.ticks + codec.ticks(packet.payload)
                 cells, ear.ticks = divmod(ticks, codec.clock_hz * CELL_US // 1_000_000)
-                turns += self._decide(row, [packet.voiced] * cells, packet.end_us)
+                found += _ending([packet.voiced] * cells, packet.end_us)
                 continue
             samples = np.concatenate((ear.rest, _narrowed(ear, packet.payload)))
             whole = len(samples) // _CELL_SAMPLES * _CELL_SAMPLES
             heard, ear.rest = samples[:whole].reshape(-1, _CELL_SAMPLES), samples[whole:]
             end_us = packet.end_us - len(ear.rest) * CELL_US // _CELL_SAMPLES
             voiced = [bool(self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0]) for cell in heard]
-            turns += self._decide(row, voiced, end_us)
+            found += _ending(voiced, end_us)
+        return found
+
+    def decide(self, heard: dict[int, list[Cell]]) -> list[Turn]:
+        """What the cells of rows decide: the first cells of all rows at once, then the second ones, and so on."""
+        turns = list[Turn]()
+        for rank in range(max(map(len, heard.values()), default=0)):
+            now = {row: cells[rank] for row, cells in heard.items() if rank < len(cells)}
+            turns += [
+                Turn(decision.row, decision.started, now[decision.row].end_us - decision.cells_ago * CELL_US)
+                for decision in self._detectors.learn(list(now), [cell.voiced for cell in now.values()])
+            ]
         return turns
 
     def cells(self, rows: Int64s, cells: Octets) -> Int64s:
@@ -107,16 +126,6 @@ class Ears:
             decoded.append(samples if len(samples) == _CELL_SAMPLES else np.zeros(_CELL_SAMPLES, np.int16))
         return self._detectors.voiced(rows.tolist(), np.concatenate(decoded).tobytes(), WIDE_HZ)
 
-    def _decide(self, row: int, voiced: list[bool], end_us: int) -> list[Turn]:
-        turns = list[Turn]()
-        for index, voice in enumerate(voiced):
-            at_us = end_us - (len(voiced) - 1 - index) * CELL_US
-            turns += [
-                Turn(row, decision.started, at_us - decision.cells_ago * CELL_US)
-                for decision in self._detectors.learn([row], [voice])
-            ]
-        return turns
-
     def _ear(self, row: int, number: int) -> _Ear:
         ear = self._ears.get(row)
         if ear is None or ear.codec != number:
@@ -124,6 +133,11 @@ class Ears:
             assert isinstance(codec, Stateful), "the others need no decoder of their own"
             ear = self._ears[row] = _Ear(number, codec.decoder())
         return ear
+
+
+def _ending(voiced: list[bool], end_us: int) -> list[Cell]:
+    """Cells that follow each other, up to this call time."""
+    return [Cell(voice, end_us - (len(voiced) - 1 - index) * CELL_US) for index, voice in enumerate(voiced)]
 
 
 def _narrowed(ear: _Ear, payload: bytes) -> Samples:
