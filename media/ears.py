@@ -16,7 +16,7 @@ import numpy as np
 from media.codecs import BY_NUMBER, Decoder, Stateful
 from media.codecs.g711 import Octets, Samples
 from media.legs import CELL_US, Int64s, Table, Turn
-from media.vad import Detectors
+from media.vad import Detectors, Voices
 
 WIDE_HZ = 16_000  # what is heard of wideband: the detector itself looks at 80 Hz to 4 kHz
 WAITING_MAX = 64  # packets of one leg; beyond, the oldest are forgotten, as a detector that late is of no use
@@ -113,11 +113,13 @@ class Ears:
             now = {row: cells[rank] for row, cells in heard.items() if rank < len(cells)}
             turns += [
                 Turn(decision.row, decision.started, now[decision.row].end_us - decision.cells_ago * CELL_US)
-                for decision in self._detectors.learn(list(now), [cell.voiced for cell in now.values()])
+                for decision in self._detectors.learn(
+                    list(now), np.array([cell.voiced for cell in now.values()], np.int64)
+                )
             ]
         return turns
 
-    def cells(self, rows: Int64s, cells: Octets) -> Int64s:
+    def cells(self, rows: Int64s, cells: Octets) -> Voices:
         """Whether each of these cells, one for each row in its codec, has a voice in it."""
         decoded = []
         for row, cell in zip(rows.tolist(), cells, strict=True):

@@ -7,9 +7,8 @@ not start it, and ends when none of the last 25 is, so a breath does not end it.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import webrtcvad
@@ -23,6 +22,8 @@ _process = ctypes.cast(ctypes.PyDLL(_native.__file__).WebRtcVad_Process, ctypes.
 _CAPSULE = b"WebRtcVadPtr"
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.argtypes, _pointer.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_void_p
+
+Voices: TypeAlias = NDArray[np.int64]  # 1 for a cell with a voice in it, else 0
 
 RATE_HZ = 8000
 CELL_SAMPLES = 160  # 20 ms; webrtcvad takes 10, 20 or 30 ms
@@ -83,17 +84,17 @@ class Detectors:
         """One cell of 160 samples, 16-bit native, for each of `rows`, which are distinct; what it decides."""
         return self.learn(rows, self.voiced(rows, pcm))
 
-    def voiced(self, rows: list[int], pcm: bytes, rate_hz: int = RATE_HZ) -> NDArray[np.int64]:
-        """Of a cell of 20 ms, 16-bit native, for each of `rows`: 1 where it has a voice in it, else 0."""
+    def voiced(self, rows: list[int], pcm: bytes, rate_hz: int = RATE_HZ) -> Voices:
+        """Whether a cell of 20 ms, 16-bit native, has a voice in it, for each of `rows`: 1 where it has."""
         if self._core is None:
             return self._voiced_by_python(rows, pcm, rate_hz)
         return self._voiced_by_core(np.array(rows, np.int64), pcm, rate_hz)
 
-    def learn(self, rows: list[int], voiced: Sequence[bool] | NDArray[np.int64]) -> list[Decision]:
+    def learn(self, rows: list[int], voiced: Voices) -> list[Decision]:
         """One cell for each of `rows`, which are distinct, has a voice in it or not; what that decides."""
         index = np.array(rows, np.int64)
         settled = self._heard[index] >= SETTLING
-        history = (self._history[index] << 1 | np.asarray(voiced, np.int64) & settled) & _HISTORY_MASK
+        history = (self._history[index] << 1 | voiced & settled) & _HISTORY_MASK
         self._heard[index] += 1
         self._history[index] = history
         return self._decide(index, history)
@@ -114,15 +115,15 @@ class Detectors:
         rows: list[int] = np.flatnonzero(self._speaking & silent).tolist()
         return rows
 
-    def _voiced_by_core(self, rows: NDArray[np.int64], pcm: bytes, rate_hz: int) -> NDArray[np.int64]:
+    def _voiced_by_core(self, rows: NDArray[np.int64], pcm: bytes, rate_hz: int) -> Voices:
         samples = rate_hz // CELLS_A_SECOND
-        assert self._core is not None and len(pcm) == 2 * len(rows) * samples
+        assert self._core is not None and len(pcm) == 2 * samples * len(rows)
         handles, voiced = self._pointers[rows], np.empty(len(rows), np.uint8)
         assert handles.all(), "every row has a detector"
         self._core.hear(_process, handles.ctypes.data, pcm, len(rows), samples, rate_hz, voiced.ctypes.data)
         return voiced.astype(np.int64)
 
-    def _voiced_by_python(self, rows: list[int], pcm: bytes, rate_hz: int) -> NDArray[np.int64]:
+    def _voiced_by_python(self, rows: list[int], pcm: bytes, rate_hz: int) -> Voices:
         """The twin of `callvault_hear` in media/native/core.c."""
         process, handles, samples = _native.process, self._handles, rate_hz // CELLS_A_SECOND
         size = 2 * samples
