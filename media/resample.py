@@ -1,8 +1,8 @@
 """Samples between the instants at which they were taken: other rates and other clocks, exact for any part.
 
-A windowed sinc over 16 neighbours, in whole numbers throughout, so that a sample comes out the same whatever part of a
+A windowed sinc over 32 neighbours, in whole numbers throughout, so that a sample comes out the same whatever part of a
 track is asked for. An output sample lies at a position of the input, counted in 96ths of a sample: rates that are whole
-multiples fall on them exactly, a clock that drifts is at most half a 96th off.
+multiples fall on them exactly and keep the samples that were there, a clock that drifts is at most half a 96th off.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from media.codecs.g711 import Samples
 
 PHASES = 96  # divisible by every ratio between 8, 16 and 48 kHz; noise from rounding to it is below G.711's own
-REACH = 8  # input samples on either side that an output sample depends on
+REACH = 16  # input samples on either side that an output sample depends on
 _SHIFT = 15  # of the taps, as whole numbers
 _KAISER_BETA = 6.0  # 60 dB beside the pass band
-_CUTOFF = 0.94  # of the input's Nyquist frequency: what the 16 neighbours can separate
 
 
 def _taps() -> NDArray[np.int64]:
@@ -24,7 +23,7 @@ def _taps() -> NDArray[np.int64]:
     offsets = np.arange(-REACH + 1, REACH + 1)
     distance = offsets[None, :] - np.arange(PHASES)[:, None] / PHASES
     window = np.i0(_KAISER_BETA * np.sqrt(np.maximum(0, 1 - (distance / REACH) ** 2))) / np.i0(_KAISER_BETA)
-    weights = np.sinc(_CUTOFF * distance) * window
+    weights = np.sinc(distance) * window
     taps = np.round(weights / weights.sum(axis=1, keepdims=True) * (1 << _SHIFT)).astype(np.int64)
     taps[np.arange(PHASES), taps.argmax(axis=1)] += (1 << _SHIFT) - taps.sum(axis=1)
     return np.asarray(taps, np.int64)

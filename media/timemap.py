@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from media.codecs import CLOCK_HZ_PLAIN
 
 WINDOW_S = 10  # of media, of which the least delayed packet is remembered: 500 chances to meet one without delay
 WINDOWS_MAX = 1024  # of a piece: three hours; beyond, windows are twice as long
 STRETCH_WINDOWS = 60  # that one line stands for: ten minutes, in which a crystal keeps its rate to some 1e-7
-WINDOWS_MIN = 3  # below, a drift cannot be told from jitter
+WINDOWS_MIN = 5  # below, 30 s at least, a drift cannot be told from jitter
+NEAR_US = 3_000  # of the line: where half of the windows are not, it is the network that moves, not a clock
 DRIFT_US_MIN = 8_000  # over a piece; less is left alone: two tracks then differ by 16 ms at most
 DRIFT_PPM_MAX = 1000  # no sender's clock is that far off: what looks like it is something else, and not followed
 
@@ -127,6 +130,9 @@ class Envelope:
         for (x0, x1), (y0, y1) in zip(pairwise(places), pairwise(transits_us), strict=True):
             if abs(y1 - y0) * clock_hz > DRIFT_PPM_MAX * (x1 - x0):
                 return ()
+        near = sum(y - float(np.interp(x, places, transits_us)) <= NEAR_US for x, y in points)
+        if 2 * near < len(points):
+            return ()
         return tuple((x, round(x * 1_000_000 / clock_hz + y)) for x, y in zip(places, transits_us, strict=True))
 
     def _all(self) -> list[Point]:

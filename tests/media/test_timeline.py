@@ -140,6 +140,10 @@ def test_whatever_happens_a_replay_of_the_chunks_tells_the_same(seed: int) -> No
 def test_facts_survive_json_and_nothing_else_passes_for_them() -> None:
     facts = told((0, 100_000, 0), (800, 200_000, 0))
     assert TrackFacts.from_json(facts.to_json()) == facts
-    for wrong in ({}, {**facts.to_json(), "map": [[1]]}, {**facts.to_json(), "gaps": 3}):
+    first_version = {name: value for name, value in facts.to_json().items() if name != "version"}
+    assert TrackFacts.from_json(first_version) == facts, "before there were clocks of pieces"
+    later = {**facts.to_json(), "version": 3}
+    knots = {**facts.to_json(), "map": [[0, 960, 0, 8000, [[0, 5], [0, 6]]]]}
+    for wrong in ({}, later, knots, {**facts.to_json(), "map": [[1]]}, {**facts.to_json(), "gaps": 3}):
         with pytest.raises(Malformed):
             TrackFacts.from_json(wrong)
