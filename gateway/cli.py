@@ -68,6 +68,11 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     call.add_argument("--ptime", type=int, choices=(10, 20, 30, 40, 60), default=20, help="packet time in ms")
     calls = _command(commands, "calls", "gateway.commands.short:calls", "list a tenant's calls")
     calls.add_argument("--limit", type=int, default=50)
+    calls.add_argument(
+        "--find",
+        metavar="BY:VALUE",
+        help="only those with this number, uri, call_id, session_id, ucid, guid, siprec id or header",
+    )
     calls.add_argument("--utc", action="store_true", help="show times as they are kept, not in the tenant's time zone")
     _api(calls)
     get = _command(

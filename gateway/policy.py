@@ -46,12 +46,26 @@ class Tenant(Section):
     purpose: str = Field("quality", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="declared purpose of its recordings")
     language: str = Field("en", pattern=r"^[a-z]{2}$", description="language spoken, for transcription")
     transcribe: bool = True
-    emergency: tuple[str, ...] = Field(("112",), description="dialled numbers that are answered and never recorded")
+    emergency: tuple[str, ...] = Field(
+        ("112",), description="dialled numbers whose calls nothing delays or refuses; urn:service:sos always is one"
+    )
+    record_emergency: str = Field(
+        "", pattern=r"^(.{20,200})?$", description='why emergency calls are recorded, in words; "": they are not'
+    )
     announcement: Path | None = Field(
         None, description="WAV (16-bit mono, 8, 16 or 48 kHz, up to 60 s) played before anything is recorded"
     )
     announcement_language: str = Field(
         "", pattern=r"^([a-z]{2})?$", description="language of the announcement, kept in call detail; default: language"
+    )
+    pause_limit_s: float = Field(
+        300.0, gt=0, le=3600, description="a pause of a recording that nobody ends is ended after so long"
+    )
+    dtmf: Literal["drop", "keep"] = Field(
+        "drop", description="keys that callers press (telephone-events, INFO): dropped, or kept sealed for officers"
+    )
+    dtmf_inband: Literal["mask", "keep"] = Field(
+        "mask", description="keys' tones in the audio: silenced before anything is kept, or kept as they are"
     )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 
@@ -99,9 +113,17 @@ class Trunk(Section):
     quiet_held_s: float = Field(
         14_400.0, ge=0, le=604_800, description="the same while the peer may not send; 0, here and there: never"
     )
+    found_by: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9!%*_+`'~.-]{0,64}$",
+        description="header of INVITEs that calls are found by as well",
+    )
     early_media: bool = Field(
         False,
         description="play the announcement before the answer (183 with SDP), where the peer made an offer",
+    )
+    pause_by_info: bool = Field(
+        False, description="its peers may pause and resume their call's recording by SIP INFO (`Record: off`, `on`)"
     )
     numbers: Numbering = Numbering.model_validate({})
 

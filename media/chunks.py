@@ -50,10 +50,10 @@ def take_chunks(table: Table, legs: list[Leg], now_ns: int) -> Iterator[tuple[in
     starts = columns[0][:, 0].tolist()
     heads = table.head[rows].tolist()
     transits_us = columns[1] - columns[0] * US_PER_TICK
-    transits_us[np.arange(width) >= counts[:, None]] = _FAR_US
-    least = transits_us.argmin(axis=1)
-    each = np.arange(len(rows))
-    told = (table.arrival_us[rows], transits_us[each, least], columns[0][each, least])
+    if int(counts.min()) < width:
+        transits_us[np.arange(width) >= counts[:, None]] = _FAR_US
+    least = transits_us.argmin(axis=1) + np.arange(len(rows)) * width
+    told = (table.arrival_us[rows], transits_us.take(least), columns[0].take(least))
     for leg, end, *rest in zip(legs, heads, *(column.tolist() for column in told), strict=True):
         leg.timeline.extend_in_order(end, *rest)
     table.rows_flushed(rows)

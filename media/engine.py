@@ -16,15 +16,17 @@ from ipaddress import IPv4Network
 import numpy as np
 
 from media.chunks import take_chunk, take_chunks
-from media.codecs import BY_NAME, COMFORT_NOISE, Codec
+from media.codecs import codecs_named
 from media.codecs.g711 import Samples
+from media.dtmf import Keys
 from media.ears import Ears
 from media.errors import Unavailable, Unsupported
-from media.framelog import TALLY
+from media.framelog import TALLY, Reason
 from media.intake import Intake, expect, recall
 from media.legs import NEVER, Int64s, Leg, Table, Turn
 from media.listen import Listener
-from media.messages import Address, Ended, Event, Open, Played, Speech, Update
+from media.masking import Masks
+from media.messages import Address, Ended, Event, Open, Played, Pressed, Speech, Update
 from media.native import CORE, Core
 from media.outgoing import Outgoing
 from media.playout import Playout
@@ -65,13 +67,16 @@ class Engine:
         self._rows = list(range(legs_max - 1, -1, -1))
         self._by_number: dict[int, Leg] = {}
         self._sources = Sources()  # of the legs that are read, by row
-        self._former: dict[int, Former] = {}  # by local port, so no more than there are
+        # By local port, so no more than there are: what its last leg received, and from whom it took it.
+        self._former: dict[int, Former] = {}
+        self._rules: dict[int, SourceRule] = {}
         self._taps = np.zeros(legs_max, np.bool_)  # rows whose sockets are ends of a tap
         self._finished: dict[int, TrackFacts] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
         self._ears = Ears(self._table, self._detectors)
-        self._listener = Listener(self._table, self._detectors, self._ears, clock)
+        self._masks = Masks(self._table, self._legs, sink)
+        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
@@ -119,7 +124,7 @@ class Engine:
 
         Raises Unsupported for a codec or address that we do not know, Unavailable when there is no room.
         """
-        codecs = _codecs(command.codecs)
+        codecs = codecs_named(command.codecs)
         remote = UNNAMED if command.tapped else _source(command.remote)
         try:
             networks = tuple(IPv4Network(network) for network in command.networks)
@@ -132,8 +137,10 @@ class Engine:
         rtp.setblocking(False)
         rtcp.setblocking(False)
         row = self._rows.pop()
-        former = None if command.tapped else self._former.get(rtp.getsockname()[1])
-        rule = SourceRule(remote, command.nat, networks, former)
+        port = 0 if command.tapped else rtp.getsockname()[1]
+        rule = self._rules.get(port) if command.continues else None
+        if rule is None:
+            rule = SourceRule(remote, command.nat, networks, self._former.get(port))
         clock_hz = next(iter(codecs.values())).clock_hz
         # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
@@ -142,15 +149,18 @@ class Engine:
         self._table.clear(row)
         self._taps[row] = command.tapped
         self._detectors.open(row)
+        self._table.masking[row] = command.mask
         self._legs[row] = leg
         self._by_number[leg.number] = leg
         self._sink.open(leg.number, command.sink)
         self._reports.open(leg)
         expect(self._table, leg, 0)
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
+        leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
         if leg.withheld is not None:
             leg.sequence.interrupt(leg.withheld)
-        self._watch.expect(row, command.quiet_s, 0)
+        since_us = max(0, now_ns - command.origin_ns) // 1000 if command.continues and command.origin_ns else 0
+        self._watch.expect(row, command.quiet_s, since_us)
         if command.origin_ns:
             self.start(leg.number, command.origin_ns)
 
@@ -162,7 +172,7 @@ class Engine:
         self._table.origin_ns[leg.row] = origin_ns
         self._table.receiving[leg.row] = leg.withheld is None
         self._sources.add(leg.row, leg.rtp.fileno())
-        if leg.announce:
+        if leg.announce or leg.paused:
             self._flush(leg.row, closing=True)  # what a crash leaves says that nothing was to be kept yet
 
     def update(self, command: Update, now_ns: int) -> None:
@@ -170,7 +180,7 @@ class Engine:
         leg = self._by_number.get(command.leg)
         if leg is None:
             return
-        codecs = _codecs(command.codecs)
+        codecs = codecs_named(command.codecs)
         remote = UNNAMED if self._taps[leg.row] else _source(command.remote)
         self._drain(leg, now_ns)
         leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
@@ -199,13 +209,13 @@ class Engine:
         else:
             self._reports.sends(leg)
 
-    def pause(self, number: int, now_ns: int) -> None:
-        """Keep nothing of the leg until `resume`."""
-        self._set_paused(number, now_ns, paused=True)
+    def pause(self, number: int, now_ns: int) -> int | None:
+        """Keep nothing of the leg until `resume`; the call time from which on that holds. None: no such leg."""
+        return self._set_paused(number, now_ns, paused=True)
 
-    def resume(self, number: int, now_ns: int) -> None:
-        """Keep it again."""
-        self._set_paused(number, now_ns, paused=False)
+    def resume(self, number: int, now_ns: int) -> int | None:
+        """Keep it again; the call time as for `pause`."""
+        return self._set_paused(number, now_ns, paused=False)
 
     def release(self, number: int) -> None:
         """What was received of the leg may become durable."""
@@ -222,6 +232,8 @@ class Engine:
         self._drain(leg, now_ns)
         self._intake.settle(leg)
         self._flush(leg.row, closing=True)
+        self._masks.finish(leg.row)
+        self._masks.close(leg)
         self._finished[number] = leg.timeline.facts()
         self._sink.close(number)
         self._remember(leg, now_ns)
@@ -256,13 +268,20 @@ class Engine:
                 break
         turns += self._listener.silent(now_ns)
         turns, self._intake.turns = self._intake.turns + turns, []
+        self._masks.tick()
         phase = self._ticks % FLUSH_TICKS
         self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
         if self._ticks % REPORT_TICKS == 0:
             self._reports.exchange(now_ns, self._wall_offset_ns)
             events += self._watch.look(now_ns)
         self._ticks += 1
-        return events + self._speech(turns)
+        return events + self._pressed() + self._speech(turns)
+
+    def _pressed(self) -> list[Pressed]:
+        """The keys that were pressed since the last time."""
+        pressed = self._intake.pressed + self._masks.pressed
+        self._intake.pressed, self._masks.pressed = [], []
+        return pressed
 
     def _announced(self, over: list[Played]) -> list[Played]:
         """The prompts that are over; legs that have waited for theirs are kept from now on.
@@ -302,19 +321,29 @@ class Engine:
                 if not self._receive(alone):
                     break
 
-    def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> None:
+    def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> int | None:
         leg = self._by_number.get(number)
-        if leg is not None:
-            self._drain(leg, now_ns)
+        if leg is None:
+            return None
+        self._drain(leg, now_ns)
+        now_ns = max(now_ns, self._clock())  # after the last packet that was still taken
+        at_us = self._call_us(leg, now_ns)
+        if leg.paused is not paused:
             leg.paused = paused
+            # What waits in a socket that was not emptied came before: it was not to be kept, and is not now.
+            self._table.from_us[leg.row] = max(int(self._table.from_us[leg.row]), at_us)
             self._withhold(leg, now_ns)
+            self._flush(leg.row, closing=True, written_us=at_us)  # what a crash leaves says it too
+        return at_us
 
     def _withhold(self, leg: Leg, now_ns: int) -> None:
         """What the leg's flags say of keeping it holds from now on."""
         self._intake.settle(leg)
         recall(self._table, leg)
-        if leg.withheld is not None:
-            leg.sequence.interrupt(leg.withheld)
+        if (reason := leg.withheld) is not None:
+            # A silence that began in a pause is a paused one, whatever else comes before its end.
+            paused = leg.sequence.silence is Reason.PAUSED
+            leg.sequence.interrupt(Reason.PAUSED if paused else reason)
         self._table.receiving[leg.row] = leg.row in self._sources and leg.withheld is None
         expect(self._table, leg, self._call_us(leg, now_ns))
 
@@ -325,8 +354,9 @@ class Engine:
             return
         if written_us is None:
             written_us = self._call_us(leg, self._now_ns)
-        start, end, chunk = take_chunk(self._table, leg, written_us)
-        self._sink.append(leg.number, start, end, chunk)
+        self._masks.hear_rest(row)
+        self._masks.hear_late(leg)
+        self._masks.append(leg, *take_chunk(self._table, leg, written_us))
 
     def _flush_rows(self, rows: Int64s) -> None:
         """The same for many rows, at once where they are in order."""
@@ -338,16 +368,19 @@ class Engine:
             # A closed leg has no frames.
             legs = [leg for row in rows[in_order].tolist() if (leg := self._legs[row]) is not None]
             for leg, (start, end, chunk) in zip(legs, take_chunks(table, legs, self._now_ns), strict=True):
-                self._sink.append(leg.number, start, end, chunk)
+                self._masks.append(leg, start, end, chunk)
 
     def _remember(self, leg: Leg, now_ns: int) -> None:
         """Know this stream again, should its sender go on into the port's next call."""
         table, row = self._table, leg.row
-        if table.source[row] == NEVER or leg.sequence.ssrc is None or self._taps[row]:
+        if self._taps[row]:
+            return
+        port = leg.rtp.getsockname()[1]
+        self._rules[port] = leg.rule
+        if table.source[row] == NEVER or leg.sequence.ssrc is None:
             return
         source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
         instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
-        port = leg.rtp.getsockname()[1]
         self._former[port] = Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
 
     def _speech(self, turns: list[Turn]) -> list[Event]:
@@ -363,17 +396,6 @@ class Engine:
     def _call_us(self, leg: Leg, now_ns: int) -> int:
         origin_ns = int(self._table.origin_ns[leg.row])
         return max(0, now_ns - origin_ns) // 1000 if origin_ns else 0
-
-
-def _codecs(names: dict[int, str]) -> dict[int, Codec]:
-    """The codecs of a command; raises Unsupported for none, or one that we do not have.
-
-    Comfort noise is none, and always taken.
-    """
-    speech = {number: name.upper() for number, name in names.items() if number != COMFORT_NOISE}
-    if not speech or any(name not in BY_NAME for name in speech.values()):
-        raise Unsupported("no codec, or one that the engine does not have")
-    return {number: BY_NAME[name] for number, name in speech.items()}
 
 
 def _source(address: Address | None) -> int | None:

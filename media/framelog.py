@@ -6,13 +6,13 @@ A chunk is one columnar record, little-endian:
     columns     timestamp offset u32, arrival offset i32 (µs), payload length u16, codec u8, flags u8, for every frame
     payloads    all payloads, one after the other
 
-A frame's flags hold why there is nothing before it, where there is nothing, whether its timestamp continues the one
-before it, and the level of the comfort noise that stood for the silence before it; the state holds the same for what
-follows the chunk. A timestamp counts in the clock of its frame's codec, and the clock changes only where a new piece
-begins; a frame lasts as long as its octets tell, by their number or, with Opus, by the first two. Frames are in order
-of their 64-bit media timestamp and none stands twice. A chunk may reach back before its predecessor's end where packets
-came late. The tally counts from the start of the track, so the last chunk's holds for all of it: what a crash leaves
-can still tell how the track was received.
+A frame's flags hold why there is nothing before it, where there is nothing (or, where it continues the one before it,
+that it is silenced in part), whether its timestamp continues the one before it, and the level of the comfort noise that
+stood for the silence before it; the state holds the same for what follows the chunk. A timestamp counts in the clock of
+its frame's codec, and the clock changes only where a new piece begins; a frame lasts as long as its octets tell, by
+their number or, with Opus, by the first two. Frames are in order of their 64-bit media timestamp and none stands twice.
+A chunk may reach back before its predecessor's end where packets came late. The tally counts from the start of the
+track, so the last chunk's holds for all of it: what a crash leaves can still tell how the track was received.
 """
 
 from __future__ import annotations
@@ -62,6 +62,10 @@ class Reason(IntEnum):
     PAUSED = 3  # we kept nothing
     NO_MEDIA = 4  # nobody sent
     ANNOUNCEMENT = 5  # nothing may be kept before the announcement's end
+    MASKED = 7  # of a frame that continues the one before it: what was said in it is silenced
+
+
+_REASONS = np.array([number in set(Reason) for number in range(REASON_MASK + 1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +253,8 @@ def decode(data: bytes) -> Chunk:
         raise Malformed("frame log chunk of impossible size")
     version, state, count, octets, base, base_us, written_us, *counters = _HEADER.unpack_from(data)
     pending, noise = state & ~(0xF << NOISE_SHIFT), state >> NOISE_SHIFT
-    if version != VERSION or pending > max(Reason) or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
+    known = pending <= REASON_MASK and _REASONS[pending]
+    if version != VERSION or not known or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
         raise Malformed("frame log chunk of an unknown version, or beyond its limits")
     columns = _HEADER.size + _FRAME_BYTES * count
     if len(data) != columns + octets:
@@ -257,7 +262,7 @@ def decode(data: bytes) -> Chunk:
     frames = _read_frames(data, count, base, base_us)
     if int(frames.lengths.sum()) != octets or not (durations := frames.durations).all():
         raise Malformed("frame log chunk's columns do not fit its payload")
-    if (np.diff(frames.timestamps) <= 0).any() or (frames.flags & REASON_MASK > max(Reason)).any():
+    if (np.diff(frames.timestamps) <= 0).any() or not _REASONS[frames.flags & REASON_MASK].all():
         raise Malformed("frame log chunk is not in order, or has flags of no meaning")
     end = int((frames.timestamps + durations).max()) if count else base
     return Chunk(frames, written_us, Reason(pending), noise, Tally(*counters), base, end)

@@ -16,6 +16,7 @@ from media import redundancy
 from media.codecs import BY_NUMBER, COMFORT_NOISE
 from media.codecs.g711 import Octets
 from media.columns import Columns, Ordered
+from media.dtmf import Press
 from media.ears import Ears
 from media.errors import Malformed
 from media.framelog import NEW_PIECE, TALLY, noise_step
@@ -32,6 +33,7 @@ from media.legs import (
     Turn,
     Windows,
 )
+from media.messages import Pressed
 from media.receive import SLOT_BYTES, Arena, Batch
 from media.rtp import HEADER_BYTES, Packet
 from media.sequence import JUMP_US, Arrived, Placed
@@ -63,6 +65,7 @@ class Intake:
         self._ears = ears
         self._flush = flush
         self.turns: list[Turn] = []  # speech that ended because its cells never came
+        self.pressed: list[Pressed] = []  # since the engine took them
 
     def take(self, batch: Batch, now_ns: int, wall_offset_ns: int, levels: Octets | None = None) -> None:
         """Take one batch. `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, `now_ns` the latter.
@@ -82,6 +85,8 @@ class Intake:
         recall(self._table, leg)
         for frame in leg.sequence.settle():
             self._keep(leg, frame)
+        if leg.keys is not None:
+            self._press(leg, leg.keys.finish())
         expect(self._table, leg, 0)
 
     def _admitted(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> Columns:
@@ -259,7 +264,7 @@ class Intake:
         if number in leg.codecs:
             self._take_audio(leg, packet, arrival_us, voice)
         else:
-            self._take_silent(leg, packet)
+            self._take_silent(leg, packet, arrival_us)
 
     def _take_audio(self, leg: Leg, packet: Packet, arrival_us: int, voice: bool | None = None) -> None:
         codec, payload = leg.codecs[packet.payload_type], packet.payload
@@ -286,16 +291,21 @@ class Intake:
             before = Packet(block.payload_type, sequence, timestamp, packet.ssrc, block.payload)
             self._take_audio(leg, before, arrival_us)
 
-    def _take_silent(self, leg: Leg, packet: Packet) -> None:
+    def _take_silent(self, leg: Leg, packet: Packet, arrival_us: int) -> None:
         """An event or comfort noise: no audio, but a packet of the stream."""
         leg.sequence.skip(packet.ssrc, packet.sequence)
         if packet.payload_type == leg.event_pt:
             self._table.events[leg.row] += 1
+            if leg.keys is not None:
+                self._press(leg, leg.keys.receive(packet.payload, packet.timestamp, arrival_us))
         else:
             self._table.comfort[leg.row] += 1
             # RFC 3389 §3: the first octet is the level; the rest would tell the spectrum.
             level_db = packet.payload[0] & 0x7F if packet.payload else None
             leg.sequence.rest(packet.ssrc, 0 if level_db is None else noise_step(level_db))
+
+    def _press(self, leg: Leg, presses: list[Press]) -> None:
+        self.pressed += [Pressed(leg.number, press) for press in presses]
 
     def _keep(self, leg: Leg, placed: Placed) -> None:
         table, row, packet = self._table, leg.row, placed.packet

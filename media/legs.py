@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from media.codecs import CLOCK_HZ_PLAIN, Codec
+from media.dtmf import Keys
 from media.framelog import TALLY, Reason
 from media.outgoing import Outgoing
 from media.sequence import Placed, Sequence
@@ -61,6 +62,7 @@ class Leg:
     paused: bool = False
     announce: bool = False  # nothing is kept before a prompt has been played
     hears: bool = True  # the peer takes what we send
+    keys: Keys | None = None  # None: keys are not told
     late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
 
     @property
@@ -106,6 +108,8 @@ class Table:
         self.events, self.comfort = self._counter("events"), self._counter("comfort")
         self.discarded = self._counter("discarded")
         self.overflowed = column()  # datagrams that the socket's full buffer has cost
+        # Whether keys' tones are silenced, and for how many octets to come.
+        self.masking, self.masked = np.zeros(rows, np.bool_), column()
         # Frames that are not yet flushed, and whether they all continue each other and what went before.
         self.count = column()
         self.in_order = np.ones(rows, np.bool_)

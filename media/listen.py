@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from media.codecs import BY_NUMBER, Plain
-from media.codecs.g711 import Octets, SamplePairs
+from media.codecs import BY_NUMBER, Plain, plain
+from media.codecs.g711 import Octets
 from media.ears import Cell, Ears
 from media.legs import CELL_US, REGION_BYTES, Int64s, Table, Turn, Windows
+from media.masking import Masks
 from media.vad import CELL_SAMPLES, HANGOVER, Detectors
 
 BATCH = 128  # cells heard between two looks at the clock: 0.4 ms
@@ -20,10 +21,11 @@ SILENT_US = (HANGOVER + 2) * CELL_US  # nothing has come for the hangover and a 
 class Listener:
     """Hears every cell of a table once, in order; sheds what the time does not allow."""
 
-    def __init__(self, table: Table, detectors: Detectors, ears: Ears, clock: Callable[[], int]) -> None:
+    def __init__(self, table: Table, detectors: Detectors, ears: Ears, masks: Masks, clock: Callable[[], int]) -> None:
         self._table = table
         self._ears = ears
         self._detectors = detectors
+        self._masks = masks
         self._clock = clock
         self._cells = Windows(table.pool).of(CELL_SAMPLES)
 
@@ -62,12 +64,16 @@ class Listener:
     def _hear(self, rows: Int64s) -> list[Turn]:
         table = self._table
         cells = self._cells[rows * REGION_BYTES + table.heard[rows]].view(np.uint8).reshape(-1, CELL_SAMPLES)
-        plain = _PLAIN[table.codec[rows]]
-        if plain.all():
-            decisions = self._detectors.hear(rows.tolist(), _decoded(cells, table.codec[rows]))
+        alone = _PLAIN[table.codec[rows]]
+        if alone.all():
+            pcm = _decoded(cells, table.codec[rows])
+            decisions = self._detectors.hear(rows.tolist(), pcm)
+            self._masks.hear(rows, pcm)
         else:
-            decisions = self._detectors.hear(rows[plain].tolist(), _decoded(cells[plain], table.codec[rows[plain]]))
-            decisions += self._detectors.learn(rows[~plain].tolist(), self._ears.cells(rows[~plain], cells[~plain]))
+            pcm = _decoded(cells[alone], table.codec[rows[alone]])
+            decisions = self._detectors.hear(rows[alone].tolist(), pcm)
+            self._masks.hear(rows[alone], pcm)
+            decisions += self._detectors.learn(rows[~alone].tolist(), self._ears.cells(rows[~alone], cells[~alone]))
         table.heard[rows] += CELL_SAMPLES
         return [
             Turn(decision.row, decision.started, table.heard_us(decision.row) - decision.cells_ago * CELL_US)
@@ -75,11 +81,13 @@ class Listener:
         ]
 
     def _shed(self) -> None:
-        """Skip all whole cells that wait: a detector that is late is of no use to anyone."""
+        """Skip all whole cells that wait: a detector that is late is of no use. Tones are silenced all the same."""
         table = self._table
-        cells = (table.fill - table.heard) // CELL_SAMPLES
-        table.shed += int(cells.sum())
-        table.heard += cells * CELL_SAMPLES
+        while len(waiting := np.flatnonzero(table.fill - table.heard >= CELL_SAMPLES)):
+            for at in range(0, len(waiting), BATCH):
+                self._masks.hear(waiting[at : at + BATCH])
+            table.shed += len(waiting)
+            table.heard[waiting] += CELL_SAMPLES
         table.shed += sum(self._ears.forget(row) for row in self._ears.due)
 
 
@@ -88,15 +96,9 @@ def _decoded(cells: Octets, codecs: Octets) -> bytes:
     octets = cells.view(np.uint16)
     first = int(codecs[0]) if len(codecs) else 0
     if (codecs == first).all():
-        return _pairs(first).take(octets).tobytes()
+        return plain(first).pairs.take(octets).tobytes()
     samples = np.empty(octets.shape, np.uint32)
     for number in np.unique(codecs).tolist():
         which = codecs == number
-        samples[which] = _pairs(number).take(octets[which])
+        samples[which] = plain(number).pairs.take(octets[which])
     return samples.tobytes()
-
-
-def _pairs(number: int) -> SamplePairs:
-    codec = BY_NUMBER[number]
-    assert isinstance(codec, Plain), "the others are decoded apart"
-    return codec.pairs

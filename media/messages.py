@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from media.dtmf import Press
 from media.errors import Malformed
 
 MESSAGE_BYTES_MAX = 192 * 1024  # below the default send buffer of a unix socket; the facts of a bad call have 90 KiB
@@ -32,6 +33,11 @@ class Open:
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
     `tapped` says that the sockets are ends of a tap (media/tap.py), and `remote` is nobody's.
+    With `continues` the stream that the port's former leg received goes on in this one: somebody else of the same call
+    is heard on it from here. Close that leg first; what comes between the two waits in the socket.
+    With `paused` nothing is kept until `Resume`: the leg joins a call that is paused.
+    With `keys` it is told which keys are pressed (`Pressed`); else they are counted and forgotten.
+    With `mask` keys' tones are silenced before anything is kept.
     """
 
     leg: int
@@ -48,6 +54,10 @@ class Open:
     quiet_s: float = QUIET_S
     tapped: bool = False
     red_pt: int | None = None
+    continues: bool = False
+    paused: bool = False
+    keys: bool = False
+    mask: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +105,18 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Keep nothing of this leg until `Resume`."""
+    """Keep nothing of this leg until `Resume`; `Paused` follows with the same `order`."""
 
     leg: int
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Keep it again."""
+    """Keep it again; `Resumed` follows with the same `order`."""
 
     leg: int
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +170,32 @@ class Played:
     start_us: int
     end_us: int
     complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """A `Pause` is carried out: nothing that arrives from this call time on is kept. What came before it is."""
+
+    leg: int
+    order: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A `Resume` is carried out: what arrives from this call time on is kept, as far as nothing else forbids it."""
+
+    leg: int
+    order: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Pressed:
+    """A key was pressed, on a leg that was opened with `keys`. It does not show in `repr`."""
+
+    leg: int
+    press: Press
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +257,14 @@ class SpoolFull:
 
 
 Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
-Event: TypeAlias = Ready | Speech | Played | Quiet | Ended | OpenFailed | Stats | SpoolFull
+Event: TypeAlias = Ready | Speech | Played | Paused | Resumed | Pressed | Quiet | Ended | OpenFailed | Stats | SpoolFull
 Message: TypeAlias = Command | Event
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
-        *(Ready, Speech, Played, Quiet, Ended, OpenFailed, Stats, SpoolFull),
+        *(Ready, Speech, Played, Paused, Resumed, Pressed, Quiet, Ended, OpenFailed, Stats, SpoolFull),
     )
 }
 
@@ -234,6 +272,8 @@ _KINDS: dict[str, type[Message]] = {
 def encode(message: Message) -> bytes:
     """The message as one datagram; `decode` is its inverse."""
     fields = {entry.name: getattr(message, entry.name) for entry in dataclasses.fields(message)}
+    if isinstance(message, Pressed):
+        fields["press"] = dataclasses.astuple(message.press)
     return json.dumps({"type": type(message).__name__, **fields}, separators=(",", ":")).encode()
 
 
@@ -256,6 +296,8 @@ def _restored(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("remote") is not None:
         host, port = fields["remote"]
         fields["remote"] = (str(host), int(port))
+    if "press" in fields:
+        fields["press"] = Press(*fields["press"])
     for name in ("networks", "legs"):
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])

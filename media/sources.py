@@ -1,7 +1,8 @@
 """Whose packets a leg takes: its description's address, or where its trunk sits behind NAT, one that latches.
 
 Invariants: a source outside the description and the media networks is never taken. At most one latch follows an
-opening or an answered re-INVITE. A stream that the port's former call was receiving is never taken for a new one.
+opening or an answered re-INVITE. A stream that the port's former call was receiving is never taken for a new one; a leg
+that takes over a stream of its own call takes over the rule, as it stands.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from media.timemap import WINDOW_S, Envelope, Piece
 
 ANCHOR_S = 1  # of media that place a piece: enough to meet an undelayed packet, short enough to stand still soon
 GAPS_MAX = 2000  # of one track's map: 72 KiB of JSON. What is beyond is counted, not named
+MASKS_MAX = 1000  # silenced spans of one track: keys pressed for an hour. What is beyond is counted, not named
 PIECES_MAX = 500  # a sender that restarts more often than that is broken; later restarts extend the last piece
 VERSION = 2  # of the facts' JSON. In the first, every piece ran at the track's clock and at its nominal rate
 
@@ -153,6 +154,7 @@ class Timeline:
     def __init__(self) -> None:
         self._pieces: list[_Piece] = []
         self._gaps: list[tuple[int, int, int]] = []  # in media time, in order, within pieces; the last as flags say it
+        self._masks: list[tuple[int, int]] = []  # silenced, in media time
         self._omitted = 0
         self._begun = False  # a frame that begins a piece was seen; those from before it may stand before it
         self._codecs: set[int] = set()
@@ -204,6 +206,15 @@ class Timeline:
         self._pieces[-1].envelope.learn(least_at, least_us)
         self._last_us = last_us if self._last_us is None else max(self._last_us, last_us)
 
+    def mask(self, start: int, end: int) -> None:
+        """What was received for this media time, told or to be told, is silenced."""
+        if self._masks and self._masks[-1][0] <= start <= self._masks[-1][1]:
+            self._masks[-1] = (self._masks[-1][0], max(end, self._masks[-1][1]))
+        elif len(self._masks) < MASKS_MAX:
+            self._masks.append((start, end))
+        else:
+            self._omitted += 1
+
     def facts(self) -> TrackFacts:
         """The facts as of the last chunk."""
         placed, floor_us = list[Piece](), self._announced_us
@@ -218,7 +229,7 @@ class Timeline:
             self._last_us,
             self._written_us,
             tuple(placed),
-            tuple(self._named_gaps(placed)),
+            tuple(sorted((*self._named_gaps(placed), *self._masked(placed)), key=lambda gap: gap.start_us)),
             self._omitted,
         )
 
@@ -228,6 +239,8 @@ class Timeline:
 
     def _place(self, timestamp: int, duration: int, arrival_us: int, flags: int, clock_hz: int) -> None:
         silence = flags & SILENCE_MASK
+        if flags & REASON_MASK == Reason.MASKED:
+            self.mask(timestamp, timestamp + duration)
         new, begun = bool(flags & NEW_PIECE), self._begun
         self._begun = begun or new
         if new and len(self._pieces) == 1 and not begun and timestamp - self._pieces[0].start <= ANCHOR_S * clock_hz:
@@ -294,6 +307,14 @@ class Timeline:
             at_us = piece.end_us
         # Nobody can tell a lost end from one that was never sent.
         yield from _gap(at_us, self._written_us, self._pending or Reason.NO_MEDIA)
+
+    def _masked(self, placed: Sequence[Piece]) -> Iterable[Gap]:
+        """The silenced spans, where they lie in the pieces."""
+        for piece in placed if self._masks else ():
+            for start, end in self._masks:
+                first, last = max(start, piece.start), min(end, piece.end)
+                if first < last:
+                    yield from _gap(piece.call_us(first), piece.call_us(last), Reason.MASKED)
 
 
 def facts_from_chunks(chunks: Iterable[Chunk]) -> TrackFacts:

@@ -18,6 +18,7 @@ import numpy as np
 
 from media.engine import FLUSH_TICKS, TICK_NS, Engine
 from media.errors import MediaError, Unsupported
+from media.masking import HOLD_TICKS
 from media.messages import (
     MESSAGE_BYTES_MAX,
     Close,
@@ -28,10 +29,12 @@ from media.messages import (
     Open,
     OpenFailed,
     Pause,
+    Paused,
     Play,
     Ready,
     Release,
     Resume,
+    Resumed,
     Speech,
     SpoolFull,
     Start,
@@ -45,7 +48,7 @@ from media.prompts import PROMPT_S_MAX, RATE_HZ
 from media.sink import Sink
 
 STATS_NS = 1_000_000_000
-GATHERED_MS = FLUSH_TICKS * TICK_NS / 1e6  # of a leg at most, before it is a chunk: it is at stake too
+GATHERED_MS = (FLUSH_TICKS + HOLD_TICKS) * TICK_NS / 1e6  # of a leg at most, before the sink has it: at stake too
 COMMANDS_MAX = 64  # taken between two looks at the clock
 UNSENT_MAX = 4096  # events kept for a gateway that does not read; beyond, speech and stats are dropped, ends never
 DRAIN_NS_MAX = 10_000_000_000  # then a sink that cannot make its chunks durable is given up
@@ -177,9 +180,11 @@ class Worker:
             case Play():
                 self._engine.play(command.leg, command.prompt, now_ns)
             case Pause():
-                self._engine.pause(command.leg, now_ns)
+                if (at_us := self._engine.pause(command.leg, now_ns)) is not None:
+                    self._send(Paused(command.leg, command.order, at_us))
             case Resume():
-                self._engine.resume(command.leg, now_ns)
+                if (at_us := self._engine.resume(command.leg, now_ns)) is not None:
+                    self._send(Resumed(command.leg, command.order, at_us))
             case Release():
                 self._engine.release(command.leg)
             case Close():

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
+from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
 from storage.model import CallId, TenantId, is_id
@@ -28,7 +29,7 @@ class Context:
     """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is
     not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
     `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin,
-    `whip` takes browsers' calls."""
+    `whip` takes browsers' calls; without `pauses` no call is live."""
 
     recordings: Recordings
     tokens: Tokens
@@ -41,6 +42,7 @@ class Context:
     monitors: Callable[[], Sequence[str]] = lambda: LOOPBACK
     zone: Callable[[TenantId], str] = lambda tenant: "UTC"
     whip: WhipIngest | None = None
+    pauses: Pauses | None = None
 
 
 @dataclass(frozen=True, slots=True)

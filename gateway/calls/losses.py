@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gateway.calls.call import track_document
 from media import framelog
 from media.errors import Malformed
 from media.timeline import GAPS_MAX, Gap, TrackFacts
@@ -60,7 +59,7 @@ def _name(recordings: Recordings, tenant: TenantId, call: CallId) -> None:
         spans.append([[start // 1000, -(-end // 1000)] for start, end in lost])
         if lost:
             marked = mark(facts, lost, reason)
-            documents[artefact] = track_document(described["index"], described["label"], marked.to_json())
+            documents[artefact] = json.dumps(described | {"facts": marked.to_json()}).encode()
     log.warning("a call is not stored whole", extra={"call": call, "tenant": tenant, "tracks": len(documents)})
     documents[detail_id] = json.dumps(detail | {"unstored_ms": spans}).encode()
     recordings.put_documents(new, documents)

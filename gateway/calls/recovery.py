@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.calls import keypresses
 from gateway.calls.call import track_document
 from gateway.calls.losses import CORRUPTED, Spans, in_call_time, mark, readable
 from media.timeline import TrackFacts, facts_from_chunks
@@ -61,16 +62,22 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     detail_id = new.find(Kind.CALL_DETAIL).ref.artefact
     detail = _detail(recordings, tenant, detail_id)
     until_ms = _until_ms(detail, ended_s)
+    session = detail.get("recording_session") or {}
+    tracks = {track.pop("artefact"): track for track in map(dict, session.get("tracks", ()))}
     for index, artefact in enumerate(record.find(Kind.AUDIO)):
         damaged: Spans = []
         with recordings.stream(tenant, artefact.ref.artefact) as stream:
             facts = facts_from_chunks(readable(stream, damaged))
         facts = mark(facts, in_call_time(facts, damaged), CORRUPTED)
         packets += facts.tally.packets
-        documents[artefact.ref.artefact] = track_document(index, str(index), facts.to_json())
+        heard = tracks.get(artefact.ref.artefact, {})
+        label = heard.pop("label", str(index))
+        documents[artefact.ref.artefact] = track_document(index, label, facts.to_json(), heard)
         if not facts.tally.packets:  # nothing of it may have reached the spool, and then nothing else ends it
             recordings.slices.complete_stream(artefact.ref.artefact, interrupted=True)
         missing.append([_end_ms(facts), until_ms])
+    for artefact in record.find(Kind.DTMF):
+        documents[artefact.ref.artefact] = keypresses.document((), complete=False)
     state = CallState.INTERRUPTED if packets else CallState.NO_MEDIA
     if not record.find(Kind.AUDIO):
         state = CallState.NOT_RECORDED

@@ -13,15 +13,20 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
+from gateway.calls import keypresses
 from gateway.calls.admission import Admission, Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
 from gateway.calls.callbook import CallBook
+from gateway.calls.emergency import is_emergency, unrecorded
 from gateway.calls.media_link import MediaLink
-from gateway.calls.numbers import reader_of
-from gateway.calls.offer import labels_of
+from gateway.calls.offer import LEGS_MAX, labels_of
+from gateway.calls.pause import Pauses
+from gateway.calls.roster import Roster
+from gateway.calls.streams import Desk, Streams
 from gateway.calls.terms import opening, tapped, terms
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
@@ -34,10 +39,15 @@ from media.messages import (
     Ended,
     Message,
     OpenFailed,
+    Pause,
+    Paused,
     Play,
     Played,
+    Pressed,
     Quiet,
     Release,
+    Resume,
+    Resumed,
     Speech,
     SpoolFull,
     Stats,
@@ -51,7 +61,6 @@ from storage.records import NewCall, Wanted
 
 log = logging.getLogger(__name__)
 
-LEGS_MAX = 16  # tracks of one call: a conference leg for each participant of a large meeting
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 RETRY_AFTER_S = 5
 _CUT_OFF = "hung up during the announcement"
@@ -72,7 +81,7 @@ class Switchboard:
         self._book = book
         self._ports = ports
         self._hub = hub
-        self._tasks = tasks
+        self.tasks = tasks
         self._calls: dict[CallId, Call] = {}
         self._legs: dict[int, tuple[Call, Leg]] = {}
         self._numbers = itertools.count(1)
@@ -84,9 +93,12 @@ class Switchboard:
         self.announced: Callable[[CallId], None] = lambda call: None
         self.on_ready: Callable[[float], None] = lambda seconds: None
         self.counters: Counter[str] = Counter()
+        self.pauses = Pauses(self._calls, self._send, hub, self.counters)
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        desk = Desk(self._legs, lambda: next(self._numbers), self._open, self._send)
+        self.streams = Streams(recordings, book, ports, tasks, desk)
 
     @property
     def stats(self) -> Stats | None:
@@ -111,31 +123,42 @@ class Switchboard:
         """
         if self.draining:
             raise Busy("shutting down")
+        return unrecorded(match.tenant, lambda: self._check(match)) if emergency else self._check(match)
+
+    def _check(self, match: Match) -> str:
         if self.media is None or not self.media.alive:
             raise Busy("no media worker")
-        if emergency:
-            return "emergency call"
         return self._admission.check(match.tenant, time.monotonic())
 
-    def begin(self, match: Match, offer: SessionDescription | None, parties: Parties, taps: Sequence[Tap] = ()) -> Call:
+    def begin(
+        self,
+        match: Match,
+        offer: SessionDescription | None,
+        parties: Parties,
+        roster: Roster | None = None,
+        taps: Sequence[Tap] = (),
+    ) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
 
-        Without an offer there is one leg, for the m-line that we are going to offer. Taps are taken as they are.
+        Without an offer there is one leg, for the m-line that we are going to offer. A recording session has a roster;
+        taps are taken as they are.
         """
-        emergency = reader_of(match.trunk.numbers).is_emergency(parties.request_uri, match.tenant.emergency)
-        unrecorded = self.admit(match, emergency=emergency)
+        emergency = is_emergency(match, parties, () if roster is None else roster.addresses)
+        why_not = self.admit(match, emergency=emergency)
         if match.tenant.record == "events":
-            unrecorded = "policy: live events only"
+            why_not = "policy: live events only"
         call_id = CallId(new_id())
         tenant = self._recordings.tenant(match.tenant.name)
         labels = {0: "0"} if offer is None else labels_of(offer)
         if taps:
             labels = {index: str(index) for index in range(len(taps))}
-        people = [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
+        tracks = [] if roster is None else [roster.open(*line) for line in islice(labels.items(), LEGS_MAX)]
+        people = [track.participant for track in tracks] or [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
-        if not unrecorded:
+        if not why_not:
             wanted += [Wanted(person, Kind.AUDIO, purpose) for person in people]
+            wanted += keypresses.wanted(match.tenant, people)
         new = None if match.tenant.record == "events" else self._recordings.begin(tenant, call_id, wanted)
         now_s = time.time()
         call = Call(
@@ -145,14 +168,17 @@ class Switchboard:
             trunk=match.trunk,
             parties=parties,
             new=new,
-            unrecorded=unrecorded,
+            unrecorded=why_not,
             started_s=now_s,
             answered_s=now_s,
             origin_ns=time.monotonic_ns(),
             clock=clock_state(),
+            emergency=emergency,
+            roster=roster,
+            described=offer,
         )
         prompt = self.prompts.get(match.tenant.name)
-        if prompt is not None and not unrecorded and not match.trunk.receive_only:
+        if prompt is not None and not why_not and not match.trunk.receive_only and not emergency:
             call.announcement = Announcement(prompt.name, prompt.language)
         try:
             for person, (index, label) in zip(people, labels.items(), strict=False):
@@ -160,6 +186,8 @@ class Switchboard:
         except NoPorts as error:
             self._release_ports(call)
             raise Busy("no ports free") from error
+        for leg, track in zip(call.legs, tracks, strict=False):
+            leg.track = track
         return call
 
     def answering(self, call: Call) -> None:
@@ -173,7 +201,7 @@ class Switchboard:
 
         Where the peer made no offer, `update` with its answer says where its media comes from.
         """
-        self._legs |= {leg.number: (call, leg) for leg in call.legs}
+        self._legs.update({leg.number: (call, leg) for leg in call.legs})
         for leg in call.legs:
             self._open(call, leg, offer)
         if call.announcement is not None:
@@ -182,15 +210,16 @@ class Switchboard:
                 self._send(Play(leg.number, call.announcement.prompt))
         self.counters["calls_answered"] += 1
         if call.new is not None:
-            call.saved = self._tasks.create_task(self._save_safely(call, call.new))
+            call.saved = self.tasks.create_task(self._save_safely(call, call.new))
         self._publish("call_started", call)
 
-    def update(self, call: Call, offer: SessionDescription) -> None:
-        """A new description: hold, resume, another address or codec. New m-lines get no legs."""
+    def update(self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = ()) -> None:
+        """A new description: hold, resume, another address or codec; in recording sessions alone m-lines, too."""
         for leg in call.legs:
             if leg.index < len(offer.media):
                 leg.quiet = False
                 self._send(self._terms(call, leg, offer))
+        self.streams.update(call, offer, metadata)
 
     def retune(self, call: Call, leg: Leg) -> None:
         """Another sender comes over a leg's tap."""
@@ -211,7 +240,8 @@ class Switchboard:
         """The call is over; its legs close and its record is written, once."""
         if not call.ending:
             call.ending = True
-            self._tasks.create_task(self._finish_safely(call, why))
+            self.pauses.over(call)
+            self.tasks.create_task(self._finish_safely(call, why))
 
     def end_by_id(self, call_id: CallId) -> None:
         """End a live call on somebody's order; does nothing for others."""
@@ -238,6 +268,11 @@ class Switchboard:
             self._admission.hear(event, time.monotonic())
         elif isinstance(event, Played):
             self._on_played(event)
+        elif isinstance(event, Pressed):
+            if (found := self._legs.get(event.leg)) is not None:
+                keypresses.keep(*found, event.press)
+        elif isinstance(event, Paused | Resumed):
+            self.pauses.on_media(event)
         elif isinstance(event, Quiet):
             self._on_quiet(event)
         elif isinstance(event, SpoolFull):
@@ -280,23 +315,28 @@ class Switchboard:
             call.worker_lost = True
             if not leg.ended.done():
                 leg.ended.set_result(None)
-            self.hang_up(call.id)
+            self._give_up(call)
 
     def on_media_lost(self) -> None:
         """The media worker died: its calls end as interrupted."""
         self._admission.forget()
         for call in list(self._calls.values()):
             call.worker_lost = True
-            for leg in call.legs:
+            for leg in call.every_leg:
                 if not leg.ended.done():
                     leg.ended.set_result(None)
+            self._give_up(call)
+
+    def _give_up(self, call: Call) -> None:
+        """Hang up a call that cannot be kept; an emergency call goes on all the same."""
+        if not call.emergency:
             self.hang_up(call.id)
 
     def _leg(self, call: Call, index: int, label: str, person: ParticipantId, tap: Tap | None) -> Leg:
         artefact = None
         if call.new is not None and not call.unrecorded:
             artefact = call.new.find(Kind.AUDIO, person)
-        pair = self._ports.take(time.monotonic()) if tap is None else tap.pair
+        pair = self._ports.take(time.monotonic(), urgent=call.emergency) if tap is None else tap.pair
         future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         return Leg(next(self._numbers), index, label, person, artefact, pair, future, tap=tap)
 
@@ -308,10 +348,11 @@ class Switchboard:
             self.counters["media_address_refused"] += 1
         return found
 
-    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None) -> None:
-        assert self.media is not None
-        command = opening(call, leg, self._terms(call, leg, offer))
+    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: bool = False) -> None:
+        command = opening(call, leg, self._terms(call, leg, offer), continues=continues)
         try:
+            if self.media is None:
+                raise Unavailable("no media worker")
             self.media.send(command, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
         except Unavailable:  # it died since the call was admitted
             self._on_open_failed(OpenFailed(leg.number, "no media worker"))
@@ -324,10 +365,10 @@ class Switchboard:
         except Exception:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be saved", extra={"call": call.id})
-            self.hang_up(call.id)
+            self._give_up(call)
             return False
         if not saved and call.policy.when_full == "refuse":
-            self.hang_up(call.id)
+            self._give_up(call)
         self._release_legs(call)  # without a key row nobody can read what is committed now, and it drains
         return saved
 
@@ -344,7 +385,7 @@ class Switchboard:
             self.counters["calls_failed_at_end"] += 1
             log.exception("a call's end failed; it is recovered at the next start", extra={"call": call.id})
         finally:
-            for leg in call.legs:
+            for leg in call.every_leg:
                 self._legs.pop(leg.number, None)
             self._calls.pop(call.id, None)
             if not self._calls:
@@ -354,8 +395,9 @@ class Switchboard:
         ended_s = time.time()
         for leg in call.legs:
             self._send(Close(leg.number))
+        await self.streams.settled(call)
         facts: dict[ArtefactId, dict[str, Any]] = {}
-        for leg in call.legs:
+        for leg in call.every_leg:
             found = await self._facts_of(call, leg)
             if found is not None and leg.artefact is not None:
                 facts[leg.artefact.ref.artefact] = found
@@ -386,7 +428,7 @@ class Switchboard:
         for leg in call.legs:
             self._ports.release(leg.pair, time.monotonic())
 
-    def _send(self, command: Play | Release | Close | Update) -> None:
+    def _send(self, command: Play | Pause | Resume | Release | Close | Update) -> None:
         if self.media is not None and self.media.alive:
             try:
                 self.media.send(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.calls.call import Call, Leg, Tap
+from gateway.calls.keypresses import kept
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
 from gateway.policy import Trunk
 from gateway.tenants import media_networks, within
@@ -37,8 +38,11 @@ def tapped(number: int, trunk: Trunk, tap: Tap) -> Update:
     return Update(number, dict(tap.codecs), hears=False, quiet_s=trunk.quiet_s)
 
 
-def opening(call: Call, leg: Leg, agreed: Update) -> Open:
-    """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with."""
+def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) -> Open:
+    """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with.
+
+    `continues`: it takes over the stream, and the ports, of another leg of the call.
+    """
     sink: dict[str, str] = {}
     if leg.artefact is not None:
         ref = leg.artefact.ref
@@ -59,4 +63,8 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         quiet_s=agreed.quiet_s,
         tapped=leg.tap is not None,
         red_pt=agreed.red_pt,
+        continues=continues,
+        paused=call.paused,
+        keys=kept(call),
+        mask=leg.artefact is not None and call.policy.dtmf_inband == "mask",
     )

@@ -48,7 +48,12 @@ def calls(arguments: argparse.Namespace) -> int:
     """List calls, newest first."""
 
     def run() -> None:
-        found = Client.of(arguments.url, arguments.token).json(f"/v1/calls?limit={arguments.limit}")
+        client = Client.of(arguments.url, arguments.token)
+        if arguments.find is None:
+            found = client.json(f"/v1/calls?limit={arguments.limit}")
+        else:
+            by, _, value = arguments.find.partition(":")
+            found = client.post("/v1/calls/search", {"by": by, "value": value, "limit": arguments.limit})
         zone = "UTC" if arguments.utc else found["zone"]
         for row in found["calls"]:
             detail = row.get("detail") or {}

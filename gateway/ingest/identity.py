@@ -10,7 +10,9 @@ import ipaddress
 from collections import Counter
 from collections.abc import Callable
 
+from gateway.calls.emergency import is_emergency_uri
 from gateway.config import Settings
+from gateway.ingest.parties import user_of
 from gateway.sip.digest import Algorithm, Challenger, Verified
 from gateway.sip.flow import Flow
 from gateway.sip.gate import Granted, Verdict
@@ -43,6 +45,10 @@ class Identity:
             self.counters["refused_other_trunk"] += 1
             return Refusal(403)
         return verdict
+
+    def urgent(self, request: Request, granted: Granted) -> bool:
+        match = self.directory.within(granted.trunk, user_of(request.uri))
+        return match is not None and any(is_emergency_uri(match, uri) for uri in (request.uri, request.to.uri))
 
     def hears(self, flow: Flow) -> bool:
         if self._sip.unknown == "refuse":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gateway.calls.offer import answerable
+from gateway.calls.offer import OURS, answerable, maskable
 from media.errors import Unsupported
 from media.sdp import Direction, LocalMedia, Media, OfferedMedia, SessionDescription, answer, offer, parse
 
@@ -17,17 +17,21 @@ from media.sdp import Direction, LocalMedia, Media, OfferedMedia, SessionDescrip
 class Negotiation:
     """The state of one call. `ports` are those of its legs, by the index of their m-line."""
 
-    def __init__(self, ports: Mapping[int, int], *, origin_id: int, address: str, receive_only: bool) -> None:
+    def __init__(
+        self, ports: Mapping[int, int], *, origin_id: int, address: str, receive_only: bool, masked: bool = True
+    ) -> None:
         self._ports = ports
         self._origin_id = origin_id
         self._address = address
         self._receive_only = receive_only
+        self._masked = masked  # keys' tones are to be silenced
         self._peers: SessionDescription | None = None
         self._ours: SessionDescription | None = None
 
-    def answer(self, offered: SessionDescription) -> bytes:
-        """Our answer to the peer's offer."""
+    def answer(self, offered: SessionDescription, ports: Mapping[int, int] | None = None) -> bytes:
+        """Our answer to the peer's offer; `ports` where there are legs for other m-lines than before."""
         self._peers = offered
+        self._ports = self._ports if ports is None else ports
         described = answer(
             offered,
             [self._local(index) for index in range(len(offered.media))],
@@ -42,7 +46,7 @@ class Negotiation:
         """Our offer, to a peer that leaves it to us: as many m-lines as there were, at first one for audio."""
         direction = Direction.RECVONLY if self._receive_only else Direction.SENDRECV
         lines = max(len(self._peers.media) if self._peers else 0, *(index + 1 for index in self._ports))
-        offered = [OfferedMedia(self._ports.get(index, 0), direction=direction) for index in range(lines)]
+        offered = [OfferedMedia(self._ports.get(index, 0), OURS, direction) for index in range(lines)]
         described = offer(offered, origin_id=self._origin_id, origin_version=self._version, address=self._address)
         if self._peers is not None:
             described = replace(described, media=tuple(map(_as_before, described.media, self._peers.media)))
@@ -50,7 +54,7 @@ class Negotiation:
 
     def read(self, body: bytes) -> SessionDescription:
         """A description that the call can go on with. Raises `Malformed`, or `Unsupported` where it cannot."""
-        described = parse(body)
+        described = maskable(parse(body)) if self._masked else parse(body)
         if self._peers is not None and len(described.media) < len(self._peers.media):
             raise Unsupported("m-lines are missing")
         if not answerable(described):

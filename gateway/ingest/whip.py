@@ -248,7 +248,7 @@ class WhipIngest:
         )
         try:
             taps = [Tap(near, _ANY_CODEC) for near, _ in pairs]
-            call = self._board.begin(match, None, parties, taps)
+            call = self._board.begin(match, None, parties, taps=taps)
         except Busy:
             for near, far in pairs:
                 near.close()

@@ -67,6 +67,14 @@ class Update:
     terms: Terms | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An INFO that waits for the gateway's answer."""
+
+    incoming: Incoming
+    transaction: Transaction
+
+
 @dataclass(slots=True)
 class Answer:
     """A 200 to an INVITE that is sent again until its ACK comes (§13.3.1.4)."""
@@ -103,6 +111,8 @@ class Dialog:
     stage: Stage = Stage.EARLY
     invitation: Invitation | None = None
     update: Update | None = None
+    questions: dict[int, Question] = field(default_factory=dict)
+    """By their CSeq number."""
     answers: dict[int, Answer] = field(default_factory=dict)
     """By the CSeq number of their INVITE."""
     farewell: tuple[tuple[str, str], ...] = ()
@@ -138,7 +148,7 @@ class Dialog:
             return "ours"
         if invitation is not None and invitation.unacknowledged is not None and invitation.unacknowledged.is_offer:
             return "ours"
-        offered = invitation is not None and bool(invitation.request.body) and not invitation.agreed
+        offered = invitation is not None and bool(invitation.request.sdp) and not invitation.agreed
         return "peers" if offered or self.update is not None else ""
 
     @property

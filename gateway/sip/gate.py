@@ -35,6 +35,10 @@ class Gate(Protocol):
         """Whether a request may be served. `former` is what its dialog was granted, for a request inside one."""
         ...
 
+    def urgent(self, request: Request, granted: Granted) -> bool:
+        """Whether a new call may use the room that is kept for those that must not be refused."""
+        ...
+
     def hears(self, flow: Flow) -> bool:
         """Whether anything at all that comes this way is answered, malformed requests included."""
         ...
@@ -49,6 +53,9 @@ class OpenGate:
 
     def admit(self, request: Request, flow: Flow, now: float, former: Granted | None = None) -> Verdict:
         return former or Granted(source=flow.remote[0])
+
+    def urgent(self, request: Request, granted: Granted) -> bool:
+        return False
 
     def hears(self, flow: Flow) -> bool:
         return True

@@ -19,16 +19,16 @@ from gateway.sip.deadlines import Deadlines
 from gateway.sip.dialog import Dialog, Stage, checked_routes
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.errors import Malformed
-from gateway.sip.events import BRANCH_BYTES, Ended, Reinvited, Settings, Updated, contact, via
+from gateway.sip.events import BRANCH_BYTES, Ended, Informed, Reinvited, Settings, Updated, contact, via
 from gateway.sip.flow import Flow
 from gateway.sip.gate import OpenGate
 from gateway.sip.headers import Headers
 from gateway.sip.machines import GIVE_UP_S
-from gateway.sip.message import Request, Response, parse
+from gateway.sip.message import SDP, Request, Response, parse
 from gateway.sip.outcomes import Answered, CallerEvent, Failed, HungUp, Progress, Reanswered
 from gateway.sip.reliable import RAck
 from gateway.sip.reply import TAG_BYTES, Incoming
-from gateway.sip.screening import CAPABILITIES, SDP, Refusal, screen
+from gateway.sip.screening import CAPABILITIES, Refusal, screen
 from gateway.sip.transaction import Outgoing, Transaction
 
 RING_S_MAX = 180.0
@@ -186,6 +186,8 @@ class Caller:
                     self._conversation.invitations.accept(dialog, call.media, now)
                 case Updated() if call is not None and dialog is not None:
                     self._conversation.exchanges.answer(dialog, call.media, now)
+                case Informed() if dialog is not None:  # keys are of no use here, and nothing is recorded
+                    self._conversation.infos.answer(dialog, event.seq, 200 if event.record is None else 403, now)
                 case Ended() if call is not None and event.why != "local":
                     self._over(call, HungUp(call.number, "peer" if event.why == "bye" else "lost"), now, keep=True)
 

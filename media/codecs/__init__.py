@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from media.codecs import g711, g722, opus
 from media.codecs.g711 import Octets, SamplePairs, Samples
+from media.errors import Unsupported
 
 CLOCK_HZ_PLAIN = 8000
 CELL_OCTETS = 160  # 20 ms of every codec that is `in_octets`
@@ -93,9 +94,27 @@ BY_PAYLOAD_TYPE = {codec.payload_type: codec for codec in CODECS if codec.payloa
 COMFORT_NOISE = 13  # RFC 3389: static payload type of comfort noise at 8 kHz
 
 
+def plain(number: int) -> Plain:
+    """The codec that a frame log names so, where it is known to be a plain one."""
+    codec = BY_NUMBER[number]
+    assert isinstance(codec, Plain), "codecs with a state are decoded apart"
+    return codec
+
+
 def find(name: str, clock_hz: int, channels: int = 1) -> Codec | None:
     """The codec of an rtpmap's `name/clock/channels`, or None if we do not have it."""
     codec = BY_NAME.get(name.upper())
     if codec is None or codec.clock_hz != clock_hz or codec.channels != channels:
         return None
     return codec
+
+
+def codecs_named(names: dict[int, str]) -> dict[int, Codec]:
+    """The codecs of these names, by payload type; raises Unsupported for none, or one that we do not have.
+
+    Comfort noise is none, and always taken.
+    """
+    speech = {number: name.upper() for number, name in names.items() if number != COMFORT_NOISE}
+    if not speech or any(name not in BY_NAME for name in speech.values()):
+        raise Unsupported("no codec, or one that the engine does not have")
+    return {number: BY_NAME[name] for number, name in speech.items()}

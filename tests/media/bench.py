@@ -80,6 +80,13 @@ def udp_socket(port: int = 0) -> socket.socket:
     return sock
 
 
+def duplicated(pair: tuple[socket.socket, socket.socket]) -> tuple[socket.socket, socket.socket]:
+    """What travels to a worker with a command: the same sockets under other descriptors."""
+    copies = (pair[0].dup(), pair[1].dup())
+    _made.extend(copies)
+    return copies
+
+
 def close_sockets() -> None:
     """Close every socket that a test has made."""
     while _made:

@@ -74,7 +74,7 @@ def test_only_a_senders_silence_has_a_level() -> None:
 
 
 def test_flags_of_no_meaning_are_malformed() -> None:
-    frames = replace(frames_of([160]), flags=np.array([7], np.uint8))
+    frames = replace(frames_of([160]), flags=np.array([6], np.uint8))
     with pytest.raises(Malformed):
         decode(encode(frames, head=0, written_us=0))
 

@@ -206,3 +206,11 @@ def test_health_needs_no_token(api: Api) -> None:
     assert api.client.get("/health/live").json() == {"status": "live"}
     assert api.client.get("/health/ready").status_code == 200
     assert api.client.get("/health/counters").json() == {"calls_answered": 1}
+
+
+@pytest.mark.parametrize("path", ["/pause", "/resume"])
+def test_a_call_that_is_over_cannot_be_paused_and_another_tenants_is_not_found(api: Api, path: str) -> None:
+    url = f"/v1/calls/{api.call}{path}"
+    assert api.client.post(url).status_code == 401
+    assert api.client.post(url, headers=api.token(Role.AGENT)).status_code == 409
+    assert api.client.post(url, headers=api.token(Role.ADMIN, "beta")).status_code == 404

@@ -91,3 +91,18 @@ def test_the_version_rises_exactly_when_our_description_changes() -> None:
     assert call.answer(offer) == first
     assert [version(raw) for raw in (first, call.answer(held), call.answer(held), call.answer(offer))] == [1, 2, 2, 3]
     assert version(call.offer()) == 4
+
+
+WIDE = b"v=0\no=- 1 1 IN IP4 192.0.2.9\nc=IN IP4 192.0.2.9\nm=audio 4000 RTP/AVP 9 %s\na=rtpmap:96 opus/48000/2\n"
+
+
+@pytest.mark.parametrize(
+    ("others", "masked", "taken"),
+    [(b"96 8", True, "8"), (b"96 8", False, "9"), (b"96", True, "9"), (b"18 0 96", True, "0")],
+)
+def test_where_tones_are_silenced_a_codec_is_taken_in_which_they_are_found(
+    others: bytes, masked: bool, taken: str
+) -> None:
+    negotiation = Negotiation({0: 5000}, origin_id=7, address="192.0.2.1", receive_only=False, masked=masked)
+    (media,) = parse(negotiation.answer(negotiation.read(WIDE % others))).media
+    assert media.formats == (taken,)
