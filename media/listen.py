@@ -64,13 +64,14 @@ class Listener:
     def _hear(self, rows: Int64s) -> list[Turn]:
         table = self._table
         cells = self._cells[rows * REGION_BYTES + table.heard[rows]].view(np.uint8).reshape(-1, CELL_SAMPLES)
-        alone = _PLAIN[table.codec[rows]]
+        codecs = table.codec[rows]
+        alone = _PLAIN.take(codecs)
         if alone.all():
-            pcm = _decoded(cells, table.codec[rows])
+            pcm = _decoded(cells, codecs)
             decisions = self._detectors.hear(rows.tolist(), pcm)
             self._masks.hear(rows, pcm)
         else:
-            pcm = _decoded(cells[alone], table.codec[rows[alone]])
+            pcm = _decoded(cells[alone], codecs[alone])
             decisions = self._detectors.hear(rows[alone].tolist(), pcm)
             self._masks.hear(rows[alone], pcm)
             decisions += self._detectors.learn(rows[~alone].tolist(), self._ears.cells(rows[~alone], cells[~alone]))
