@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Call, Parties, Tap
+from gateway.calls.offer import maskable
 from gateway.calls.switchboard import Switchboard
 from gateway.config import Settings
 from gateway.errors import Unavailable
@@ -27,7 +28,7 @@ from gateway.tenants import Match
 from media.errors import Malformed
 from media.errors import Unavailable as NoPorts
 from media.ports import PortPair, PortPool, tap
-from media.sdp import parse
+from media.sdp import SessionDescription, parse
 from media.webrtc.answer import Ours, write_answer
 from media.webrtc.fragment import read_fragment
 from media.webrtc.messages import Accept, Accepted, Connected, HangUp, Message, Over
@@ -145,7 +146,7 @@ class WhipIngest:
         Raises Malformed, Unsupported, Busy, Taken.
         """
         try:
-            return await self._begin(tenant, read_offer(parse(body)), source, name)
+            return await self._begin(tenant, parse(body), source, name)
         except Busy as busy:
             self._counted["refused_whip"] += 1
             log.warning("WHIP session refused", extra={"reason": busy.reason})
@@ -189,9 +190,12 @@ class WhipIngest:
         for call in list(self._by_call):
             self.hang_up(call)
 
-    async def _begin(self, tenant: TenantId, offer: Offer, source: str, name: str) -> Begun:
-        self._admit()
+    async def _begin(self, tenant: TenantId, described: SessionDescription, source: str, name: str) -> Begun:
         match = self._match(tenant)
+        if match.tenant.dtmf_inband == "mask":
+            described = maskable(described)
+        offer = read_offer(described)
+        self._admit()
         joined, track = self._place(tenant, match, source, name)
         session = self._seat(tenant, joined, track, offer)
         call = joined.call

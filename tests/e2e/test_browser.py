@@ -34,8 +34,10 @@ Samples = NDArray[np.float64]
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "callvault.toml").write_text('[[tenants]]\nname = "default"\ndtmf_inband = "keep"\n')
     environ = {"CALLVAULT_WHIP__SESSIONS_MAX": "2", "CALLVAULT_TRANSCRIPTION__WORKERS": "1"}
-    with running(tmp_path_factory.mktemp("browser"), **environ) as started:
+    with running(folder, CALLVAULT_CONFIG=str(folder / "callvault.toml"), **environ) as started:
         yield started
 
 

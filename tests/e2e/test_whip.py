@@ -48,6 +48,7 @@ credential = "{CREDENTIAL}"
 
 [[tenants]]
 name = "acme"
+dtmf_inband = "keep"
 
 [[tenants]]
 name = "beta"
@@ -249,6 +250,14 @@ def test_opus_is_kept_as_it_came_with_the_silence_that_its_sender_left_out(syste
         chunks = [framelog.decode(raw).frames for raw in stream.read(*EVERYTHING)]
     assert b"".join(chunk.payload for chunk in chunks) == b"".join(payloads)
     assert system.client("acme").get(f"/v1/calls/{found['id']}/audio/opus").startswith(b"OggS")
+
+
+def test_where_keys_tones_are_silenced_a_codec_is_taken_in_which_they_are_found(system: System) -> None:
+    offer = describe("BUV6", "p" * 22, ":".join(["AB"] * 32))  # of Opus first
+    for tenant, codec in (("acme", b"opus/48000/2"), ("beta", b"PCMU/8000")):
+        answer = whip(system, tenant).post(offer)
+        assert codec in answer.body
+        whip(system, tenant).delete(answer.headers["location"])
 
 
 def test_a_client_that_is_not_ours_connects_by_its_own_candidates(system: System) -> None:
