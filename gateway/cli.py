@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _server_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     serve = _command(commands, "serve", "gateway.main:command", "take calls: SIP, media, sealing, API, all in one")
+    serve.add_argument(
+        "--media-workers", type=int, metavar="N", help="processes that receive media (media.workers), one core each"
+    )
     _configuration(serve)
     worker = _command(
         commands, "worker", "gateway.processes.worker:command", "transcribe recordings, beside a running serve"

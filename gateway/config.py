@@ -87,6 +87,7 @@ class Media(Section):
     address: str = Field("127.0.0.1", description="address that RTP is received on and that answers name")
     port_first: int = Field(20000, ge=1024, le=65534)
     port_last: int = Field(39999, ge=1025, le=65535)
+    workers: int = Field(1, ge=1, le=64, description="processes that receive media, one core each; one more stands by")
     native: bool = Field(True, description="use the native core where it was built; a matter of speed alone")
 
     @field_validator("address")
@@ -146,12 +147,6 @@ class Store(Section):
     keys: str = Field("", description="key provider URL; default: a folder beside the data folder, never inside it")
     spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
     spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
-
-    @model_validator(mode="after")
-    def _files(self) -> Store:
-        if self.spool_limit_mib < 2 * self.spool_file_mib:
-            raise ValueError("spool_limit_mib must hold two files of spool_file_mib: one that fills while one drains")
-        return self
 
 
 class Queue(Section):
@@ -220,6 +215,11 @@ class Settings(Section):
         if self.whip.sessions_max and ":" in self.media.address:
             problems.append("whip receives over IPv4: media.address must be an IPv4 address")
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
+        if self.store.spool_limit_mib < (self.media.workers + 2) * self.store.spool_file_mib:
+            problems.append(
+                "store.spool_limit_mib must hold a file of spool_file_mib for each of media.workers,"
+                " one for the worker that stands by, and one that drains"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

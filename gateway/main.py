@@ -23,7 +23,8 @@ def command(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. Exit 2, with every problem, when the configuration cannot be used."""
 
     def load() -> Loaded:
-        return from_environment(arguments.config, {"data": arguments.data})
+        overrides = {"data": arguments.data, "media.workers": arguments.media_workers}
+        return from_environment(arguments.config, overrides)
 
     try:
         loaded = load()

@@ -100,7 +100,9 @@ class Server:
                 counters=lambda: board.counters + book.counters + sip.counters + whip.counters + jobs.counters,
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
-                media_alive=lambda: media.alive,
+                media_complete=lambda: media.complete,
+                media_workers=lambda: media.states,
+                media_spare_missing=lambda: media.spare_missing,
                 restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
                 queue_up=lambda: jobs.up,
             ),
@@ -119,7 +121,7 @@ class Server:
         sip = SipIngest(settings, Directory(settings), board)
         whip = WhipIngest(settings, recordings, board, ports)
         board.hang_up, board.probe = _each(sip.hang_up, whip.hang_up), _each(sip.probe, whip.probe)
-        media = MediaKeeper(settings_json, board, self._take_announcements())
+        media = MediaKeeper(settings_json, settings.media.workers, board, self._take_announcements())
         children |= {
             "uploader": lambda: uploader.restarts,
             "media": lambda: media.restarts,
@@ -151,8 +153,7 @@ class Server:
         await api.ready()
         await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
-        pid = media.link.pid if media.link is not None else None
-        log.info("serving", extra={"sip": address[1], "http": api.port, "media": pid})
+        log.info("serving", extra={"sip": address[1], "http": api.port, "media": settings.media.workers})
         _settle_down()
         host = parse_address(settings.http.listen)[0]
         self._started(f"http://{f'[{host}]' if ':' in host else host}:{api.port}")

@@ -23,8 +23,10 @@ from media.ears import Ears
 from media.errors import Unavailable, Unsupported
 from media.framelog import TALLY, Reason
 from media.intake import Intake, expect, recall
+from media.latches import Latches
 from media.legs import NEVER, Int64s, Leg, Table, Turn
 from media.listen import Listener
+from media.lives import LIVES_MAX, life_begins
 from media.masking import Masks
 from media.messages import Address, Ended, Event, Open, Played, Pressed, Speech, Update
 from media.native import CORE, Core
@@ -67,11 +69,10 @@ class Engine:
         self._rows = list(range(legs_max - 1, -1, -1))
         self._by_number: dict[int, Leg] = {}
         self._sources = Sources()  # of the legs that are read, by row
-        # By local port, so no more than there are: what its last leg received, and from whom it took it.
-        self._former: dict[int, Former] = {}
+        # From whom the last leg of each local port took its stream; no more than there are ports.
         self._rules: dict[int, SourceRule] = {}
         self._taps = np.zeros(legs_max, np.bool_)  # rows whose sockets are ends of a tap
-        self._finished: dict[int, TrackFacts] = {}
+        self._finished: dict[int, tuple[TrackFacts, Former | None]] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
         self._ears = Ears(self._table, self._detectors)
@@ -84,6 +85,7 @@ class Engine:
         self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
+        self._latches = Latches(self._table, self._legs)
         self._prompts = Prompts()
         self._playout = Playout(self._table)
         self._events: list[Event] = []  # of commands, for the next tick to tell
@@ -128,10 +130,13 @@ class Engine:
         remote = UNNAMED if command.tapped else _source(command.remote)
         try:
             networks = tuple(IPv4Network(network) for network in command.networks)
-        except ValueError:
-            raise Unsupported("a media network is not an IPv4 network") from None
+            former = Former.from_numbers(command.former)
+        except (ValueError, TypeError):
+            raise Unsupported("a media network is not an IPv4 network, or a former stream is none") from None
         if command.leg in self._by_number or command.leg in self._finished:
             raise Unsupported("a leg of this number is open")
+        if not 0 <= command.life < LIVES_MAX:
+            raise Unavailable("the leg has lost its worker too often")
         if not self._rows:
             raise Unavailable("the worker has no room for another leg")
         rtp.setblocking(False)
@@ -140,12 +145,12 @@ class Engine:
         port = 0 if command.tapped else rtp.getsockname()[1]
         rule = self._rules.get(port) if command.continues else None
         if rule is None:
-            rule = SourceRule(remote, command.nat, networks, self._former.get(port))
+            rule = SourceRule(remote, command.nat, networks, former, command.latched)
         clock_hz = next(iter(codecs.values())).clock_hz
         # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
-        numbers = (command.event_pt, command.red_pt)
-        leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, Sequence(clock_hz), outgoing)
+        numbers, sequence = (command.event_pt, command.red_pt), Sequence(clock_hz, head=life_begins(command.life))
+        leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
         self._table.clear(row)
         self._taps[row] = command.tapped
         self._detectors.open(row)
@@ -154,6 +159,8 @@ class Engine:
         self._by_number[leg.number] = leg
         self._sink.open(leg.number, command.sink)
         self._reports.open(leg)
+        self._latches.know(row, NEVER if command.continues else rule.current)
+        self._table.from_us[row] = command.from_us
         expect(self._table, leg, 0)
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
         leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
@@ -163,6 +170,8 @@ class Engine:
         self._watch.expect(row, command.quiet_s, since_us)
         if command.origin_ns:
             self.start(leg.number, command.origin_ns)
+        if command.life:
+            self._go_on(leg, command, now_ns)
 
     def start(self, number: int, origin_ns: int) -> None:
         """The call began: read the leg from now on. Its first packets wait in the socket meanwhile."""
@@ -234,9 +243,10 @@ class Engine:
         self._flush(leg.row, closing=True)
         self._masks.finish(leg.row)
         self._masks.close(leg)
-        self._finished[number] = leg.timeline.facts()
+        self._finished[number] = leg.timeline.facts(), self._former(leg)
+        if not self._taps[leg.row]:
+            self._rules[leg.rtp.getsockname()[1]] = leg.rule
         self._sink.close(number)
-        self._remember(leg, now_ns)
         self._closed += self._table.tally[leg.row]
         self._overflowed_closed += int(self._table.overflowed[leg.row])
         self._reports.close(leg, now_ns, self._wall_offset_ns)
@@ -252,8 +262,12 @@ class Engine:
 
     def ended(self) -> list[Ended]:
         """The closed legs that the sink has made durable since the last call, with their facts."""
-        found = [(number, self._finished.pop(number, None)) for number in self._sink.poll()]
-        return [Ended(number, facts.to_json()) for number, facts in found if facts is not None]
+        found = [(number, self._finished.pop(number, (None, None))) for number in self._sink.poll()]
+        return [
+            Ended(number, facts.to_json(), former.to_numbers() if former else ())
+            for number, (facts, former) in found
+            if facts is not None
+        ]
 
     def tick(self, now_ns: int, wall_ns: int) -> list[Event]:
         """Do one tick's work; what happened in it, and in the commands since the last one."""
@@ -274,6 +288,7 @@ class Engine:
         if self._ticks % REPORT_TICKS == 0:
             self._reports.exchange(now_ns, self._wall_offset_ns)
             events += self._watch.look(now_ns)
+            events += self._latches.look()
         self._ticks += 1
         return events + self._pressed() + self._speech(turns)
 
@@ -370,18 +385,24 @@ class Engine:
             for leg, (start, end, chunk) in zip(legs, take_chunks(table, legs, self._now_ns), strict=True):
                 self._masks.append(leg, start, end, chunk)
 
-    def _remember(self, leg: Leg, now_ns: int) -> None:
-        """Know this stream again, should its sender go on into the port's next call."""
+    def _go_on(self, leg: Leg, command: Open, now_ns: int) -> None:
+        """Another worker has received the leg until it died: what is missing until now is its loss, and its silence."""
+        now_us = self._call_us(leg, now_ns)
+        if leg.withheld is None:
+            leg.sequence.interrupt(Reason.WORKER_LOST)
+        leg.timeline.go_on(now_us)
+        self._watch.expect(leg.row, command.quiet_s, now_us)
+        expect(self._table, leg, now_us)
+        self._flush(leg.row, closing=True, written_us=now_us)  # says from when this life receives
+
+    def _former(self, leg: Leg) -> Former | None:
+        """Knows this stream again, should its sender go on into the port's next call."""
         table, row = self._table, leg.row
-        if self._taps[row]:
-            return
-        port = leg.rtp.getsockname()[1]
-        self._rules[port] = leg.rule
-        if table.source[row] == NEVER or leg.sequence.ssrc is None:
-            return
+        if table.source[row] == NEVER or leg.sequence.ssrc is None or self._taps[row]:
+            return None
         source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
         instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
-        self._former[port] = Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
+        return Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
 
     def _speech(self, turns: list[Turn]) -> list[Event]:
         decided_ns = self._clock()

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from operator import attrgetter
 from typing import TypeAlias
@@ -62,10 +62,8 @@ class Reason(IntEnum):
     PAUSED = 3  # we kept nothing
     NO_MEDIA = 4  # nobody sent
     ANNOUNCEMENT = 5  # nothing may be kept before the announcement's end
+    WORKER_LOST = 6  # its media worker died with it, and another went on
     MASKED = 7  # of a frame that continues the one before it: what was said in it is silenced
-
-
-_REASONS = np.array([number in set(Reason) for number in range(REASON_MASK + 1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +82,11 @@ class Tally:
     discarded: int = 0  # not RTP, a payload type we did not agree on, a stray of another stream
     withheld: int = 0  # arrived while paused or on hold
     jitter_us: int = 0  # RFC 3550 §6.4.1's estimate, in microseconds
+
+    def plus(self, later: Tally) -> Tally:
+        """Of both together; the jitter is the later one's."""
+        sums = (a + b for a, b in zip(_COUNTERS(self), _COUNTERS(later), strict=True))
+        return replace(Tally(*sums), jitter_us=later.jitter_us)
 
 
 NOTHING = Tally()
@@ -253,8 +256,7 @@ def decode(data: bytes) -> Chunk:
         raise Malformed("frame log chunk of impossible size")
     version, state, count, octets, base, base_us, written_us, *counters = _HEADER.unpack_from(data)
     pending, noise = state & ~(0xF << NOISE_SHIFT), state >> NOISE_SHIFT
-    known = pending <= REASON_MASK and _REASONS[pending]
-    if version != VERSION or not known or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
+    if version != VERSION or pending >= Reason.MASKED or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
         raise Malformed("frame log chunk of an unknown version, or beyond its limits")
     columns = _HEADER.size + _FRAME_BYTES * count
     if len(data) != columns + octets:
@@ -262,8 +264,8 @@ def decode(data: bytes) -> Chunk:
     frames = _read_frames(data, count, base, base_us)
     if int(frames.lengths.sum()) != octets or not (durations := frames.durations).all():
         raise Malformed("frame log chunk's columns do not fit its payload")
-    if (np.diff(frames.timestamps) <= 0).any() or not _REASONS[frames.flags & REASON_MASK].all():
-        raise Malformed("frame log chunk is not in order, or has flags of no meaning")
+    if (np.diff(frames.timestamps) <= 0).any():
+        raise Malformed("frame log chunk is not in order")
     end = int((frames.timestamps + durations).max()) if count else base
     return Chunk(frames, written_us, Reason(pending), noise, Tally(*counters), base, end)
 

@@ -38,6 +38,9 @@ class Open:
     With `paused` nothing is kept until `Resume`: the leg joins a call that is paused.
     With `keys` it is told which keys are pressed (`Pressed`); else they are counted and forgotten.
     With `mask` keys' tones are silenced before anything is kept.
+    Nothing that arrived before call time `from_us` is kept. `former` is what `Ended` said of the port's last leg.
+    With `life` above 0 a worker that received this leg has died, so many for the last time (`media.lives`), and
+    `latched` is what it said in `Latched` last.
     """
 
     leg: int
@@ -58,6 +61,10 @@ class Open:
     paused: bool = False
     keys: bool = False
     mask: bool = False
+    from_us: int = 0
+    former: tuple[int, ...] = ()
+    life: int = 0
+    latched: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +218,22 @@ class Quiet:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The leg is closed and everything of it durable; `facts` are `TrackFacts.to_json()`."""
+    """The leg is closed and everything of it durable; `facts` are `TrackFacts.to_json()`.
+
+    `former` knows its stream again, should its sender go on into the port's next leg: see `Open`.
+    """
 
     leg: int
     facts: dict[str, Any]
+    former: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Latched:
+    """The leg takes this source now, numbered as workers do; told within a second, of legs with `nat`."""
+
+    leg: int
+    source: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,14 +276,16 @@ class SpoolFull:
 
 
 Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
-Event: TypeAlias = Ready | Speech | Played | Paused | Resumed | Pressed | Quiet | Ended | OpenFailed | Stats | SpoolFull
+Event: TypeAlias = (
+    Ready | Speech | Played | Paused | Resumed | Pressed | Quiet | Latched | Ended | OpenFailed | Stats | SpoolFull
+)
 Message: TypeAlias = Command | Event
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
-        *(Ready, Speech, Played, Paused, Resumed, Pressed, Quiet, Ended, OpenFailed, Stats, SpoolFull),
+        *(Ready, Speech, Played, Paused, Resumed, Pressed, Quiet, Latched, Ended, OpenFailed, Stats, SpoolFull),
     )
 }
 
@@ -298,7 +319,7 @@ def _restored(fields: dict[str, Any]) -> dict[str, Any]:
         fields["remote"] = (str(host), int(port))
     if "press" in fields:
         fields["press"] = Press(*fields["press"])
-    for name in ("networks", "legs"):
+    for name in ("networks", "legs", "former"):
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])
     return fields

@@ -61,7 +61,7 @@ class Sequence:
     ssrc: int | None = None
     next_sequence: int = 0  # extended: not reduced to 16 bits
     next_timestamp: int = 0  # as on the wire
-    head: int = 0  # the same as a 64-bit timestamp
+    head: int = 0  # the same as a 64-bit timestamp; before the first packet, where its life begins (`media.lives`)
     transit_us: int = 0  # arrival minus media time of the last packet in order
     lost: int = 0
     duplicate: int = 0
@@ -83,7 +83,7 @@ class Sequence:
     def receive(self, packet: Arrived) -> tuple[Placed, ...]:
         """The packets that are kept now: none, this one, or the one set aside and this one."""
         if self.ssrc is None:
-            placed = self._begin(packet, packet.timestamp, Reason.NO_MEDIA)
+            placed = self._begin(packet, self.head + packet.timestamp, Reason.NO_MEDIA)
             self._missing = {self._first - i for i in range(1, PREDECESSORS + 1)}
             return (placed,)
         step = _signed(packet.sequence - self.next_sequence, 16)

@@ -25,6 +25,15 @@ class Former:
     clock_hz: int
     instant_ns: int
 
+    def to_numbers(self) -> tuple[int, ...]:
+        """For a message; `from_numbers` is its inverse."""
+        return (self.source, self.ssrc, self.timestamp, self.clock_hz, self.instant_ns)
+
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[int]) -> Former | None:
+        """What `to_numbers` made, None of none; raises TypeError where it is something else."""
+        return cls(*numbers) if numbers else None
+
     def goes_on(self, source: int, ssrc: int, timestamp: int, instant_ns: int) -> bool:
         """Whether this packet belongs to that stream: a sender that has not noticed the end of its call."""
         if source != self.source or ssrc != self.ssrc:

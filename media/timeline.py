@@ -27,6 +27,7 @@ from media.framelog import (
     noise_db,
     silence_flags,
 )
+from media.lives import life_of
 from media.timemap import WINDOW_S, Envelope, Piece
 
 ANCHOR_S = 1  # of media that place a piece: enough to meet an undelayed packet, short enough to stand still soon
@@ -132,6 +133,7 @@ class _Piece:
     end: int
     clock_hz: int
     envelope: Envelope
+    resumed_us: int  # when the worker that received it had begun, if another had died before it
 
     def us(self, ticks: int) -> int:
         return ticks * 1_000_000 // self.clock_hz
@@ -163,8 +165,9 @@ class Timeline:
         self._last_us: int | None = None
         self._written_us = 0
         self._announced_us = 0  # how long an announcement kept everything out
+        self._resumed_us = 0  # when the worker that has it now began to receive, if another had died with it
         self._pending = int(Reason.LOST)  # as a frame's flags say it
-        self._tally = NOTHING
+        self._tally = self._past = NOTHING  # of this life, and of those before it
 
     @property
     def settled(self) -> bool:
@@ -196,6 +199,11 @@ class Timeline:
         if pending is Reason.ANNOUNCEMENT:
             self._announced_us = written_us
 
+    def go_on(self, at_us: int) -> None:
+        """The worker that received the track is dead, and another began to receive it at this call time."""
+        self._resumed_us = at_us
+        self._past, self._tally = self._past.plus(self._tally), NOTHING
+
     def extend_in_order(self, end: int, last_us: int, least_us: int, least_at: int) -> None:
         """Take a chunk of frames that continue the last one without a gap, of a codec seen before, when `settled`.
 
@@ -224,7 +232,7 @@ class Timeline:
         return TrackFacts(
             tuple(BY_NUMBER[number].name for number in sorted(self._codecs)),
             self._clock_hz,
-            self._tally,
+            self._past.plus(self._tally),
             self._first_us,
             self._last_us,
             self._written_us,
@@ -241,18 +249,23 @@ class Timeline:
         silence = flags & SILENCE_MASK
         if flags & REASON_MASK == Reason.MASKED:
             self.mask(timestamp, timestamp + duration)
-        new, begun = bool(flags & NEW_PIECE), self._begun
-        self._begun = begun or new
-        if new and len(self._pieces) == 1 and not begun and timestamp - self._pieces[0].start <= ANCHOR_S * clock_hz:
+        new, begun = self._is_new_piece(timestamp, flags), self._begun
+        self._begun = begun or bool(flags & NEW_PIECE)
+        if (
+            new
+            and len(self._pieces) == 1
+            and not begun
+            and 0 < timestamp - self._pieces[0].start <= ANCHOR_S * clock_hz
+        ):
             # The packet that came first was not the first: those before it belong to its piece.
             self._pieces[0].silence, new = silence or Reason.NO_MEDIA, False
-        if not self._pieces or (new and len(self._pieces) < PIECES_MAX):
+        if new:
             self._clock_hz = clock_hz
             transit_us = arrival_us - timestamp * 1_000_000 // clock_hz
             self._pieces.append(
                 _Piece(
                     *(timestamp, transit_us, silence or Reason.NO_MEDIA, timestamp + duration),
-                    *(clock_hz, Envelope(WINDOW_S * clock_hz)),
+                    *(clock_hz, Envelope(WINDOW_S * clock_hz), self._resumed_us),
                 )
             )
             return
@@ -266,6 +279,11 @@ class Timeline:
         if timestamp - piece.start <= ANCHOR_S * piece.clock_hz:
             piece.transit_us = min(piece.transit_us, arrival_us - piece.us(timestamp))
         piece.end = max(piece.end, timestamp + duration)
+
+    def _is_new_piece(self, timestamp: int, flags: int) -> bool:
+        """Whether a frame begins one; what another life says never continues a piece, whatever is damaged."""
+        restarted = bool(flags & NEW_PIECE) and len(self._pieces) < PIECES_MAX
+        return not self._pieces or restarted or life_of(timestamp) != life_of(self._pieces[-1].end)
 
     def _reach_back(self, piece: _Piece, timestamp: int, duration: int) -> None:
         """The very first packets came in disorder: the piece begins earlier than it seemed."""
@@ -298,15 +316,13 @@ class Timeline:
         at_us = self._announced_us
         yield from _gap(0, at_us, Reason.ANNOUNCEMENT)
         for gathered, piece in zip(self._pieces, placed, strict=True):
-            # What follows an announcement has no reason of its own.
-            announced = gathered.silence & REASON_MASK == Reason.ANNOUNCEMENT
-            yield from _gap(at_us, piece.at_us, Reason.NO_MEDIA if announced else gathered.silence)
+            yield from _silence(at_us, piece.at_us, gathered.silence, gathered.resumed_us)
             while gap_start < piece.end:
                 yield from _gap(piece.call_us(gap_start), piece.call_us(gap_end), gap_silence)
                 gap_start, gap_end, gap_silence = next(inner)
             at_us = piece.end_us
         # Nobody can tell a lost end from one that was never sent.
-        yield from _gap(at_us, self._written_us, self._pending or Reason.NO_MEDIA)
+        yield from _silence(at_us, self._written_us, self._pending or Reason.NO_MEDIA, self._resumed_us)
 
     def _masked(self, placed: Sequence[Piece]) -> Iterable[Gap]:
         """The silenced spans, where they lie in the pieces."""
@@ -319,12 +335,30 @@ class Timeline:
 
 def facts_from_chunks(chunks: Iterable[Chunk]) -> TrackFacts:
     """The facts of a track, from its chunks in the order in which they were written."""
-    timeline = Timeline()
+    timeline, life = Timeline(), 0
     for chunk in chunks:
+        if life_of(chunk.start) != life:
+            life = life_of(chunk.start)
+            timeline.go_on(chunk.written_us)  # the first one of a life is written when it begins
         timeline.extend(
             chunk.frames, written_us=chunk.written_us, pending=chunk.pending, tally=chunk.tally, noise=chunk.noise
         )
     return timeline.facts()
+
+
+def _silence(start_us: int, end_us: int, silence: int, resumed_us: int) -> Iterable[Gap]:
+    """The gap before a piece, or after the last one.
+
+    What follows an announcement has no reason of its own; nor has what follows a worker's death, from when another
+    receives: its sockets have kept what came before that.
+    """
+    reason = silence & REASON_MASK
+    if reason == Reason.WORKER_LOST:
+        lost_until_us = min(end_us, max(start_us, resumed_us))
+        yield from _gap(start_us, lost_until_us, silence)
+        yield from _gap(lost_until_us, end_us, Reason.NO_MEDIA)
+    else:
+        yield from _gap(start_us, end_us, Reason.NO_MEDIA if reason == Reason.ANNOUNCEMENT else silence)
 
 
 def _gap(start_us: int, end_us: int, silence: int) -> Iterable[Gap]:

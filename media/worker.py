@@ -1,7 +1,8 @@
 """The process around the engine: takes commands as they come, ticks every 20 ms, and tells what happens.
 
-Between ticks it waits on the control socket; a command never waits for a tick. If the control socket ends, because the
-gateway is gone, the worker closes its legs as on `Drain` and ends: what has been received is kept.
+Between ticks it waits on the control socket; a command never waits for a tick. Without a leg it ticks less often. If
+the control socket ends, because the gateway is gone, the worker closes its legs as on `Drain` and ends: what has been
+received is kept.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from media.sink import Sink
 
 STATS_NS = 1_000_000_000
 GATHERED_MS = (FLUSH_TICKS + HOLD_TICKS) * TICK_NS / 1e6  # of a leg at most, before the sink has it: at stake too
+IDLE_NS = 200_000_000  # between two ticks without a leg: a worker that stands by costs next to nothing
 COMMANDS_MAX = 64  # taken between two looks at the clock
 UNSENT_MAX = 4096  # events kept for a gateway that does not read; beyond, speech and stats are dropped, ends never
 DRAIN_NS_MAX = 10_000_000_000  # then a sink that cannot make its chunks durable is given up
@@ -88,10 +90,14 @@ class Worker:
                     self._take_commands()
                     if self._gone:
                         poller = select.poll()
+                    if not self._engine.idle:
+                        next_ns = min(next_ns, now_ns + TICK_NS)
                 continue
             self._tick(now_ns)
             # A tick that came late is not made up for: the sockets have kept everything.
             next_ns += (max(0, now_ns - next_ns) // TICK_NS + 1) * TICK_NS
+            if self._engine.idle:
+                next_ns = max(next_ns, now_ns + IDLE_NS)
             if now_ns - stats_ns >= STATS_NS:
                 self._tell_stats(now_ns - stats_ns)
                 stats_ns = now_ns

@@ -11,9 +11,12 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.calls.identifiers import Identifiers, Sort
+from gateway.calls.media_link import MediaLink
 from gateway.calls.numbers import reader_of
 from gateway.calls.paused import Span
 from gateway.calls.roster import IDENTITY_BYTES_MAX, Roster, Track
+from gateway.calls.talk import Talk
+from gateway.calls.told import Told
 from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.policy import Tenant, Trunk
 from media.dtmf import Press
@@ -73,6 +76,13 @@ class Leg:
     tap: Tap | None = None
     pressed: list[Press] = field(default_factory=list, repr=False)  # keys, where the policy keeps them
     pressed_beyond: int = 0  # keys that were too many
+    told: Told | None = field(default=None, repr=False)  # what its worker knows of it; None before it is opened
+    talk: Talk = field(default_factory=Talk)
+
+    @property
+    def lives(self) -> int:
+        """How many media workers have had it."""
+        return 0 if self.told is None else self.told.opened.life + 1
 
 
 @dataclass(slots=True)
@@ -123,7 +133,8 @@ class Call:
     saved: asyncio.Task[bool] | None = None
     announcement: Announcement | None = None  # None: none is due
     pauses: list[Span] = field(default_factory=list)  # in order; only the last one may be open
-    worker_lost: bool = False
+    worker: MediaLink | None = field(default=None, repr=False)  # that has its legs
+    worker_lost: bool = False  # and nobody went on with them
     ending: bool = False
     _numbers: dict[str, str] = field(default_factory=dict, repr=False)
 

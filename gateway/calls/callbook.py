@@ -13,7 +13,7 @@ from typing import Any
 from gateway.calls import keypresses
 from gateway.calls.call import NOBODY, Call, outcome, track_document
 from gateway.calls.journal import Journal
-from gateway.calls.recovery import recover_call
+from gateway.calls.recovery import facts_of_lives, recover_call
 from storage.errors import Erased, StoreError
 from storage.model import ArtefactId, CallState, Kind
 from storage.recordings import Recordings
@@ -114,15 +114,21 @@ class CallBook:
                 await self.note(call, call.new)  # what the client told last is nowhere else
             state = await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
             return Written(state, None)
+        missing: list[list[float | None]] = []
+        if any(leg.lives > 1 and leg.artefact is not None for leg in call.every_leg):
+            facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call)
         state = outcome(call, facts)
-        documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=[]))
+        if state is CallState.ENDED and any(missing):
+            state = CallState.INTERRUPTED
+        documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=missing))
         documents |= keypresses.documents(call)
         for leg in call.every_leg:
             if leg.artefact is not None:
                 artefact, found = leg.artefact.ref.artefact, facts.get(leg.artefact.ref.artefact, {})
                 where = (leg.index, leg.label) if leg.track is None else (leg.track.number, leg.track.label)
                 documents[artefact] = track_document(*where, found, NOBODY if leg.track is None else leg.track.facts())
-        jobs = ["transcribe"] if call.policy.transcribe and state is CallState.ENDED else []
+        spoken = state in (CallState.ENDED, CallState.INTERRUPTED)
+        jobs = ["transcribe"] if call.policy.transcribe and spoken else []
         try:
             await self._changes.write(Change(call.new, documents, state, jobs))
         except Erased:

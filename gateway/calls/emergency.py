@@ -7,11 +7,13 @@ far as there is room: a full spool leaves it unrecorded instead of refusing it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Parties
+from gateway.calls.media_link import MediaLink
 from gateway.calls.numbers import reader_of
+from gateway.calls.workers import Workers
 from gateway.policy import Tenant
 from gateway.tenants import Match
 
@@ -31,11 +33,14 @@ def is_emergency_uri(match: Match, uri: str) -> bool:
     return reader_of(match.trunk.numbers).is_emergency(uri, match.tenant.emergency)
 
 
-def unrecorded(policy: Tenant, check: Callable[[], str]) -> str:
-    """Why an emergency call goes unrecorded ("" if the policy wants it recorded and `check` has nothing against it)."""
+def place(policy: Tenant, workers: Workers, now: float) -> tuple[MediaLink | None, str]:
+    """Which worker takes an emergency call, None where there is no worker, and why it goes unrecorded.
+
+    "" if the policy wants it recorded and a worker has nothing against it.
+    """
     if not policy.record_emergency:
-        return NOT_RECORDED
+        return workers.least_busy, NOT_RECORDED
     try:
-        return check()
+        return workers.choose(policy, now)
     except Busy as busy:
-        return busy.reason
+        return workers.least_busy, busy.reason

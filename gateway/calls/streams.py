@@ -41,7 +41,7 @@ class Desk:
 
     legs: dict[int, tuple[Call, Leg]]
     number: Callable[[], int]
-    open: Callable[[Call, Leg, SessionDescription | None, bool], None]
+    open: Callable[[Call, Leg, SessionDescription | None, Leg | None], None]
     send: Callable[[Release | Close], None]
 
 
@@ -149,7 +149,7 @@ class Streams:
             call.former.append(former)
             call.legs[call.legs.index(former)] = leg
         self._desk.legs[leg.number] = (call, leg)
-        self._desk.open(call, leg, call.described, former is not None)
+        self._desk.open(call, leg, call.described, former)
         return leg
 
     async def _save(self, call: Call, added: NewCall, legs: Sequence[Leg]) -> None:

@@ -13,21 +13,25 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
-from gateway.calls import keypresses
-from gateway.calls.admission import Admission, Busy
+from gateway.calls import emergency as emergencies
+from gateway.calls import keypresses, resumption
+from gateway.calls.admission import Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
 from gateway.calls.callbook import CallBook
-from gateway.calls.emergency import is_emergency, unrecorded
 from gateway.calls.media_link import MediaLink
 from gateway.calls.offer import LEGS_MAX, labels_of
 from gateway.calls.pause import Pauses
 from gateway.calls.roster import Roster
+from gateway.calls.speech import LiveSpeech
 from gateway.calls.streams import Desk, Streams
 from gateway.calls.terms import opening, tapped, terms
+from gateway.calls.told import Told
+from gateway.calls.workers import Workers
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
 from gateway.operations.clock import clock_state
@@ -37,6 +41,7 @@ from media.errors import Unavailable as NoPorts
 from media.messages import (
     Close,
     Ended,
+    Latched,
     Message,
     OpenFailed,
     Pause,
@@ -64,6 +69,7 @@ log = logging.getLogger(__name__)
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 RETRY_AFTER_S = 5
 _CUT_OFF = "hung up during the announcement"
+_OfLeg: TypeAlias = Speech | Ended | OpenFailed | Played | Latched | Quiet | Pressed | Paused | Resumed
 
 
 class Switchboard:
@@ -85,8 +91,9 @@ class Switchboard:
         self._calls: dict[CallId, Call] = {}
         self._legs: dict[int, tuple[Call, Leg]] = {}
         self._numbers = itertools.count(1)
-        self._admission = Admission()
-        self.media: MediaLink | None = None
+        self._formers: dict[int, tuple[int, ...]] = {}  # by port: the stream that it received last
+        self._speech = LiveSpeech(hub)
+        self.workers = Workers()
         self.prompts: Mapping[str, Prompt] = {}  # announcements that workers know, by tenant
         self.hang_up: Callable[[CallId], None] = lambda call: None
         self.probe: Callable[[CallId], None] = lambda call: None
@@ -102,8 +109,8 @@ class Switchboard:
 
     @property
     def stats(self) -> Stats | None:
-        """The media worker's newest statistics."""
-        return self._admission.stats
+        """The media workers' newest statistics, all together."""
+        return self.workers.stats
 
     @property
     def live(self) -> int:
@@ -121,14 +128,16 @@ class Switchboard:
 
         No limit of ours refuses an emergency call.
         """
+        return self._place(match, emergency=emergency)[1]
+
+    def _place(self, match: Match, *, emergency: bool) -> tuple[MediaLink | None, str]:
+        """Which worker takes a new call (an emergency call goes without one, too), and why it would go unrecorded."""
         if self.draining:
             raise Busy("shutting down")
-        return unrecorded(match.tenant, lambda: self._check(match)) if emergency else self._check(match)
-
-    def _check(self, match: Match) -> str:
-        if self.media is None or not self.media.alive:
-            raise Busy("no media worker")
-        return self._admission.check(match.tenant, time.monotonic())
+        now = time.monotonic()
+        if emergency:
+            return emergencies.place(match.tenant, self.workers, now)
+        return self.workers.choose(match.tenant, now)
 
     def begin(
         self,
@@ -143,8 +152,8 @@ class Switchboard:
         Without an offer there is one leg, for the m-line that we are going to offer. A recording session has a roster;
         taps are taken as they are.
         """
-        emergency = is_emergency(match, parties, () if roster is None else roster.addresses)
-        why_not = self.admit(match, emergency=emergency)
+        emergency = emergencies.is_emergency(match, parties, () if roster is None else roster.addresses)
+        worker, why_not = self._place(match, emergency=emergency)
         if match.tenant.record == "events":
             why_not = "policy: live events only"
         call_id = CallId(new_id())
@@ -176,6 +185,7 @@ class Switchboard:
             emergency=emergency,
             roster=roster,
             described=offer,
+            worker=worker,
         )
         prompt = self.prompts.get(match.tenant.name)
         if prompt is not None and not why_not and not match.trunk.receive_only and not emergency:
@@ -249,78 +259,76 @@ class Switchboard:
             self.hang_up(call_id)
 
     def on_media(self, event: Message) -> None:
-        """An event from the media worker."""
-        if isinstance(event, Speech):
+        """An event from a media worker, but for its statistics."""
+        if isinstance(event, SpoolFull):
+            self.counters["spool_full"] += 1
+        elif isinstance(event, _OfLeg):
             found = self._legs.get(event.leg)
             if found is not None:
-                name = "speech_started" if event.started else "speech_ended"
-                detail = {"stamp_ns": event.stamp_ns, "decided_ns": event.decided_ns}
-                call, leg = found
-                live = LiveEvent(name, call.tenant, call.id, leg.participant, event.at_us / 1000, dict(detail))
-                self._hub.publish(live)
-        elif isinstance(event, Ended):
-            found = self._legs.get(event.leg)
-            if found is not None and not found[1].ended.done():
-                found[1].ended.set_result(event.facts)
-        elif isinstance(event, OpenFailed):
-            self._on_open_failed(event)
-        elif isinstance(event, Stats):
-            self._admission.hear(event, time.monotonic())
-        elif isinstance(event, Played):
-            self._on_played(event)
-        elif isinstance(event, Pressed):
-            if (found := self._legs.get(event.leg)) is not None:
-                keypresses.keep(*found, event.press)
-        elif isinstance(event, Paused | Resumed):
-            self.pauses.on_media(event)
-        elif isinstance(event, Quiet):
-            self._on_quiet(event)
-        elif isinstance(event, SpoolFull):
-            self.counters["spool_full"] += 1
+                self._on_leg(*found, event)
 
-    def _on_played(self, event: Played) -> None:
+    def _on_leg(self, call: Call, leg: Leg, event: _OfLeg) -> None:
+        if leg.told is not None:
+            leg.told.hear(event, time.monotonic())
+        match event:
+            case Speech():
+                self._speech.hear(call, leg, event)
+            case Ended():
+                self._formers[leg.pair.port] = event.former
+                if not leg.ended.done():
+                    leg.ended.set_result(event.facts)
+            case OpenFailed():
+                self._on_open_failed(call, leg, event)
+            case Played():
+                self._on_played(call, event)
+            case Quiet():
+                self._on_quiet(call, leg)
+            case Pressed():
+                keypresses.keep(call, leg, event.press)
+            case Paused() | Resumed():
+                self.pauses.on_media(event)
+
+    def _on_played(self, call: Call, event: Played) -> None:
         """A leg has heard the announcement, and the recording begins with the end of it; or it cannot hear it."""
-        found = self._legs.get(event.leg)
-        if found is None or (announcement := found[0].announcement) is None:
+        if (announcement := call.announcement) is None:
             return
         if not event.complete:
-            if not found[0].ending:
+            if not call.ending:
                 announcement.failed = True
                 self.counters["announcements_failed"] += 1
-                self.announced(found[0].id)
+                self.announced(call.id)
             return
         announcement.awaited.discard(event.leg)
         starts, ends = announcement.start_us, announcement.end_us
         announcement.start_us = event.start_us if starts is None else min(starts, event.start_us)
         announcement.end_us = event.end_us if ends is None else max(ends, event.end_us)
         if announcement.complete:
-            self._publish("recording_started", found[0])
-            self.announced(found[0].id)
+            self._publish("recording_started", call)
+            self.announced(call.id)
 
-    def _on_quiet(self, event: Quiet) -> None:
+    def _on_quiet(self, call: Call, leg: Leg) -> None:
         """A leg has given no sign of life; a call of which nobody gives any is asked whether it still stands."""
-        found = self._legs.get(event.leg)
-        if found is not None and not found[0].ending:
-            call, leg = found
+        if not call.ending:
             leg.quiet = True
             if all(other.quiet for other in call.legs):
                 self.counters["calls_probed"] += 1
                 self.probe(call.id)
 
-    def _on_open_failed(self, event: OpenFailed) -> None:
-        found = self._legs.get(event.leg)
-        if found is not None:
-            call, leg = found
-            log.error("a leg could not be opened", extra={"call": call.id, "leg": leg.number, "reason": event.reason})
-            call.worker_lost = True
-            if not leg.ended.done():
-                leg.ended.set_result(None)
-            self._give_up(call)
+    def _on_open_failed(self, call: Call, leg: Leg, event: OpenFailed) -> None:
+        log.error("a leg could not be opened", extra={"call": call.id, "leg": leg.number, "reason": event.reason})
+        call.worker_lost = True
+        if not leg.ended.done():
+            leg.ended.set_result(None)
+        self._give_up(call)
 
-    def on_media_lost(self) -> None:
-        """The media worker died: its calls end as interrupted."""
-        self._admission.forget()
-        for call in list(self._calls.values()):
+    def on_media_lost(self, worker: MediaLink, successor: MediaLink | None) -> None:
+        """A media worker died: its calls go on in its successor, or end as interrupted."""
+        self.counters["media_workers_lost"] += 1
+        for call in [call for call in self._calls.values() if call.worker is worker]:
+            if successor is not None and resumption.go_on(call, successor, time.monotonic()):
+                self.counters["calls_resumed"] += 1
+                self._speech.lose(call)
+                continue
             call.worker_lost = True
             for leg in call.every_leg:
                 if not leg.ended.done():
@@ -348,14 +356,18 @@ class Switchboard:
             self.counters["media_address_refused"] += 1
         return found
 
-    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: bool = False) -> None:
-        command = opening(call, leg, self._terms(call, leg, offer), continues=continues)
+    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: Leg | None = None) -> None:
+        command = opening(call, leg, self._terms(call, leg, offer), continues=continues is not None)
+        former = self._formers.get(leg.pair.port, ())
+        if continues is not None:  # its stream is the call's own
+            former = () if continues.told is None else continues.told.opened.former
+        leg.told = Told(replace(command, former=former))
         try:
-            if self.media is None:
+            if call.worker is None:
                 raise Unavailable("no media worker")
-            self.media.send(command, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
+            call.worker.send(leg.told.opened, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
         except Unavailable:  # it died since the call was admitted
-            self._on_open_failed(OpenFailed(leg.number, "no media worker"))
+            self._on_open_failed(call, leg, OpenFailed(leg.number, "no media worker"))
 
     async def _save_safely(self, call: Call, new: NewCall) -> bool:
         """The outermost line of making a call durable: a fault of ours ends this call and no other."""
@@ -429,11 +441,15 @@ class Switchboard:
             self._ports.release(leg.pair, time.monotonic())
 
     def _send(self, command: Play | Pause | Resume | Release | Close | Update) -> None:
-        if self.media is not None and self.media.alive:
-            try:
-                self.media.send(command)
-            except Unavailable:
-                log.error("the media worker takes no commands")
+        found = self._legs.get(command.leg)
+        if found is None or (worker := found[0].worker) is None or not worker.alive:
+            return
+        if found[1].told is not None:
+            found[1].told.hear(command, time.monotonic())
+        try:
+            worker.send(command)
+        except Unavailable:
+            log.error("the media worker takes no commands")
 
     def _publish(self, name: str, call: Call, **detail: object) -> None:
         self._hub.publish(LiveEvent(name, call.tenant, call.id, detail=detail))

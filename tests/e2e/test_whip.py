@@ -145,6 +145,8 @@ def ended(client: Client, call: str, *states: str) -> dict[str, Any]:
     """The call, once it is over."""
 
     def look() -> dict[str, Any] | None:
+        if status(client, f"/v1/calls/{call}") == 404:  # it is being written
+            return None
         found: dict[str, Any] = client.json(f"/v1/calls/{call}")
         return found if found["state"] in (states or ("stored", "interrupted", "no_media", "not_recorded")) else None
 

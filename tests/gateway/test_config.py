@@ -22,6 +22,15 @@ def test_the_keyring_never_lies_inside_the_data_folder() -> None:
     assert settings.keys_url == "file:/srv/vault-keys"
 
 
+def test_the_spool_must_hold_a_file_of_each_media_worker_and_two_more() -> None:
+    sizes = {"store.spool_limit_mib": 256, "store.spool_file_mib": 64}
+    assert load(None, {}, sizes | {"media.workers": 2}).settings.media.workers == 2
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, sizes | {"media.workers": 3})
+    (problem,) = caught.value.problems
+    assert "each of media.workers" in problem
+
+
 def test_environment_overrides_the_file_and_origins_are_told(tmp_path: Path) -> None:
     file = tmp_path / "callvault.toml"
     file.write_text('[sip]\nlisten = "127.0.0.1:5070"\ncalls_max = 10\n')

@@ -74,9 +74,9 @@ class MemorySink:
 def udp_socket(port: int = 0) -> socket.socket:
     """A bound, stamping socket as the pool makes them, on any free port if none is given."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    _made.append(sock)  # also one that cannot be bound
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     sock.bind((LOOPBACK, port))
-    _made.append(sock)
     return sock
 
 
@@ -132,6 +132,7 @@ class Bench:
         self.events: list[Event] = []  # the others
         self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so
         self._ports: dict[int, tuple[str, int]] = {}
+        self._former: dict[int, tuple[int, ...]] = {}  # by port, as the gateway keeps it
 
     def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
         """Open a leg that takes `sender`, which has its own codec; the address of its RTP port."""
@@ -140,6 +141,7 @@ class Bench:
             fields["remote"] = sender.address
         sockets: tuple[socket.socket, socket.socket] = changes.pop("sockets", None) or (udp_socket(), udp_socket())
         address = sockets[0].getsockname()
+        fields["former"] = self._former.get(address[1], ()) if address else ()  # a tap has no address
         self.engine.open(Open(leg, **{**fields, **changes}), *sockets, self.now_ns)
         self._ports[leg] = address
         return self._ports[leg]
@@ -179,6 +181,8 @@ class Bench:
         (ended,) = self.engine.ended()
         facts = TrackFacts.from_json(ended.facts)
         assert ended.leg == leg
+        if address := self._ports[leg]:
+            self._former[address[1]] = ended.former
         assert facts_from_chunks(self.chunks(leg)) == facts
         return facts
 

@@ -77,7 +77,7 @@ def _rtp_ports(settings: Settings) -> Row:
 
 
 def limits(settings: Settings) -> Iterator[Row]:
-    """Descriptors, receive buffers, locked memory and swap."""
+    """Descriptors, receive buffers, locked memory and swap, cores."""
     need = DESCRIPTORS_A_CALL * settings.sip.calls_max + DESCRIPTORS_BESIDE
     have = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     text = "unlimited" if have == resource.RLIM_INFINITY else str(have)
@@ -94,6 +94,13 @@ def limits(settings: Settings) -> Iterator[Row]:
         warn=got < RECEIVE_BUFFER_BYTES,
     )
     yield _swap(Path("/proc/swaps"))
+    workers, cores = settings.media.workers, os.cpu_count() or 1
+    yield graded(
+        "media workers",
+        f"{workers} and one that stands by, on {cores} cores",
+        "lower media.workers: those that share a core share its calls too, and each costs memory",
+        warn=workers > cores,
+    )
 
 
 def _swap(swaps: Path) -> Row:

@@ -82,11 +82,11 @@ def test_no_limit_of_ours_refuses_it(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             for trouble in (stats(full=True), stats(lag_ms=9000)):
-                b.board.on_media(trouble)
+                b.hear(trouble)
                 with pytest.raises(Busy):
                     b.board.begin(b.match(), offer(), PARTIES)
                 await answered_and_finished(b)
-            b.board.on_media(stats())
+            b.hear(stats())
             ordinary = []
             with pytest.raises(Busy, match="no ports free"):
                 while True:
@@ -112,12 +112,12 @@ def test_it_goes_on_without_a_media_worker(tmp_path: Path) -> None:
         async with bench(tmp_path) as b:
             b.worker.dead = True
             before = b.board.begin(b.match(), offer(), EMERGENCY)
-            b.board.media = None
+            assert before.worker is None
             b.answer(before, offer())
-            b.board.media, b.worker.dead = b.worker, False
+            b.worker.dead = False
             during = b.board.begin(b.match(), offer(), EMERGENCY)
             b.answer(during, offer())
-            b.board.on_media_lost()
+            b.board.on_media_lost(b.worker, None)
             assert b.ended == []
             await finished(b, before, during)
             for call in (before, during):
@@ -167,7 +167,7 @@ def test_it_is_recorded_where_the_policy_says_why_still_without_announcement_or_
             await finished(b, call)
             detail = document(b, call, Kind.CALL_DETAIL)
             assert (detail["recorded"], detail["recorded_because"]) == (True, REASON)
-            b.board.on_media(stats(full=True))
+            b.hear(stats(full=True))
             full = b.board.begin(match, offer(), EMERGENCY)
             b.answer(full, offer())
             await finished(b, full)

@@ -184,7 +184,7 @@ def test_a_worker_that_dies_leaves_every_track_its_name_and_what_was_told_last(t
             call, _ = begun(b)
             b.board.update(call, offer(), [TRANSFERRED])
             await asyncio.gather(*call.changes)
-            b.board.on_media_lost()
+            b.board.on_media_lost(b.worker, None)
             await ended(b, call)
             found = tracks_of(b, call)
             assert [(track["index"], track["label"], track["line"]) for track in found] == [

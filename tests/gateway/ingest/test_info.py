@@ -188,7 +188,7 @@ def test_a_crash_costs_the_keys_and_the_artefact_says_so(tmp_path: Path) -> None
             call = begun(b, dtmf="keep")
             assert call.saved is not None
             await call.saved
-            b.board.on_media_lost()
+            b.board.on_media_lost(b.worker, None)
             b.board.end(call, "local")
             await b.board.settled(15)
             for artefact in b.recordings.call(call.tenant, call.id).find(Kind.DTMF):

@@ -75,7 +75,8 @@ def test_more_calls_than_descriptors_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_limits_are_all_told(tmp_path: Path) -> None:
-    assert [row.name for row in machine.limits(settings(tmp_path))] == ["open files", "receive buffer", "swap"]
+    rows = [row.name for row in machine.limits(settings(tmp_path))]
+    assert rows == ["open files", "receive buffer", "swap", "media workers"]
 
 
 @pytest.mark.parametrize(
