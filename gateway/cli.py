@@ -114,7 +114,7 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     token = _command(commands, "token", "gateway.commands.short:token", "create, list or revoke API tokens")
     token.add_argument("action", choices=("create", "list", "revoke"))
     token.add_argument("--tenant", default="default")
-    token.add_argument("--role", choices=("agent", "officer", "admin"), default="agent")
+    token.add_argument("--role", choices=("agent", "officer", "admin", "whip"), default="agent")
     token.add_argument("--label", default="", help="what it is for; sealed")
     token.add_argument("--id", help="which token to revoke")
     _configuration(token)

@@ -8,8 +8,8 @@ sender tell), that stands in for decoding it. What the time does not allow is fo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,13 @@ class _Waiting:
     voiced: bool | None
 
 
+class Cell(NamedTuple):
+    """20 ms that were heard, up to this call time."""
+
+    voiced: bool
+    end_us: int
+
+
 @dataclass(slots=True)
 class _Ear:
     """What a leg needs to be heard."""
@@ -41,6 +48,7 @@ class _Ear:
     decoder: Decoder
     waiting: deque[_Waiting] = field(default_factory=lambda: deque(maxlen=WAITING_MAX))
     rest: Samples = field(default_factory=lambda: np.zeros(0, np.int16))  # of a cell that is not complete
+    ticks: int = 0  # the same, of packets that need no decoding
 
 
 class Ears:
@@ -78,21 +86,37 @@ class Ears:
         ear.rest = ear.rest[:0]
         return count
 
-    def hear(self, row: int) -> list[Turn]:
-        """What the packets of a row that wait decide."""
+    def hear(self, row: int) -> list[Cell]:
+        """The cells of a row's packets that wait."""
         self._due.discard(row)
-        ear, turns = self._ears[row], list[Turn]()
+        ear, found = self._ears[row], list[Cell]()
         while ear.waiting:
             packet = ear.waiting.popleft()
             if packet.voiced is not None:
-                turns += self._decide(row, [packet.voiced], packet.end_us)
+                codec = BY_NUMBER[packet.codec]
+                ticks = ear.ticks + codec.ticks(packet.payload)
+                cells, ear.ticks = divmod(ticks, codec.clock_hz * CELL_US // 1_000_000)
+                found += _ending([packet.voiced] * cells, packet.end_us)
                 continue
             samples = np.concatenate((ear.rest, _narrowed(ear, packet.payload)))
             whole = len(samples) // _CELL_SAMPLES * _CELL_SAMPLES
-            cells, ear.rest = samples[:whole].reshape(-1, _CELL_SAMPLES), samples[whole:]
+            heard, ear.rest = samples[:whole].reshape(-1, _CELL_SAMPLES), samples[whole:]
             end_us = packet.end_us - len(ear.rest) * CELL_US // _CELL_SAMPLES
-            voiced = [int(self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0]) for cell in cells]
-            turns += self._decide(row, voiced, end_us)
+            voiced = [bool(self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0]) for cell in heard]
+            found += _ending(voiced, end_us)
+        return found
+
+    def decide(self, heard: dict[int, list[Cell]]) -> list[Turn]:
+        """What the cells of rows decide: the first cells of all rows at once, then the second ones, and so on."""
+        turns = list[Turn]()
+        for rank in range(max(map(len, heard.values()), default=0)):
+            now = {row: cells[rank] for row, cells in heard.items() if rank < len(cells)}
+            turns += [
+                Turn(decision.row, decision.started, now[decision.row].end_us - decision.cells_ago * CELL_US)
+                for decision in self._detectors.learn(
+                    list(now), np.array([cell.voiced for cell in now.values()], np.int64)
+                )
+            ]
         return turns
 
     def cells(self, rows: Int64s, cells: Octets) -> Voices:
@@ -104,16 +128,6 @@ class Ears:
             decoded.append(samples if len(samples) == _CELL_SAMPLES else np.zeros(_CELL_SAMPLES, np.int16))
         return self._detectors.voiced(rows.tolist(), np.concatenate(decoded).tobytes(), WIDE_HZ)
 
-    def _decide(self, row: int, voiced: Sequence[int], end_us: int) -> list[Turn]:
-        turns = list[Turn]()
-        for index, voice in enumerate(voiced):
-            at_us = end_us - (len(voiced) - 1 - index) * CELL_US
-            turns += [
-                Turn(row, decision.started, at_us - decision.cells_ago * CELL_US)
-                for decision in self._detectors.learn([row], np.array([voice], np.int64))
-            ]
-        return turns
-
     def _ear(self, row: int, number: int) -> _Ear:
         ear = self._ears.get(row)
         if ear is None or ear.codec != number:
@@ -121,6 +135,11 @@ class Ears:
             assert isinstance(codec, Stateful), "the others need no decoder of their own"
             ear = self._ears[row] = _Ear(number, codec.decoder())
         return ear
+
+
+def _ending(voiced: list[bool], end_us: int) -> list[Cell]:
+    """Cells that follow each other, up to this call time."""
+    return [Cell(voice, end_us - (len(voiced) - 1 - index) * CELL_US) for index, voice in enumerate(voiced)]
 
 
 def _narrowed(ear: _Ear, payload: bytes) -> Samples:

@@ -34,13 +34,14 @@ from media.outgoing import Outgoing
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
-from media.receive import SLOTS, Arena, Sources, source_number
+from media.receive import SLOTS, UNNAMED, Arena, Sources, source_number
 from media.reports import Reports
 from media.secure import SecureLegs
 from media.sequence import Sequence
 from media.sink import Sink
 from media.sources import Former, SourceRule
 from media.srtp import Protection, protection
+from media.tap import untap
 from media.timeline import TrackFacts
 from media.vad import Detectors
 
@@ -73,6 +74,7 @@ class Engine:
         # From whom the last leg of each local port took its stream; no more than there are ports.
         self._rules: dict[int, SourceRule] = {}
         self._passed_on: dict[int, Protection] = {}  # of the port closed last, should another leg go on there
+        self._taps = np.zeros(legs_max, np.bool_)  # rows whose sockets are ends of a tap
         self._finished: dict[int, tuple[TrackFacts, Former | None]] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
@@ -138,8 +140,8 @@ class Engine:
 
         Raises Unsupported for a codec, address or key that we do not know, Unavailable when there is no room.
         """
-        codecs, remote = codecs_named(command.codecs), _source(command.remote)
-        port = rtp.getsockname()[1]
+        codecs, remote = codecs_named(command.codecs), UNNAMED if command.tapped else _source(command.remote)
+        port = 0 if command.tapped else rtp.getsockname()[1]
         secured = protection(self._passed_on.get(port) if command.continues else None, command.srtp)
         try:
             networks = tuple(IPv4Network(network) for network in command.networks)
@@ -165,6 +167,7 @@ class Engine:
         leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
         self._table.clear(row)
         leg.protection, self._table.secured[row] = secured, secured is not None
+        self._taps[row] = command.tapped
         self._detectors.open(row)
         self._table.masking[row] = command.mask
         self._legs[row] = leg
@@ -201,7 +204,8 @@ class Engine:
         leg = self._by_number.get(command.leg)
         if leg is None:
             return
-        codecs, remote = codecs_named(command.codecs), _source(command.remote)
+        codecs = codecs_named(command.codecs)
+        remote = UNNAMED if self._taps[leg.row] else _source(command.remote)
         self._drain(leg, now_ns)
         leg.protection = protection(leg.protection, command.srtp)
         self._table.secured[leg.row] = leg.protection is not None
@@ -257,7 +261,8 @@ class Engine:
         self._masks.finish(leg.row)
         self._masks.close(leg)
         self._finished[number] = leg.timeline.facts(), self._former(leg)
-        self._rules[leg.rtp.getsockname()[1]] = leg.rule
+        if not self._taps[leg.row]:
+            self._rules[leg.rtp.getsockname()[1]] = leg.rule
         self._sink.close(number)
         self._passed_on = {leg.rtp.getsockname()[1]: leg.protection} if leg.protection is not None else {}
         self._closed += self._table.tally[leg.row]
@@ -268,6 +273,7 @@ class Engine:
         self._detectors.close(leg.row)
         self._ears.close(leg.row)
         self._sources.remove(leg.row)
+        self._taps[leg.row] = False
         leg.rtp.close()
         leg.rtcp.close()
         self._table.clear(leg.row)
@@ -335,8 +341,10 @@ class Engine:
 
     def _receive(self, sources: Sources) -> bool:
         """One pass over these sockets; whether more may wait."""
-        batch = self._arena.receive(sources)
-        self._intake.take(self._secure.open(batch), self._now_ns, self._wall_offset_ns)
+        batch, levels = self._secure.open(self._arena.receive(sources)), None
+        if self._taps.any():
+            batch, levels = untap(batch, self._arena.octets, self._taps)
+        self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)
         return batch.more
 
     def _drain(self, leg: Leg, now_ns: int) -> None:
@@ -410,7 +418,7 @@ class Engine:
     def _former(self, leg: Leg) -> Former | None:
         """Knows this stream again, should its sender go on into the port's next call."""
         table, row = self._table, leg.row
-        if table.source[row] == NEVER or leg.sequence.ssrc is None:
+        if table.source[row] == NEVER or leg.sequence.ssrc is None or self._taps[row]:
             return None
         source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
         instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)

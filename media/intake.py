@@ -14,6 +14,7 @@ import numpy as np
 
 from media import redundancy
 from media.codecs import BY_NUMBER, COMFORT_NOISE
+from media.codecs.g711 import Octets
 from media.columns import Columns, Ordered
 from media.dtmf import Press
 from media.ears import Ears
@@ -36,6 +37,7 @@ from media.messages import Pressed
 from media.receive import SLOT_BYTES, Arena, Batch
 from media.rtp import HEADER_BYTES, Packet
 from media.sequence import JUMP_US, Arrived, Placed
+from media.tap import voiced
 from media.vad import CELLS_A_SECOND, Detectors
 
 _PLAIN = 0x8000  # version 2; no padding, extension or contributing sources
@@ -65,15 +67,18 @@ class Intake:
         self.turns: list[Turn] = []  # speech that ended because its cells never came
         self.pressed: list[Pressed] = []  # since the engine took them
 
-    def take(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> None:
-        """Take one batch. `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, `now_ns` the latter."""
+    def take(self, batch: Batch, now_ns: int, wall_offset_ns: int, levels: Octets | None = None) -> None:
+        """Take one batch. `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, `now_ns` the latter.
+
+        `levels` are those that came over taps, a level for each datagram.
+        """
         if not len(batch.keys):
             return
         columns = self._admitted(batch, now_ns, wall_offset_ns)
         if not len(columns.rows):
             return
         for start, end in self._take_in_order(columns):
-            self._take_singly(columns, start, end)
+            self._take_singly(columns, start, end, levels)
 
     def settle(self, leg: Leg) -> None:
         """Keep the packet that was set aside, if it is the leg's next one: nothing will come to confirm it."""
@@ -214,7 +219,7 @@ class Intake:
             which = lengths == length
             self._to.of(length)[targets[which]] = self._from.of(length)[sources[which]]
 
-    def _take_singly(self, columns: Columns, start: int, end: int) -> None:
+    def _take_singly(self, columns: Columns, start: int, end: int, levels: Octets | None) -> None:
         """Take the packets [start, end), all of one row, by the rules of `Sequence`."""
         row = int(columns.rows[start])
         leg = self._legs[row]
@@ -224,11 +229,12 @@ class Intake:
         arrival_us = 0
         for i in range(start, end):
             arrival_us = int(columns.arrivals_us[i])
-            self._take_packet(leg, self._datagram(columns, i), int(columns.sources[i]), arrival_us)
+            voice = None if levels is None else voiced(int(levels[columns.slots[i]]))
+            self._take_packet(leg, self._datagram(columns, i), int(columns.sources[i]), arrival_us, voice)
             table.stamp_ns[row] = columns.stamps_ns[i]
         expect(table, leg, arrival_us)
 
-    def _take_packet(self, leg: Leg, data: bytes, source: int, arrival_us: int) -> None:
+    def _take_packet(self, leg: Leg, data: bytes, source: int, arrival_us: int, voice: bool | None) -> None:
         table, row = self._table, leg.row
         try:
             packet = Packet.parse(data)
@@ -256,11 +262,11 @@ class Intake:
         for block in earlier:
             self._recover(leg, packet, block, arrival_us)
         if number in leg.codecs:
-            self._take_audio(leg, packet, arrival_us)
+            self._take_audio(leg, packet, arrival_us, voice)
         else:
             self._take_silent(leg, packet, arrival_us)
 
-    def _take_audio(self, leg: Leg, packet: Packet, arrival_us: int) -> None:
+    def _take_audio(self, leg: Leg, packet: Packet, arrival_us: int, voice: bool | None = None) -> None:
         codec, payload = leg.codecs[packet.payload_type], packet.payload
         duration = codec.ticks(payload)
         if duration == 0 or len(payload) > PAYLOAD_BYTES_MAX:
@@ -269,6 +275,7 @@ class Intake:
         arrived = Arrived(
             *(packet.ssrc, packet.sequence, packet.timestamp, duration),
             *(arrival_us, codec.number, payload, codec.clock_hz),
+            voice,
         )
         placed = leg.sequence.receive(arrived)
         if placed:

@@ -8,7 +8,7 @@ import numpy as np
 
 from media.codecs import BY_NUMBER, Plain, plain
 from media.codecs.g711 import Octets
-from media.ears import Ears
+from media.ears import Cell, Ears
 from media.legs import CELL_US, REGION_BYTES, Int64s, Table, Turn, Windows
 from media.masking import Masks
 from media.vad import CELL_SAMPLES, HANGOVER, Detectors
@@ -31,12 +31,13 @@ class Listener:
 
     def listen(self, deadline_ns: int) -> list[Turn]:
         """What the new cells decide. Cells that are not reached by the deadline are never heard."""
-        table, turns = self._table, list[Turn]()
+        table, heard = self._table, dict[int, list[Cell]]()
         for row in self._ears.due:
             if self._clock() > deadline_ns:
                 self._shed()
-                return turns
-            turns += self._ears.hear(row)
+                break
+            heard[row] = self._ears.hear(row)
+        turns = self._ears.decide(heard)
         while True:
             waiting = np.flatnonzero(table.fill - table.heard >= CELL_SAMPLES)
             if not len(waiting):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.calls.call import Call, Leg
+from gateway.calls.call import Call, Leg, Tap
 from gateway.calls.keypresses import kept
 from gateway.calls.numbers import reader_of
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
@@ -45,6 +45,11 @@ def media_terms(match: Match, dialled: str, *, secure: bool) -> Terms:
     return Terms(keys=keys, plain=match.tenant.media_security == "any" or emergency)
 
 
+def tapped(number: int, trunk: Trunk, tap: Tap) -> Update:
+    """The same of a leg whose media a process of ours takes from the network: nobody else can send to it."""
+    return Update(number, dict(tap.codecs), hears=False, quiet_s=trunk.quiet_s)
+
+
 def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) -> Open:
     """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with.
 
@@ -68,6 +73,7 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         announce=call.announcement is not None,
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
+        tapped=leg.tap is not None,
         red_pt=agreed.red_pt,
         srtp=agreed.srtp,
         continues=continues,

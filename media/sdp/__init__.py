@@ -31,6 +31,7 @@ from media.sdp.negotiation import (
     event_payload_type,
     offer,
     redundancy_payload_type,
+    wanted_of_opus,
 )
 
 __all__ = [
@@ -60,4 +61,5 @@ __all__ = [
     "offer",
     "parse",
     "redundancy_payload_type",
+    "wanted_of_opus",
 ]

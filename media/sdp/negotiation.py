@@ -130,7 +130,7 @@ def _accepted(offered: Media, ours: LocalMedia, direction: Direction) -> Media:
     formats = [str(number)]
     attributes = [_codec_map(number, codec)]
     if codec is OPUS:
-        attributes.append(Attribute("fmtp", f"{number} {_wanted_of_opus(offered.fmtp.get(number, ''))}"))
+        attributes.append(Attribute("fmtp", f"{number} {wanted_of_opus(offered.fmtp.get(number, ''))}"))
     red = redundancy_payload_type(offered)
     if red is not None:
         # RFC 2198 §5: its generations, each in a codec that is listed too.
@@ -162,7 +162,7 @@ def _refused(offered: Media) -> Media:
 def _offered(entry: OfferedMedia) -> Media:
     attributes = [_codec_map(codec.offered_as, codec) for codec in entry.codecs]
     if OPUS in entry.codecs:
-        attributes.append(Attribute("fmtp", f"{OPUS.offered_as} {_wanted_of_opus('')}"))
+        attributes.append(Attribute("fmtp", f"{OPUS.offered_as} {wanted_of_opus('')}"))
     events = {EVENT_PAYLOAD_TYPE: CLOCK_HZ_PLAIN, EVENT_PAYLOAD_TYPE_OPUS: OPUS.clock_hz}
     clocks_hz = {codec.clock_hz for codec in entry.codecs}
     events = {number: clock_hz for number, clock_hz in events.items() if clock_hz in clocks_hz}
@@ -187,7 +187,7 @@ def _codec_map(number: int, codec: Codec) -> Attribute:
     return Attribute("rtpmap", f"{number} {codec.name}/{codec.clock_hz}{channels}")
 
 
-def _wanted_of_opus(offered: str) -> str:
+def wanted_of_opus(offered: str) -> str:
     """What we want to receive (RFC 7587 §6.1), given the peer's own parameters.
 
     FEC, which costs us nothing; silence left out and stereo only where the peer speaks of them first: a recording is of
