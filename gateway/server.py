@@ -132,6 +132,7 @@ class Server:
             "webrtc": lambda: whip.restarts,
         }
         board.on_ready, sip.on_set_up = status.metrics.ready, status.metrics.set_up
+        book.on_tracks = status.metrics.tracks
         await stack.enter_async_context(media.running())
         await stack.enter_async_context(whip.running())
         await stack.enter_async_context(service(status.watch()))

@@ -121,6 +121,11 @@ class Engine:
         return self._replayed_closed + int(self._table.replayed.sum())
 
     @property
+    def reports(self) -> int:
+        """RTCP reports on what was received, sent since the start."""
+        return self._reports.sent
+
+    @property
     def playing(self) -> int:
         """Legs that a prompt is being played to."""
         return self._playout.count

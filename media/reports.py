@@ -1,7 +1,8 @@
-"""RTCP beside the audio: what peers report is read and answered, what we send is reported, twice a second for all legs.
+"""RTCP beside the audio: what peers report is read and answered, what we send and how we receive is reported.
 
 A report counts only from the host whose audio the leg takes, and is a sign of its life; its answer goes back where it
-came from. Our own sender reports go there too, or to the port above the audio's while nothing has come (RFC 3550 §11).
+came from. Our own reports go there too, or to the port above the audio's while nothing has come (RFC 3550 §11). Each
+peer whose audio has come is told how it arrives, whether it reports itself or not; nobody is told before.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+import numpy as np
+
 from media.errors import Malformed
 from media.legs import Leg, Table
-from media.receive import SLOT_BYTES, Arena, Readiness, Sources, send
+from media.receive import SLOT_BYTES, UNNAMED, Arena, Readiness, Sources, send
 from media.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, SourceDescription, parse, to_bytes
 
 SLOTS = 256  # datagrams of one look; legs report every 5 s, so a worker's 2000 bring some 200
@@ -19,6 +22,7 @@ REPORT_NS = 4_000_000_000  # RFC 3550 §6.2 wants 5 s on average: each of the se
 OWN_NS_MIN, OWN_NS_MAX = 2_500_000_000, 7_500_000_000  # §6.2, §6.3.1: 5 s on average, at random, so that none align
 
 _NEVER_NS = -REPORT_NS
+_UNPLANNED_NS = 0  # no report is due yet: the leg's audio has not come, or only just
 
 
 @dataclass(slots=True)
@@ -31,14 +35,19 @@ class _Peer:
     packets: int = 0
     lost: int = 0
     own_due_ns: int = 0  # of the sender report on what we send
+    told: SenderReport | None = None  # its newest report on what it sends
+    told_ns: int = 0  # when that came
 
 
 class Reports:
     """The RTCP sockets of all legs."""
 
     def __init__(self, table: Table) -> None:
+        self.sent = 0  # reports on what we receive, since the start
         self._table = table
         self._peers: dict[int, _Peer] = {}  # by descriptor
+        self._by_row: dict[int, _Peer] = {}
+        self._due_ns = np.full(table.rows, _UNPLANNED_NS, np.int64)  # when a row's peer is told how it is received
         self._heard_by: dict[int, _Peer] = {}  # those that we are sending to
         self._readiness = Readiness(SLOTS)
         self._arena = Arena(SLOTS)
@@ -46,7 +55,8 @@ class Reports:
 
     def open(self, leg: Leg) -> None:
         """Look after this leg's RTCP from now on."""
-        self._peers[leg.rtcp.fileno()] = _Peer(leg)
+        self._peers[leg.rtcp.fileno()] = self._by_row[leg.row] = _Peer(leg)
+        self._due_ns[leg.row] = _UNPLANNED_NS
         self._readiness.add(leg.rtcp.fileno())
 
     def close(self, leg: Leg, now_ns: int, wall_offset_ns: int) -> None:
@@ -55,7 +65,8 @@ class Reports:
         self._readiness.remove(descriptor)
         peer = self._peers.pop(descriptor)
         self._heard_by.pop(descriptor, None)
-        if leg.outgoing.packets and (target := _target(peer)) is not None:
+        del self._by_row[leg.row]
+        if leg.outgoing.packets and (target := self._target(peer)) is not None:
             report = leg.outgoing.report(now_ns, now_ns + wall_offset_ns)
             goodbye = Goodbye((leg.outgoing.ssrc,))
             _send(leg, to_bytes((report, self._described(leg), goodbye)), target)
@@ -65,7 +76,7 @@ class Reports:
         self._heard_by[leg.rtcp.fileno()] = self._peers[leg.rtcp.fileno()]
 
     def exchange(self, now_ns: int, wall_offset_ns: int) -> None:
-        """Read what has come and answer sender reports; report what we send."""
+        """Read what has come and answer sender reports; report what we send, and how we receive."""
         self._read(now_ns, wall_offset_ns)
         for descriptor, peer in list(self._heard_by.items()):
             outgoing = peer.leg.outgoing
@@ -73,10 +84,17 @@ class Reports:
                 continue
             if not outgoing.sending(now_ns):
                 del self._heard_by[descriptor]
-            elif (target := _target(peer)) is not None:
-                report = outgoing.report(now_ns, now_ns + wall_offset_ns)
-                _send(peer.leg, to_bytes((report, self._described(peer.leg))), target)
-                peer.own_due_ns = now_ns + OWN_NS_MIN + secrets.randbelow(OWN_NS_MAX - OWN_NS_MIN)
+            elif (target := self._target(peer)) is not None:
+                self._report(peer, target, now_ns, wall_offset_ns)
+        table = self._table
+        # What comes over a tap has no address; its peer is a browser, which reports and so is answered.
+        received = (table.packets > 0) & (table.source > UNNAMED)
+        for row in np.flatnonzero(received & (self._due_ns <= now_ns)).tolist():
+            peer = self._by_row[row]
+            if self._due_ns[row] == _UNPLANNED_NS:
+                self._due_ns[row] = now_ns + _interval_ns() // 2  # RFC 3550 §6.2: the first comes sooner
+            elif (target := self._target(peer)) is not None:
+                self._report(peer, target, now_ns, wall_offset_ns)
 
     def _read(self, now_ns: int, wall_offset_ns: int) -> None:
         batch = self._arena.receive(Sources({descriptor: descriptor for descriptor in self._readiness.ready()}))
@@ -103,30 +121,60 @@ class Reports:
             arrived_us = (arrived_ns - int(self._table.origin_ns[row])) // 1000
             self._table.life_us[row] = max(int(self._table.life_us[row]), arrived_us)
             for report in reports:
-                if isinstance(report, SenderReport) and now_ns - peer.reported_ns >= REPORT_NS:
-                    _send(peer.leg, self._answer(peer, report, now_ns, arrived_ns, wall_offset_ns), source)
-                    peer.reported_ns = now_ns
+                if isinstance(report, SenderReport):
+                    peer.told, peer.told_ns = report, arrived_ns
+                    if now_ns - peer.reported_ns >= REPORT_NS:
+                        self._report(peer, source, now_ns, wall_offset_ns, of=report.ssrc)
+                        peer.reported_ns, self._due_ns[row] = now_ns, now_ns + OWN_NS_MAX  # it asks again before
 
-    def _answer(self, peer: _Peer, report: SenderReport, now_ns: int, arrived_ns: int, wall_offset_ns: int) -> bytes:
-        """A report on the leg (RFC 3550 §6.4.2), as a sender's if we are one (§6.4.1)."""
+    def _report(self, peer: _Peer, target: int, now_ns: int, wall_offset_ns: int, of: int | None = None) -> None:
+        """Tell how the leg is received (RFC 3550 §6.4.2), as a sender if we are one (§6.4.1).
+
+        `of` is the source that asks to be told; without it, the leg's is told of if it was heard since the last time.
+        """
+        row, sequence, outgoing = peer.leg.row, peer.leg.sequence, peer.leg.outgoing
+        heard = sequence.ssrc if peer.packets != self._table.packets[row] else None
+        source = heard if of is None else of
+        blocks = () if source is None else (self._block(peer, source, now_ns),)
+        report: SenderReport | ReceiverReport = ReceiverReport(outgoing.ssrc, blocks)
+        if outgoing.sending(now_ns):
+            report = outgoing.report(now_ns, now_ns + wall_offset_ns, blocks)
+            peer.own_due_ns = now_ns + _interval_ns()
+        _send(peer.leg, to_bytes((report, self._described(peer.leg))), target)
+        self.sent += bool(blocks)
+        self._due_ns[row] = now_ns + _interval_ns()
+
+    def _block(self, peer: _Peer, source: int, now_ns: int) -> ReportBlock:
+        """How this source arrives, since the last time and on the whole."""
         table, row, sequence = self._table, peer.leg.row, peer.leg.sequence
         packets, lost = int(table.packets[row]), sequence.lost
         new_lost, new = max(0, lost - peer.lost), packets - peer.packets
         peer.packets, peer.lost = packets, lost
-        block = ReportBlock(
-            report.ssrc,
+        last_report = delay = 0  # RFC 3550 §6.4.1: where it has told nothing
+        if peer.told is not None and peer.told.ssrc == source:
+            last_report = peer.told.ntp >> 16 & 0xFFFFFFFF
+            delay = (now_ns - peer.told_ns) * 65_536 // 1_000_000_000 & 0xFFFFFFFF
+        return ReportBlock(
+            source,
             min(255, 256 * new_lost // max(1, new_lost + new)),
             min(lost, 0x7FFFFF),
             (int(table.next_sequence[row]) - 1) & 0xFFFFFFFF,
             int(table.jitter_us[row]) * sequence.clock_hz // 1_000_000,
-            report.ntp >> 16 & 0xFFFFFFFF,
-            (now_ns - arrived_ns) * 65_536 // 1_000_000_000 & 0xFFFFFFFF,
+            last_report,
+            delay,
         )
-        outgoing = peer.leg.outgoing
-        answer: SenderReport | ReceiverReport = ReceiverReport(outgoing.ssrc, (block,))
-        if outgoing.sending(now_ns):
-            answer = outgoing.report(now_ns, now_ns + wall_offset_ns, (block,))
-        return to_bytes((answer, self._described(peer.leg)))
+
+    def _target(self, peer: _Peer) -> int | None:
+        """Where RTCP for this peer goes: where its own comes from, else the port above its audio's.
+
+        That port may be another stream's: recording clients number the audio of their tracks through.
+        """
+        target = peer.leg.rule.target
+        if peer.source is not None and target is not None and peer.source >> 16 == target >> 16:
+            return peer.source
+        if target is None or target & 0xFFFF == 0xFFFF or (self._table.source == target + 1).any():
+            return None
+        return target + 1
 
     def _described(self, leg: Leg) -> SourceDescription:
         return SourceDescription(((leg.outgoing.ssrc, self._cname),))
@@ -136,9 +184,5 @@ def _send(leg: Leg, data: bytes, target: int) -> None:
     send(leg.rtcp.fileno(), data if leg.protection is None else leg.protection.protect_reports(data), target)
 
 
-def _target(peer: _Peer) -> int | None:
-    """Where RTCP for this peer goes: where its own comes from, else the port above its audio's."""
-    target = peer.leg.rule.target
-    if peer.source is not None and target is not None and peer.source >> 16 == target >> 16:
-        return peer.source
-    return None if target is None or target & 0xFFFF == 0xFFFF else target + 1
+def _interval_ns() -> int:
+    return OWN_NS_MIN + secrets.randbelow(OWN_NS_MAX - OWN_NS_MIN)

@@ -233,6 +233,7 @@ class Worker:
                 dropped=health.dropped,
                 unauthentic=self._engine.unauthentic,
                 replayed=self._engine.replayed,
+                reports=self._engine.reports,
             )
         )
         if health.full and not self._full:

@@ -21,6 +21,7 @@ from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.policy import Tenant, Trunk
 from media.dtmf import Press
 from media.ports import PortPair
+from media.quality import quality_told
 from media.sdp import SessionDescription
 from storage.model import ArtefactId, CallId, CallState, ParticipantId, TenantId
 from storage.records import NewArtefact, NewCall
@@ -266,11 +267,13 @@ class Call:
 
 
 def track_document(index: int, label: str, facts: Mapping[str, Any], heard: Mapping[str, object] = NOBODY) -> bytes:
-    """What is sealed with a track's audio and lives as long as it does: its place in the call and its facts.
+    """What is sealed with a track's audio and lives as long as it does: its place in the call, its facts, its quality.
 
     `heard` says who is heard on it, where a recording client tells.
     """
-    return json.dumps({"version": DETAIL_VERSION, "index": index, "label": label, **heard, "facts": facts}).encode()
+    found = quality_told(facts)
+    body = {"version": DETAIL_VERSION, "index": index, "label": label, **heard}
+    return json.dumps(body | {"facts": facts, "quality": None if found is None else found.to_json()}).encode()
 
 
 def outcome(call: Call, facts: Mapping[ArtefactId, Mapping[str, Any]]) -> CallState:

@@ -48,6 +48,7 @@ class CallBook:
         self, recordings: Recordings, save: Callable[[Sequence[Beginning]], Sequence[StoreError | None]] | None = None
     ) -> None:
         self.counters: Counter[str] = Counter()
+        self.on_tracks: Callable[[Sequence[Mapping[str, Any]]], None] = lambda facts: None
         self._recordings = recordings
         self._beginnings = Journal[Beginning](save or self._save_group, BEGIN_LINGER_S)
         self._changes = Journal[Change](recordings.settle, END_LINGER_S)
@@ -136,6 +137,7 @@ class CallBook:
         except StoreError:
             self.counters["calls_unrecorded_end"] += 1
             log.exception("a call's end could not be written", extra={"call": call.id})
+        self.on_tracks(list(facts.values()))
         return Written(state, round(1000 * (time.time() - ended_s), 1))
 
     def _save_group(self, group: Sequence[Beginning]) -> Sequence[StoreError | None]:

@@ -16,12 +16,12 @@ from media.messages import Stats
 
 ALIKE = 0.1  # of a worker's time: smaller differences are one second's chance
 
-_SECURE = frozenset({"unauthentic", "replayed"})
+_FURTHER = frozenset({"unauthentic", "replayed", "reports"})
 _SUMMED = (
-    frozenset({"packets", "legs", "shed", "lost", "late", "foreign", "overflowed", "playing", "dropped"}) | _SECURE
+    frozenset({"packets", "legs", "shed", "lost", "late", "foreign", "overflowed", "playing", "dropped"}) | _FURTHER
 )
 _OF_THE_PAST = (
-    frozenset({"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "exposure_ms_max"}) | _SECURE
+    frozenset({"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "exposure_ms_max"}) | _FURTHER
 )
 _NOTHING = Stats(0.0, 0.0, 0, 0, 0.0, 0.0, 0, full=False)
 

@@ -8,9 +8,10 @@ counted elsewhere is read when somebody asks; only distributions are kept here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
@@ -20,6 +21,7 @@ from prometheus_client.registry import Collector
 from gateway.operations.alarms import Alarm
 from gateway.operations.clock import UNKNOWN, ClockState
 from media.messages import Stats
+from media.quality import quality_told
 from storage.records import KeyOperations
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -29,6 +31,17 @@ SET_UP_S = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 
 
 READY_S = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 """Hang-up to downloadable: so are its promises, 1 s and 5 s."""
+
+MOS = (1.5, 2.0, 2.58, 3.10, 3.60, 4.03, 4.34)
+"""The limits of ITU-T G.107 table B.1 (nearly all dissatisfied, many, some, satisfied, very satisfied), and below."""
+
+LOSS_RATIO = (0.0, 0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
+"""Nothing lost is what most tracks have to show, and shows apart."""
+
+JITTER_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+
+SEVERAL = "several"
+"""What a track that changed its codec has for one: combinations are no more series."""
 
 NAMES_MAX = 200
 """Counters that are shown: our code has some sixty. More would mean that a name is made from what a peer sent."""
@@ -47,6 +60,7 @@ _FAMILIES = (
 _MEDIA_COUNTS = (
     ("packets", "media_packets", "Media packets received"),
     ("late", "media_packets_late", "Packets that came too late to be put in order"),
+    ("reports", "media_receiver_reports", "RTCP reports sent to peers on what they send"),
     ("foreign", "media_packets_foreign", "Packets from addresses that are nobody's"),
     ("unauthentic", "media_packets_unauthentic", "Packets of SRTP calls that their keys did not fit"),
     ("replayed", "media_packets_replayed", "Packets of SRTP calls that came a second time, or too late to tell"),
@@ -121,6 +135,17 @@ class Metrics:
         self._ready = Histogram(
             "callvault_call_ready_seconds", "Hang-up to downloadable", buckets=READY_S, registry=None
         )
+        self._mos = Histogram("callvault_call_mos", "Opinion score of a call's worst track", buckets=MOS, registry=None)
+        self._loss = Histogram(
+            *("callvault_track_loss_ratio", "Share of a track's packets that never came, or too late", ["codec"]),
+            buckets=LOSS_RATIO,
+            registry=None,
+        )
+        self._jitter = Histogram(
+            *("callvault_track_jitter_seconds", "Interarrival jitter at a track's end", ["codec"]),
+            buckets=JITTER_S,
+            registry=None,
+        )
         self._process = ProcessCollector(registry=None)
 
     def set_up(self, seconds: float) -> None:
@@ -131,10 +156,23 @@ class Metrics:
         """A call could be downloaded that long after its end."""
         self._ready.observe(seconds)
 
+    def tracks(self, facts: Sequence[Mapping[str, Any]]) -> None:
+        """A call has ended, of whose tracks this is known; those of which nothing came count for nothing."""
+        scores = []
+        for track in facts:
+            if (found := quality_told(track)) is not None:
+                codec = track["codecs"][0].lower() if len(track["codecs"]) == 1 else SEVERAL
+                self._loss.labels(codec).observe(found.loss_percent / 100)
+                self._jitter.labels(codec).observe(found.jitter_ms / 1000)
+                scores.append(found.mos)
+        if scores:
+            self._mos.observe(min(scores))
+
     def render(self, now: Snapshot) -> bytes:
         """Everything, as `CONTENT_TYPE` has it: some 3 ms, on any thread."""
         registry = CollectorRegistry()
-        for collector in (self._process, self._set_up, self._ready, _Shown(now)):
+        kept = (self._set_up, self._ready, self._mos, self._loss, self._jitter)
+        for collector in (self._process, *kept, _Shown(now)):
             registry.register(collector)
         return generate_latest(registry)
 
