@@ -49,6 +49,7 @@ LEGS_MAX = 4096  # of one worker: twice what a core carries
 TICK_NS = 20_000_000  # a packet's time: what arrives together is handled together
 FLUSH_TICKS = 20  # a leg is flushed every 400 ms, so that with the spool's 250 ms commit less than 1 s is at stake
 REPORT_TICKS = 25  # RTCP, and who is silent, is looked at every 500 ms
+TELL_TICKS = 5  # and who is told how it is received, every 100 ms: so few at once that no tick feels it
 HEAR_NS = 14_000_000  # into the tick: beyond this the speech detector is shed, to leave time for the audio
 PASSES_MAX = 16  # of bursts in one tick, 5 s of a leg's packets; what is left waits in the sockets' buffers
 
@@ -314,6 +315,8 @@ class Engine:
             self._reports.exchange(now_ns, self._wall_offset_ns)
             events += self._watch.look(now_ns)
             events += self._latches.look()
+        if self._ticks % TELL_TICKS == 0:
+            self._reports.tell(now_ns, self._wall_offset_ns)
         self._ticks += 1
         return events + self._pressed() + self._speech(turns)
 

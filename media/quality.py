@@ -107,7 +107,7 @@ def delay_impairment(delay_ms: float) -> float:
     if delay_ms <= DELAY_MS_FREE:
         return 0.0
     x = math.log2(delay_ms / DELAY_MS_FREE)
-    return float(25 * ((1 + x**6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2))
+    return 25 * (math.pow(1 + x**6, 1 / 6) - 3 * math.pow(1 + (x / 3) ** 6, 1 / 6) + 2)
 
 
 def burst_ratio(packets: int, lost: int, bursts: int) -> float:

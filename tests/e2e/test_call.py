@@ -84,6 +84,9 @@ def test_downloaded_audio_is_the_decoded_audio_that_was_sent(system: System, cod
         assert np.array_equal(samples[offset : offset + len(sent)], sent)
         assert not samples[:offset].any()
         assert not samples[offset + len(sent) :].any()
+        quality = detail["tracks"][number]["track"]["quality"]
+        assert quality["loss_percent"] == 0
+        assert 1 < quality["mos"] <= 4.41  # by how busy the machine was: jitter
 
 
 def test_any_byte_range_equals_that_part_of_the_whole(system: System) -> None:

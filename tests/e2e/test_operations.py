@@ -123,6 +123,8 @@ def test_metrics_show_the_call_and_nothing_of_who_called(world: World) -> None:
     assert found["callvault_call_setup_seconds_count"] >= 1
     assert found["callvault_media_packets_total"] > 0
     assert found["callvault_spool_bytes"] > 0
+    assert found["callvault_call_mos_count"] == found['callvault_calls_ended_total{outcome="ended"}']
+    assert found['callvault_track_loss_ratio_count{codec="pcma"}'] >= 1
     assert found['callvault_key_operation_seconds_count{operation="wrap"}'] > 0
     assert until(lambda: world.metrics()['callvault_uploads_total{result="ok"}']) >= 1
     text = json.dumps(sorted(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, log2, log10, sqrt
+from math import exp, log2, log10, pow, sqrt
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Connection:
         nos = self.ps - self.slr - self.ds - 100 + 0.004 * (self.ps - olr - self.ds - 14) ** 2
         pre = self.pr + 10 * log10(1 + 10 ** ((10 - self.lstr) / 10))
         nor = self.rlr - 121 + pre + 0.008 * (pre - 35) ** 2
-        return 10 * log10(sum(10 ** (level / 10) for level in (self.nc, nos, nor, self.nfor + self.rlr)))
+        return 10 * log10(sum(pow(10, level / 10) for level in (self.nc, nos, nor, self.nfor + self.rlr)))
 
     @property
     def ro(self) -> float:
@@ -47,19 +47,19 @@ class Connection:
     @property
     def simultaneous(self) -> float:
         """Is: loudness, sidetone, quantizing."""
-        x = self.slr + self.rlr + 0.2 * (64 + self.noise - self.rlr)
-        loud = 20 * ((1 + (x / 8) ** 8) ** (1 / 8) - x / 8)
+        x: float = self.slr + self.rlr + 0.2 * (64 + self.noise - self.rlr)
+        loud = 20 * (pow(1 + pow(x / 8, 8), 1 / 8) - x / 8)
         stmr = -10 * log10(10 ** (-self.stmr / 10) + exp(-self.t / 4) * 10 ** (-self.telr / 10))
         tone = (
-            12 * (1 + ((stmr - 13) / 6) ** 8) ** (1 / 8)
-            - 28 * (1 + ((stmr + 1) / 19.4) ** 35) ** (1 / 35)
-            - 13 * (1 + ((stmr - 3) / 33) ** 13) ** (1 / 13)
+            12 * pow(1 + pow((stmr - 13) / 6, 8), 1 / 8)
+            - 28 * pow(1 + pow((stmr + 1) / 19.4, 35), 1 / 35)
+            - 13 * pow(1 + pow((stmr - 3) / 33, 13), 1 / 13)
             + 29
         )
         q = 37 - 15 * log10(self.qdu)
         g = 1.07 + 0.258 * q + 0.0602 * q**2
         y, z = (self.ro - 100) / 15 + 46 / 8.4 - g / 9, 46 / 30 - g / 40
-        return loud + tone + 15 * log10(1 + 10**y + 10**z)
+        return loud + tone + 15 * log10(1 + pow(10, y) + pow(10, z))
 
     @property
     def delay(self) -> float:
@@ -67,12 +67,12 @@ class Connection:
         terv = self.telr - 40 * log10((1 + self.t / 10) / (1 + self.t / 150)) + 6 * exp(-0.3 * self.t**2)
         difference = -1.5 * (self.noise - self.rlr) - (80 + 2.5 * (terv - 14))
         talker = (difference / 2 + sqrt(difference**2 / 4 + 100) - 1) * (1 - exp(-self.t))
-        difference = self.ro - 10.5 * (self.wepl + 7) * (self.tr + 1) ** -0.25
+        difference = self.ro - 10.5 * (self.wepl + 7) * pow(self.tr + 1, -0.25)
         listener = difference / 2 + sqrt(difference**2 / 4 + 169)
         if self.ta <= 100:
             return talker + listener
         x = log2(self.ta / 100)
-        return talker + listener + 25 * ((1 + x**6) ** (1 / 6) - 3 * (1 + (x / 3) ** 6) ** (1 / 6) + 2)
+        return talker + listener + 25 * (pow(1 + pow(x, 6), 1 / 6) - 3 * pow(1 + pow(x / 3, 6), 1 / 6) + 2)
 
     @property
     def equipment(self) -> float:

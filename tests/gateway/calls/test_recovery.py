@@ -53,6 +53,18 @@ def test_call_that_was_cut_off_is_interrupted_and_says_from_when_to_when(store: 
     assert [row.subject for row in store.outbox_pending()] == ["transcribe"]
 
 
+def test_a_track_of_a_call_that_was_cut_off_has_the_quality_of_one_that_was_not(
+    store: Recordings, tenant: TenantId
+) -> None:
+    whole, cut = spooled(store, tenant, [4]), spooled(store, tenant, [4], end=False)
+    recover_all(store)
+    told, again = (json.loads(store.document(tenant, made.audio[0].ref.artefact)) for made in (whole, cut))
+    assert told["quality"] == again["quality"]
+    fields = {"mos", "r", "loss_percent", "jitter_ms", "late", "out_of_order", "burst_ratio"}
+    assert told["quality"].keys() == fields
+    assert (told["quality"]["mos"], told["quality"]["loss_percent"]) == (4.41, 0)
+
+
 def test_call_of_which_nothing_reached_the_spool_has_no_media_and_gets_its_manifest(
     store: Recordings, tenant: TenantId
 ) -> None:
@@ -60,6 +72,8 @@ def test_call_of_which_nothing_reached_the_spool_has_no_media_and_gets_its_manif
     assert recover_all(store) == 1
     assert replay(store).held is None
     assert store.call(tenant, new.call).state is CallState.NO_MEDIA
+    (audio,) = store.call(tenant, new.call).find(Kind.AUDIO)
+    assert json.loads(store.document(tenant, audio.ref.artefact))["quality"] is None
     assert store.manifest(tenant, new.call)["call"] == new.call
     assert store.reconcile(explain).findings == {}
 

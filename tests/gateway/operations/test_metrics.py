@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import Metric
@@ -11,7 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.operations.alarms import Alarm
 from gateway.operations.clock import ClockState
 from gateway.operations.metrics import NAMES_MAX, SET_UP_S, Metrics, Snapshot, Uploads
+from media.framelog import NOTHING
 from media.messages import Stats
+from media.timeline import Gap, TrackFacts
 from storage.records import KeyOperations
 
 STATS = Stats(
@@ -31,6 +35,7 @@ STATS = Stats(
     exposure_ms=300.0,
     exposure_ms_max=900.0,
     dropped=8,
+    reports=6,
 )
 FULL = Snapshot(
     counters={"calls_answered": 9, "ended_stored": 4, "ended_no_media": 1, "refused_codec": 2, "busy_no_ports": 3}
@@ -79,6 +84,7 @@ def values(snapshot: Snapshot) -> dict[str, float]:
         ("callvault_media_packets_missing", 5),
         ("callvault_media_packets_late_total", 2),
         ("callvault_media_packets_foreign_total", 1),
+        ("callvault_media_receiver_reports_total", 6),
         ("callvault_media_packets_overflowed_total", 7),
         ("callvault_media_busy_ratio", 0.25),
         ("callvault_media_tick_seconds{0.99}", 0.004),
@@ -153,6 +159,35 @@ def test_set_up_is_a_histogram_with_the_promise_as_a_bound() -> None:
     assert 0.005 in SET_UP_S
     assert (buckets["0.005"], buckets["0.025"], buckets["+Inf"]) == (2, 3, 3)
     assert found["callvault_call_ready_seconds"].samples
+
+
+def track(codecs: tuple[str, ...], packets: int, lost: int, jitter_ms: float = 0) -> dict[str, Any]:
+    tally = replace(NOTHING, packets=packets, lost=lost, jitter_us=round(1000 * jitter_ms))
+    gaps = (Gap(0, 20_000, "lost"),) * lost
+    return TrackFacts(codecs, 8000, tally, 0, 0, 0, (), gaps).to_json()
+
+
+def test_quality_is_shown_by_call_and_by_track_and_codec_and_nothing_else() -> None:
+    metrics = Metrics()
+    metrics.tracks([track(("PCMA",), 990, 10, 3), track(("PCMA",), 1000, 0, 1)])
+    metrics.tracks([track(("PCMA", "G722"), 500, 500, 150), {}, track(("opus",), 0, 0)])
+    metrics.tracks([{}])
+    found = families(Snapshot(), metrics)
+    names = ("call_mos", "track_loss_ratio", "track_jitter_seconds")
+    samples = [sample for name in names for sample in found[f"callvault_{name}"].samples]
+    shown = {(entry.name.removeprefix("callvault_"), *entry.labels.values()): entry.value for entry in samples}
+    assert shown["call_mos_count",] == 2
+    # One per cent lost at random costs a call its better track's 4.41; half of everything, all that there is.
+    assert (shown["call_mos_bucket", "1.5"], shown["call_mos_bucket", "3.6"], shown["call_mos_bucket", "4.03"]) == (
+        1,
+        1,
+        2,
+    )
+    assert (shown["track_loss_ratio_bucket", "pcma", "0.0"], shown["track_loss_ratio_bucket", "pcma", "0.01"]) == (1, 2)
+    assert (shown["track_loss_ratio_count", "pcma"], shown["track_loss_ratio_sum", "several"]) == (2, 0.5)
+    assert shown["track_jitter_seconds_sum", "pcma"] == pytest.approx(0.004)
+    assert {label for sample in samples for label in sample.labels} == {"le", "codec"}
+    assert {sample.labels["codec"] for sample in samples if "codec" in sample.labels} == {"pcma", "several"}
 
 
 def test_what_nobody_can_tell_is_left_out() -> None:
