@@ -24,10 +24,8 @@ from media.codecs import G722, OPUS, PCMA, PCMU
 from media.framelog import Reason
 from media.timeline import TrackFacts
 
-R_DEFAULT = 93.2  # Ro - Is of the defaults, less the 0.15 that their echo costs (G.107 table 2)
-BUFFER_JITTERS = (
-    4  # RFC 3550's jitter is a mean deviation: a buffer of four loses 2 % where deviations fall off as e^-x
-)
+R_DEFAULT = 93.2  # Ro - Is of the defaults (G.107 table 2), less the 0.15 that their listener's echo costs
+BUFFER_JITTERS = 4  # that a buffer waits: they are mean deviations, and where those fall off as e^-x, 2 % exceed it
 DELAY_MS_FREE = 100  # Ta up to which delay costs nothing (G.107 §3.4)
 
 _R_OF_NO_USE, _R_MAX = 0.0, 100.0
@@ -46,7 +44,7 @@ _SILENCE_BPL = 4.3  # G.113 appendix I: G.711 without concealment. With it 25.1;
 EQUIPMENT = {
     PCMU.name: Equipment(0, _SILENCE_BPL),  # G.113 appendix I: the codec that others are measured by
     PCMA.name: Equipment(0, _SILENCE_BPL),
-    # G.113 appendix IV has 13 for 64 kbit/s on the scale of wideband, where G.711 itself has 35.8: on this one nothing.
+    # G.113 appendix IV has 13 for 64 kbit/s, of the 129 of wideband's scale: more is left than this one has.
     G722.name: Equipment(0, _SILENCE_BPL),
     # Not in G.113: an assumption. At a browser's 32 kbit/s it is wideband, and no worse than G.722.
     OPUS.name: Equipment(0, _SILENCE_BPL),
@@ -72,12 +70,12 @@ class Quality:
 
 
 def quality(facts: TrackFacts) -> Quality | None:
-    """The quality of a track; None where nothing of it was received.
+    """The quality of a track; None where nothing of it was received, or is there to tell how it was coded.
 
     A track of several codecs is rated as the one that bears its losses worst, for how long it had each is not known.
     """
     tally = facts.tally
-    if not tally.packets:
+    if not (tally.packets and facts.codecs):
         return None
     loss_percent = 100 * tally.lost / (tally.packets + tally.lost)
     bursts = burst_ratio(tally.packets, tally.lost, _bursts(facts))

@@ -47,7 +47,7 @@ def list_calls(
 
 @router.get("/{call}")
 def one_call(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
-    """One call: its state, when and how long, its artefacts, and for each track what was received."""
+    """One call: its state, when and how long, its artefacts, and of each track what was received and how good."""
     record = context.recordings.call(who.tenant, call)
     return summary(context.recordings, who.tenant, record) | {"tracks": _tracks(context.recordings, who.tenant, record)}
 

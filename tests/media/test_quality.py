@@ -43,6 +43,7 @@ def test_the_reference_has_the_rating_that_g_107_gives_for_its_defaults() -> Non
     assert Connection().r == pytest.approx(93.2, abs=0.05)
     assert Connection().ro == pytest.approx(94.77, abs=0.005)
     assert Connection().simultaneous == pytest.approx(1.41, abs=0.005)
+    assert Connection().delay == pytest.approx(0.15, abs=0.005)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,7 @@ def test_a_clean_track_has_the_best_score_of_narrowband() -> None:
 def test_of_nothing_there_is_no_quality() -> None:
     assert quality(track(packets=0)) is None
     assert quality(track(packets=0, bursts=(3,))) is None
+    assert quality(track(codecs=())) is None  # all of its frames are damaged, and a later tally is not
     assert quality_told({}) is None
 
 
