@@ -72,7 +72,7 @@ class Engine:
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
         self._overflowed_closed = 0
-        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush)
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush, core)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
         self._prompts = Prompts()
