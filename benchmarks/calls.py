@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import installation, machine, native, processes, recorded, report, speech
+from benchmarks import installation, machine, native, processes, recorded, report, speech, webrtc
 from benchmarks.installation import Installation
 from benchmarks.processes import Use
 from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of, make_calls
@@ -40,7 +40,7 @@ STORED_S = 180.0
 LADDER = 1.25  # each rung carries so many times more calls than the one below
 RUNGS_MAX = 10
 SHOWN = (
-    *("objects", "store_cpu_us_per_packet"),
+    *("objects", "media_workers", "store_cpu_us_per_packet"),
     *("calls", "seconds", "held", "packets_sent", "packets_lost_by_us", "cpu_us_per_packet"),
     *("cpu_us_per_packet_by_role", "cpu_us_per_packet_while_talking"),
     *("cpu_us_per_packet_idle_part", "idle_core_share_by_role", "kernel_receive_us_per_packet"),
@@ -59,6 +59,7 @@ class Load:
     seconds: float
     rate: float
     objects: str
+    media_workers: int
     native: bool
 
 
@@ -75,6 +76,8 @@ class Stages:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0 when the run (with --ladder: the first one) counts and lost nothing."""
     arguments = _arguments(argv)
+    if arguments.kind == webrtc.KIND:
+        return webrtc.run_and_tell(arguments.calls, arguments.seconds, arguments.json)
     circle = speech.make()
     where = machine.describe()
     print(report.heading("Calls: SIP, RTP, speech detection, sealing, uploads", where))
@@ -82,7 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     calls = arguments.calls
     with native.generator(circle.octets) as generator:
         while True:
-            load = Load(arguments.kind, calls, arguments.seconds, arguments.rate, arguments.objects, arguments.native)
+            load = Load(
+                *(arguments.kind, calls, arguments.seconds, arguments.rate, arguments.objects),
+                *(arguments.media_workers, arguments.native),
+            )
             runs.append(run(load, generator, circle.octets))
             print(_table(runs[-1]) + "\n")
             if not arguments.ladder or not runs[-1]["held"] or len(runs) == RUNGS_MAX:
@@ -98,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, object]:
     """One run on a fresh installation: its figures."""
-    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0, "MEDIA__NATIVE": str(load.native).lower()}
+    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0, "MEDIA__WORKERS": load.media_workers}
+    overrides["MEDIA__NATIVE"] = str(load.native).lower()
     with contextlib.ExitStack() as stack:
         store = None
         if load.objects == "juicefs":
@@ -130,7 +137,7 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         complaints = running.complaints()
     shares = machine.disturbance(machine_before, machine_after, own_s)
     figures: dict[str, object] = {"kind": load.kind, "calls": load.calls, "seconds": load.seconds, "rate": load.rate}
-    figures |= {"native_core": load.native and CORE is not None}
+    figures |= {"media_workers": load.media_workers, "native_core": load.native and CORE is not None}
     figures |= {"objects": load.objects, "store_cpu_us_per_packet": round(1e6 * store_s / max(1, sent.sent), 2)}
     figures |= _outcome(load, calls, sent, found, states)
     figures |= _cost(load, sent, stages, sum(idle_shares.values()))
@@ -256,13 +263,14 @@ def _cpu_s(store: StoreServer | None) -> float:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description="How many calls a core carries.")
-    parser.add_argument("--kind", choices=sorted(TRACKS), default="siprec")
+    parser.add_argument("--kind", choices=[*sorted(TRACKS), webrtc.KIND], default="siprec")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each call talks")
     parser.add_argument("--rate", type=float, default=RATE, help="calls set up, and hung up, in a second")
     parser.add_argument(
         "--objects", choices=("folder", "juicefs"), default="folder", help="where uploads go: an S3 server beside it"
     )
+    parser.add_argument("--media-workers", type=int, default=1, metavar="N", help="that take calls; one more stands by")
     parser.add_argument(
         "--no-native", dest="native", action="store_false", help="media workers in pure Python, without the native core"
     )

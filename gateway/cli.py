@@ -14,6 +14,9 @@ exit status: 0 done, 1 the answer is no or the check failed, 2 the command or th
 """
 
 
+SUITE = "AES_CM_128_HMAC_SHA1_80"  # the one that every SRTP peer has (RFC 4568 §6.2.1)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
     arguments = parser().parse_args(argv)
@@ -40,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _server_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     serve = _command(commands, "serve", "gateway.main:command", "take calls: SIP, media, sealing, API, all in one")
+    serve.add_argument(
+        "--media-workers", type=int, metavar="N", help="processes that receive media (media.workers), one core each"
+    )
     _configuration(serve)
     worker = _command(
         commands, "worker", "gateway.processes.worker:command", "transcribe recordings, beside a running serve"
@@ -60,14 +66,26 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     call = _command(
         commands, "call", "gateway.commands.short:call", "place a test call: WAV files in, one track for each"
     )
-    call.add_argument("target", help="where to, as ADDRESS:PORT (SIP over UDP)")
+    call.add_argument("target", help="where to, as ADDRESS:PORT (SIP over UDP, or over TLS with --tls)")
     call.add_argument("wav", nargs="+", type=Path, help="16-bit PCM WAV; two files make a call with two m-lines")
     call.add_argument("--from", dest="from_user", default="callvault-test", help="user part of From")
     call.add_argument("--to", dest="to_user", default="recorder", help="user part of the request URI")
-    call.add_argument("--codec", choices=("PCMA", "PCMU"), default="PCMA")
+    call.add_argument("--codec", choices=("PCMA", "PCMU", "G722", "OPUS"), default="PCMA")
     call.add_argument("--ptime", type=int, choices=(10, 20, 30, 40, 60), default=20, help="packet time in ms")
+    call.add_argument("--tls", action="store_true", help="SIP over TLS; the target's certificate must name its address")
+    call.add_argument("--ca", type=Path, metavar="FILE", help="who vouches for the target; default: the system's")
+    call.add_argument("--certificate", type=Path, metavar="FILE", help="ours, for a trunk that is known by its name")
+    call.add_argument("--key", type=Path, metavar="FILE", help="of that certificate")
+    call.add_argument(
+        "--srtp", nargs="?", const=SUITE, default="", metavar="SUITE", help=f"encrypt the media (default: {SUITE})"
+    )
     calls = _command(commands, "calls", "gateway.commands.short:calls", "list a tenant's calls")
     calls.add_argument("--limit", type=int, default=50)
+    calls.add_argument(
+        "--find",
+        metavar="BY:VALUE",
+        help="only those with this number, uri, call_id, session_id, ucid, guid, siprec id or header",
+    )
     calls.add_argument("--utc", action="store_true", help="show times as they are kept, not in the tenant's time zone")
     _api(calls)
     get = _command(
@@ -96,7 +114,7 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     token = _command(commands, "token", "gateway.commands.short:token", "create, list or revoke API tokens")
     token.add_argument("action", choices=("create", "list", "revoke"))
     token.add_argument("--tenant", default="default")
-    token.add_argument("--role", choices=("agent", "officer", "admin"), default="agent")
+    token.add_argument("--role", choices=("agent", "officer", "admin", "whip"), default="agent")
     token.add_argument("--label", default="", help="what it is for; sealed")
     token.add_argument("--id", help="which token to revoke")
     _configuration(token)

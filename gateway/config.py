@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import (
     Field,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -25,6 +26,7 @@ from pydantic import (
 
 from gateway.errors import ConfigError
 from gateway.policy import Section, Tenant, Trunk, trunk_problems
+from gateway.sip.grammar import SECURE_PORT
 
 ENV_PREFIX = "CALLVAULT_"
 CLIENT_VARIABLES = frozenset({"CALLVAULT_URL", "CALLVAULT_TOKEN", "CALLVAULT_CONFIG", "CALLVAULT_SETTINGS_FD"})
@@ -40,12 +42,16 @@ def parse_address(text: str) -> tuple[str, int]:
     return str(ipaddress.ip_address(host)), int(port)
 
 
+SipTransport = Literal["udp", "tcp", "tls"]
+
+
 class Listener(Section):
     """A further SIP listener; a trunk that names it is known by it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     address: str = Field(description="address and port")
-    transports: tuple[Literal["udp", "tcp"], ...] = Field(("udp", "tcp"), min_length=1)
+    transports: tuple[SipTransport, ...] = Field(("udp", "tcp"), min_length=1)
+    tls_port: int = Field(SECURE_PORT, ge=0, le=65535, description="of `tls` where it is not the only transport")
 
     @field_validator("address")
     @classmethod
@@ -54,9 +60,17 @@ class Listener(Section):
         return text
 
 
+class SipTls(Section):
+    certificate: Path | None = Field(None, description="PEM file: our certificate, then those between it and its root")
+    key: Path | None = Field(None, description="PEM file of its key, without a passphrase, readable by nobody else")
+    client_ca: Path | None = Field(None, description="PEM file that vouches for the certificates of trunks")
+
+
 class Sip(Section):
     listen: str = Field("127.0.0.1:5060", description="address and port of the SIP listener")
-    transports: tuple[Literal["udp", "tcp"], ...] = Field(("udp", "tcp"), min_length=1, description="of `listen`")
+    transports: tuple[SipTransport, ...] = Field(("udp", "tcp"), min_length=1, description="of `listen`")
+    tls_port: int = Field(SECURE_PORT, ge=0, le=65535, description="of `tls` where it is not the only transport")
+    tls: SipTls = SipTls.model_validate({})
     listeners: tuple[Listener, ...] = Field((), description="further listeners")
     unknown: Literal["refuse", "drop"] = Field("refuse", description="what strangers get: 403, or no answer at all")
     proxies: tuple[str, ...] = Field((), description="networks of proxies in front, whose `proxy_header` counts")
@@ -76,6 +90,28 @@ class Sip(Section):
         parse_address(text)
         return text
 
+    @model_validator(mode="after")
+    def _certificate(self) -> Sip:
+        if self.secure and not (self.tls.certificate and self.tls.key):
+            raise ValueError("the transport tls needs tls.certificate and tls.key")
+        return self
+
+    @property
+    def secure(self) -> bool:
+        """Whether anything is listened on over TLS."""
+        return "tls" in self.transports or any("tls" in row.transports for row in self.listeners)
+
+    def places(self) -> list[tuple[str, SipTransport, tuple[str, int]]]:
+        """Everything that is listened on: the setting that says so, the transport, address and port."""
+        rows = [("sip.listen", self.listen, self.transports, self.tls_port)]
+        rows += [(f"sip.listeners.{one.name}", one.address, one.transports, one.tls_port) for one in self.listeners]
+        found: list[tuple[str, SipTransport, tuple[str, int]]] = []
+        for name, address, transports, tls_port in rows:
+            host, port = parse_address(address)
+            beside = len(transports) > 1
+            found += [(name, way, (host, tls_port if way == "tls" and beside else port)) for way in transports]
+        return found
+
     @field_validator("proxies")
     @classmethod
     def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -86,6 +122,7 @@ class Media(Section):
     address: str = Field("127.0.0.1", description="address that RTP is received on and that answers name")
     port_first: int = Field(20000, ge=1024, le=65534)
     port_last: int = Field(39999, ge=1025, le=65535)
+    workers: int = Field(1, ge=1, le=64, description="processes that receive media, one core each; one more stands by")
     native: bool = Field(True, description="use the native core where it was built; a matter of speed alone")
 
     @field_validator("address")
@@ -118,17 +155,33 @@ class Http(Section):
         return text
 
 
+class IceServer(Section):
+    """A STUN or TURN server that clients are told of; we ourselves need none."""
+
+    url: str = Field(pattern=r"^(stuns?|turns?):[A-Za-z0-9.\-\[\]:]{1,255}(\?transport=(udp|tcp))?$")
+    username: str = Field("", pattern=r"^[^\x00-\x20\x7f-\U0010ffff\"\\]{0,128}$", description="of a TURN server")
+    credential: SecretStr = SecretStr("")
+
+    @field_validator("credential")
+    @classmethod
+    def _quotable(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]{0,128}", value.get_secret_value()):
+            raise ValueError("a credential has up to 128 visible ASCII characters, no quote and no backslash")
+        return value
+
+
+class Whip(Section):
+    sessions_max: int = Field(
+        0, ge=0, le=10_000, description="browsers that send at once, over WHIP and WebRTC; 0: WHIP is off"
+    )
+    ice_servers: tuple[IceServer, ...] = Field((), max_length=8, description="told to clients as Link headers")
+
+
 class Store(Section):
     objects: str = Field("", description="object store URL; default: a folder in the data folder")
     keys: str = Field("", description="key provider URL; default: a folder beside the data folder, never inside it")
     spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
     spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
-
-    @model_validator(mode="after")
-    def _files(self) -> Store:
-        if self.spool_limit_mib < 2 * self.spool_file_mib:
-            raise ValueError("spool_limit_mib must hold two files of spool_file_mib: one that fills while one drains")
-        return self
 
 
 class Queue(Section):
@@ -175,6 +228,7 @@ class Settings(Section):
     sip: Sip = Sip.model_validate({})
     media: Media = Media.model_validate({})
     http: Http = Http.model_validate({})
+    whip: Whip = Whip.model_validate({})
     store: Store = Store.model_validate({})
     queue: Queue = Queue.model_validate({})
     log: Log = Log.model_validate({})
@@ -193,7 +247,16 @@ class Settings(Section):
             problems += [
                 f"trunk {trunk.name!r} names tenant {t!r}, which is not defined" for t in wanted if t not in names
             ]
+        if any(trunk.tls_names for trunk in self.trunks) and not (self.sip.secure and self.sip.tls.client_ca):
+            problems.append("trunks with tls_names need the transport tls and sip.tls.client_ca")
+        if self.whip.sessions_max and ":" in self.media.address:
+            problems.append("whip receives over IPv4: media.address must be an IPv4 address")
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
+        if self.store.spool_limit_mib < (self.media.workers + 2) * self.store.spool_file_mib:
+            problems.append(
+                "store.spool_limit_mib must hold a file of spool_file_mib for each of media.workers,"
+                " one for the worker that stands by, and one that drains"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -10,20 +10,20 @@ import sys
 from gateway.calls.announcement import Announcements
 from gateway.config import Loaded, from_environment, parse_address
 from gateway.errors import ConfigError
+from gateway.ingest.certificates import contexts
 from gateway.ingest.listeners import bound_socket
 from gateway.operations import logs
 from gateway.server import Server
 from storage.checks import problems
 from storage.spoollock import server_of
 
-KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
-
 
 def command(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. Exit 2, with every problem, when the configuration cannot be used."""
 
     def load() -> Loaded:
-        return from_environment(arguments.config, {"data": arguments.data})
+        overrides = {"data": arguments.data, "media.workers": arguments.media_workers}
+        return from_environment(arguments.config, overrides)
 
     try:
         loaded = load()
@@ -38,7 +38,7 @@ def command(arguments: argparse.Namespace) -> int:
 
 
 def check(loaded: Loaded) -> None:
-    """Find everything that would keep `serve` from working: store, keyring, addresses, announcements.
+    """Find everything that would keep `serve` from working: store, keyring, addresses, certificates, announcements.
 
     Raises ConfigError with all of it.
     """
@@ -46,18 +46,21 @@ def check(loaded: Loaded) -> None:
     found = problems(settings.data_folder, settings.keys_url, settings.objects_url)
     if taken := server_of(settings.data_folder):
         found.append(taken)
-    sip = [("sip.listen", settings.sip.listen, transport) for transport in settings.sip.transports]
-    for listener in settings.sip.listeners:
-        sip += [(f"sip.listeners.{listener.name}", listener.address, transport) for transport in listener.transports]
-    for name, listen, transport in (
-        *sip,
-        ("http.listen", settings.http.listen, "tcp"),
-        ("media.address", f"{settings.media.address}:0", "udp"),
+    for name, transport, address in (
+        *settings.sip.places(),
+        ("http.listen", "tcp", parse_address(settings.http.listen)),
+        ("media.address", "udp", (settings.media.address, 0)),
     ):
         try:
-            bound_socket(parse_address(listen), KINDS[transport]).close()
+            bound_socket(address, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM).close()
         except OSError as error:
-            found.append(f"{name}: {listen} cannot be used for {transport}: {error.strerror}")
+            place = f"{address[0]}:{address[1]}"
+            found.append(f"{name}: {place} cannot be used for {transport}: {error.strerror}")
+    if settings.sip.secure:
+        try:
+            contexts(settings.sip.tls)
+        except ConfigError as error:
+            found += error.problems
     try:
         Announcements.load(settings).close()
     except ConfigError as error:

@@ -40,18 +40,37 @@ class Numbering(Section):
 class Tenant(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     record: Literal["all", "events"] = Field("all", description="`events`: live speech events only, nothing is stored")
+    media_security: Literal["any", "srtp"] = Field(
+        "any", description="`srtp`: calls whose media is not encrypted are refused, but for emergency calls"
+    )
     when_full: Literal["refuse", "unrecorded"] = Field(
         "refuse", description="when the spool is full: refuse new calls with 503, or answer them unrecorded"
     )
     purpose: str = Field("quality", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="declared purpose of its recordings")
     language: str = Field("en", pattern=r"^[a-z]{2}$", description="language spoken, for transcription")
     transcribe: bool = True
-    emergency: tuple[str, ...] = Field(("112",), description="dialled numbers that are answered and never recorded")
+    emergency: tuple[str, ...] = Field(
+        ("112",), description="dialled numbers whose calls nothing delays or refuses; urn:service:sos always is one"
+    )
+    record_emergency: str = Field(
+        "", pattern=r"^(.{20,200})?$", description='why emergency calls are recorded, in words; "": they are not'
+    )
     announcement: Path | None = Field(
         None, description="WAV (16-bit mono, 8, 16 or 48 kHz, up to 60 s) played before anything is recorded"
     )
     announcement_language: str = Field(
         "", pattern=r"^([a-z]{2})?$", description="language of the announcement, kept in call detail; default: language"
+    )
+    pause_limit_s: float = Field(
+        300.0, gt=0, le=3600, description="a pause of a recording that nobody ends is ended after so long"
+    )
+    dtmf: Literal["drop", "keep"] = Field(
+        "drop", description="keys that callers press (telephone-events, INFO): dropped, or kept sealed for officers"
+    )
+    dtmf_inband: Literal["mask", "keep"] = Field(
+        "mask",
+        description="keys' tones in the audio: silenced before anything is kept, or kept as they are. "
+        "They are found in G.711 only: with mask, G.722 and Opus are taken from who offers nothing else",
     )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 
@@ -87,6 +106,9 @@ class Trunk(Section):
     tenant: str
     listener: str = Field("", description="name of the listener that it calls")
     sources: tuple[str, ...] = Field((), description="networks that SIP may come from, as CIDR")
+    tls_names: tuple[str, ...] = Field(
+        (), description="it must show a client certificate with one of these names (subjectAltName)"
+    )
     users: tuple[TrunkUser, ...] = Field((), description="it must sign its requests as one of these (digest)")
     trusted: bool = Field(False, description="its P-Asserted-Identity says who calls")
     dialled: Mapping[str, str] = Field(default_factory=dict, description="dialled number prefix to tenant")
@@ -99,11 +121,29 @@ class Trunk(Section):
     quiet_held_s: float = Field(
         14_400.0, ge=0, le=604_800, description="the same while the peer may not send; 0, here and there: never"
     )
+    found_by: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9!%*_+`'~.-]{0,64}$",
+        description="header of INVITEs that calls are found by as well",
+    )
     early_media: bool = Field(
         False,
         description="play the announcement before the answer (183 with SDP), where the peer made an offer",
     )
+    srtp_keys_over: Literal["tls", "any"] = Field(
+        "tls",
+        description="transports over which it may send SRTP keys: `any` where a network of yours carries them, as"
+        " behind a TLS proxy",
+    )
+    pause_by_info: bool = Field(
+        False, description="its peers may pause and resume their call's recording by SIP INFO (`Record: off`, `on`)"
+    )
     numbers: Numbering = Numbering.model_validate({})
+
+    @field_validator("tls_names")
+    @classmethod
+    def _names(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(value.lower() for value in values)
 
     @field_validator("sources", "media_networks")
     @classmethod
@@ -116,11 +156,15 @@ def trunk_problems(listeners: Sequence[str], realm: str, trunks: Sequence[Trunk]
     problems = [f"listener {name!r} is defined twice" for name in set(listeners) if listeners.count(name) > 1]
     users = [user.name for trunk in trunks for user in trunk.users]
     problems += [f"user {name!r} is defined twice" for name in set(users) if users.count(name) > 1]
+    names = [name for trunk in trunks for name in trunk.tls_names]
+    problems += [f"tls name {name!r} is defined twice" for name in set(names) if names.count(name) > 1]
     for trunk in trunks:
+        if trunk.tls_names and trunk.users:
+            problems.append(f"trunk {trunk.name!r} has tls_names and users: one of them is what it is known by")
         if trunk.listener and trunk.listener not in listeners:
             problems.append(f"trunk {trunk.name!r} names listener {trunk.listener!r}, which is not defined")
-        if not (trunk.listener or trunk.sources or trunk.users):
-            problems.append(f"trunk {trunk.name!r} needs sources, users or a listener to be known by")
+        if not (trunk.listener or trunk.sources or trunk.users or trunk.tls_names):
+            problems.append(f"trunk {trunk.name!r} needs sources, users, tls_names or a listener to be known by")
         if not (trunk.sources or trunk.media_networks):
             problems.append(f"trunk {trunk.name!r} needs media_networks, as it has no sources")
         for user in trunk.users:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from gateway.api.app import create_app
@@ -25,7 +26,9 @@ from gateway.calls.recovery import recover_all
 from gateway.calls.switchboard import Switchboard
 from gateway.config import Loaded, Settings, parse_address
 from gateway.events import Hub, LiveEvent
+from gateway.ingest.certificates import Contexts, contexts, refuse_expired
 from gateway.ingest.sip import SipIngest
+from gateway.ingest.whip import WhipIngest
 from gateway.operations import logs
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
@@ -59,6 +62,7 @@ class Server:
         self._queue_awaited = True
         self._zones: dict[TenantId, str] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
+        self._contexts: Contexts | None = None
 
     async def run(self) -> None:
         """Start everything, serve until told to stop, then end in order. Raises ConfigError, StoreError."""
@@ -96,10 +100,12 @@ class Server:
             recordings,
             settings.store.spool_limit_mib << 20,
             Parts(
-                counters=lambda: board.counters + book.counters + sip.counters + jobs.counters,
+                counters=lambda: board.counters + book.counters + sip.counters + whip.counters + jobs.counters,
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
-                media_alive=lambda: media.alive,
+                media_complete=lambda: media.complete,
+                media_workers=lambda: media.states,
+                media_spare_missing=lambda: media.spare_missing,
                 restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
                 queue_up=lambda: jobs.up,
             ),
@@ -116,10 +122,18 @@ class Server:
         ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
         board = Switchboard(recordings, book, ports, self._hub, calls)
         sip = SipIngest(settings, Directory(settings), board)
-        media = MediaKeeper(settings_json, board, self._take_announcements())
-        children |= {"uploader": lambda: uploader.restarts, "media": lambda: media.restarts}
+        sip.secure(self._contexts)
+        whip = WhipIngest(settings, recordings, board, ports)
+        board.hang_up, board.probe = _each(sip.hang_up, whip.hang_up), _each(sip.probe, whip.probe)
+        media = MediaKeeper(settings_json, settings.media.workers, board, self._take_announcements())
+        children |= {
+            "uploader": lambda: uploader.restarts,
+            "media": lambda: media.restarts,
+            "webrtc": lambda: whip.restarts,
+        }
         board.on_ready, sip.on_set_up = status.metrics.ready, status.metrics.set_up
         await stack.enter_async_context(media.running())
+        await stack.enter_async_context(whip.running())
         await stack.enter_async_context(service(status.watch()))
         sip.warm_up()
         address = await stack.enter_async_context(sip.listening())
@@ -129,35 +143,39 @@ class Server:
             self._hub,
             board.end_by_id,
             ready=lambda: self._missing(board, media, jobs),
-            counters=lambda: dict(board.counters + book.counters + sip.counters + jobs.counters),
+            counters=lambda: dict(board.counters + book.counters + sip.counters + whip.counters + jobs.counters),
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
             zone=lambda tenant: self._zones.get(tenant, "UTC"),
+            whip=whip,
+            pauses=board.pauses,
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))
         stack.callback(lambda: setattr(api, "should_exit", True))
         await api.ready()
-        await stack.enter_async_context(service(self._reloader(recordings, sip, media).run()))
+        await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
-        pid = media.link.pid if media.link is not None else None
-        log.info("serving", extra={"sip": address[1], "http": api.port, "media": pid})
+        log.info("serving", extra={"sip": address[1], "http": api.port, "media": settings.media.workers})
         _settle_down()
         host = parse_address(settings.http.listen)[0]
         self._started(f"http://{f'[{host}]' if ':' in host else host}:{api.port}")
         self._notifier.ready("serving")
         await self._stop.wait()
-        await self._drain(sip, board)
+        await self._drain(sip, whip, board)
 
-    def _reloader(self, recordings: Recordings, sip: SipIngest, media: MediaKeeper) -> Reloader:
+    def _reloader(self, recordings: Recordings, sip: SipIngest, whip: WhipIngest, media: MediaKeeper) -> Reloader:
         def apply(settings: Settings) -> None:
             self._settings = settings
-            sip.directory = Directory(settings)
+            sip.directory, whip.settings = Directory(settings), settings
+            sip.secure(self._contexts)
             media.announce(self._take_announcements())
             logs.set_level(settings.log.level)
 
         def prepare(settings: Settings) -> None:
+            if settings.sip.secure:
+                refuse_expired(settings.sip.tls, datetime.now(UTC))
             self._prepare(recordings, settings)
 
         reloader = Reloader(self._settings, self._load, prepare, apply, self._notifier)
@@ -165,7 +183,8 @@ class Server:
         return reloader
 
     def _prepare(self, recordings: Recordings, settings: Settings) -> None:
-        """What a configuration needs before calls come under it: announcements, and keys for two days."""
+        """What a configuration needs before calls come under it: certificates, announcements, and keys for two days."""
+        certificates = contexts(settings.sip.tls) if settings.sip.secure else None
         announcements = Announcements.load(settings)
         try:
             _prepare_keys(recordings, settings)
@@ -175,19 +194,20 @@ class Server:
             raise
         if self._announcements is not None:
             self._announcements.close()
-        self._announcements, self._zones = announcements, zones
+        self._announcements, self._zones, self._contexts = announcements, zones, certificates
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
         taken, self._announcements = self._announcements, None
         return taken
 
-    async def _drain(self, sip: SipIngest, board: Switchboard) -> None:
+    async def _drain(self, sip: SipIngest, whip: WhipIngest, board: Switchboard) -> None:
         log.info("draining", extra={"calls": board.live})
         self._notifier.stopping("draining", self._settings.sip.drain_s + WIND_DOWN_S)
         sip.drain()
         await board.settled(self._settings.sip.drain_s)
         sip.hang_up_all()
+        whip.hang_up_all()
         await board.settled(WIND_DOWN_S)
         log.info("drained", extra={"left": board.live})
 
@@ -223,6 +243,16 @@ class Server:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+
+
+def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
+    """Tells every way in: those that do not know the call do nothing."""
+
+    def tell(call: CallId) -> None:
+        for taker in takers:
+            taker(call)
+
+    return tell
 
 
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:

@@ -1,4 +1,6 @@
-"""Whose call it is: user, listener or source network find the trunk; the dialled number, only within it, the tenant."""
+"""Whose call it is: certificate, user, listener or source network find the trunk; the dialled number, only within it,
+the tenant.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +42,7 @@ class Directory:
         self._tenants = {tenant.name: tenant for tenant in settings.tenants}
         self._trunks = {trunk.name: trunk for trunk in settings.trunks}
         self._users = {user.name: (trunk, user) for trunk in settings.trunks for user in trunk.users}
+        self._named = {name: trunk for trunk in settings.trunks for name in trunk.tls_names}
         self._asking = [trunk for trunk in settings.trunks if trunk.users]
         self._proxies = [ipaddress.ip_network(network) for network in settings.sip.proxies]
         users = [user for _, user in self._users.values()]
@@ -59,7 +62,7 @@ class Directory:
         return None if found is None else self._match(found, dialled)
 
     def trunk(self, source: str, listener: str = "") -> Trunk | None:
-        """The trunk that requests of `source` at `listener` belong to, unless a user says otherwise."""
+        """The trunk that requests of `source` at `listener` belong to, unless a certificate or user says otherwise."""
         address = _address(source)
         return next(
             (
@@ -70,14 +73,23 @@ class Directory:
             None,
         )
 
+    def of_names(self, names: Sequence[str]) -> tuple[str, Trunk] | None:
+        """The trunk that is known by one of a certificate's names, and which."""
+        return next(((name, self._named[name]) for name in names if name in self._named), None)
+
+    def trusts(self, host: str, names: Sequence[str]) -> bool:
+        """Whether a certificate with these names is one to find at `host`, which we connect to."""
+        found = self.of_names(names)
+        return host in names or (found is not None and _within_any(_address(host), self._networks[found[1].name]))
+
     def of_user(self, user: str, source: str, listener: str = "") -> Trunk | None:
         """The trunk of a user who has shown the password, if it may call from there."""
         found = self._users.get(user)
-        return found[0] if found and self._may(found[0], source, listener) else None
+        return found[0] if found and self.may(found[0], source, listener) else None
 
     def asks(self, source: str, listener: str = "") -> bool:
         """Whether some trunk with users may call from there, so that a stranger is to be asked who he is."""
-        return any(self._may(trunk, source, listener) for trunk in self._asking)
+        return any(self.may(trunk, source, listener) for trunk in self._asking)
 
     def hash(self, user: str, algorithm: Algorithm) -> str | None:
         """A user's HA1."""
@@ -106,7 +118,8 @@ class Directory:
         name = trunk.dialled[prefixes[0]] if prefixes else trunk.tenant
         return Match(trunk, self._tenants[name])
 
-    def _may(self, trunk: Trunk, source: str, listener: str) -> bool:
+    def may(self, trunk: Trunk, source: str, listener: str) -> bool:
+        """Whether requests of a trunk that has shown who it is may come from there."""
         address = _address(source)
         return trunk.listener in ("", listener) and _within_any(address, self._networks[trunk.name])
 
@@ -116,7 +129,7 @@ def _sources(trunk: Trunk) -> list[IPv4Network | IPv6Network]:
 
 
 def _known_by_place(trunk: Trunk) -> bool:
-    return bool(trunk.listener or trunk.sources)
+    return bool(trunk.listener or trunk.sources) and not trunk.tls_names
 
 
 def _hash(user: TrunkUser, algorithm: Algorithm) -> str:

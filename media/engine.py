@@ -16,24 +16,32 @@ from ipaddress import IPv4Network
 import numpy as np
 
 from media.chunks import take_chunk, take_chunks
-from media.codecs import BY_NAME, COMFORT_NOISE, Codec
+from media.codecs import codecs_named
 from media.codecs.g711 import Samples
+from media.dtmf import Keys
+from media.ears import Ears
 from media.errors import Unavailable, Unsupported
-from media.framelog import TALLY
+from media.framelog import TALLY, Reason
 from media.intake import Intake, expect, recall
+from media.latches import Latches
 from media.legs import NEVER, Int64s, Leg, Table, Turn
 from media.listen import Listener
-from media.messages import Address, Ended, Event, Open, Played, Speech, Update
+from media.lives import LIVES_MAX, life_begins
+from media.masking import Masks
+from media.messages import Address, Ended, Event, Open, Played, Pressed, Speech, Update
 from media.native import CORE, Core
 from media.outgoing import Outgoing
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
-from media.receive import SLOTS, Arena, Sources, source_number
+from media.receive import SLOTS, UNNAMED, Arena, Sources, source_number
 from media.reports import Reports
+from media.secure import SecureLegs
 from media.sequence import Sequence
 from media.sink import Sink
 from media.sources import Former, SourceRule
+from media.srtp import Protection, protection
+from media.tap import untap
 from media.timeline import TrackFacts
 from media.vad import Detectors
 
@@ -63,18 +71,25 @@ class Engine:
         self._rows = list(range(legs_max - 1, -1, -1))
         self._by_number: dict[int, Leg] = {}
         self._sources = Sources()  # of the legs that are read, by row
-        self._former: dict[int, Former] = {}  # by local port, so no more than there are
-        self._finished: dict[int, TrackFacts] = {}
+        # From whom the last leg of each local port took its stream; no more than there are ports.
+        self._rules: dict[int, SourceRule] = {}
+        self._passed_on: dict[int, Protection] = {}  # of the port closed last, should another leg go on there
+        self._taps = np.zeros(legs_max, np.bool_)  # rows whose sockets are ends of a tap
+        self._finished: dict[int, tuple[TrackFacts, Former | None]] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
-        self._listener = Listener(self._table, self._detectors, clock)
+        self._ears = Ears(self._table, self._detectors)
+        self._masks = Masks(self._table, self._legs, sink)
+        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
-        self._overflowed_closed = 0
-        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush, core)
+        self._overflowed_closed = self._unauthentic_closed = self._replayed_closed = 0
+        self._secure = SecureLegs(self._table, self._legs, self._arena)
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush, core)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
+        self._latches = Latches(self._table, self._legs)
         self._prompts = Prompts()
         self._playout = Playout(self._table)
         self._events: list[Event] = []  # of commands, for the next tick to tell
@@ -96,6 +111,16 @@ class Engine:
         return self._overflowed_closed + int(self._table.overflowed.sum())
 
     @property
+    def unauthentic(self) -> int:
+        """Packets of SRTP legs since the start that their keys did not fit."""
+        return self._unauthentic_closed + int(self._table.unauthentic.sum())
+
+    @property
+    def replayed(self) -> int:
+        """Packets of SRTP legs since the start that came a second time, or too late to tell."""
+        return self._replayed_closed + int(self._table.replayed.sum())
+
+    @property
     def playing(self) -> int:
         """Legs that a prompt is being played to."""
         return self._playout.count
@@ -113,39 +138,55 @@ class Engine:
     def open(self, command: Open, rtp: socket.socket, rtcp: socket.socket, now_ns: int) -> None:
         """Take a leg on; the sockets are the engine's from here on.
 
-        Raises Unsupported for a codec or address that we do not know, Unavailable when there is no room.
+        Raises Unsupported for a codec, address or key that we do not know, Unavailable when there is no room.
         """
-        codecs = _codecs(command.codecs)
-        remote = _source(command.remote)
+        codecs, remote = codecs_named(command.codecs), UNNAMED if command.tapped else _source(command.remote)
+        port = 0 if command.tapped else rtp.getsockname()[1]
+        secured = protection(self._passed_on.get(port) if command.continues else None, command.srtp)
         try:
             networks = tuple(IPv4Network(network) for network in command.networks)
-        except ValueError:
-            raise Unsupported("a media network is not an IPv4 network") from None
+            former = Former.from_numbers(command.former)
+        except (ValueError, TypeError):
+            raise Unsupported("a media network is not an IPv4 network, or a former stream is none") from None
         if command.leg in self._by_number or command.leg in self._finished:
             raise Unsupported("a leg of this number is open")
+        if not 0 <= command.life < LIVES_MAX:
+            raise Unavailable("the leg has lost its worker too often")
         if not self._rows:
             raise Unavailable("the worker has no room for another leg")
         rtp.setblocking(False)
         rtcp.setblocking(False)
         row = self._rows.pop()
-        rule = SourceRule(remote, command.nat, networks, self._former.get(rtp.getsockname()[1]))
+        rule = self._rules.get(port) if command.continues else None
+        if rule is None:
+            rule = SourceRule(remote, command.nat, networks, former, command.latched)
         clock_hz = next(iter(codecs.values())).clock_hz
         # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
-        leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, Sequence(clock_hz), outgoing)
+        numbers, sequence = (command.event_pt, command.red_pt), Sequence(clock_hz, head=life_begins(command.life))
+        leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
         self._table.clear(row)
+        leg.protection, self._table.secured[row] = secured, secured is not None
+        self._taps[row] = command.tapped
         self._detectors.open(row)
+        self._table.masking[row] = command.mask
         self._legs[row] = leg
         self._by_number[leg.number] = leg
         self._sink.open(leg.number, command.sink)
         self._reports.open(leg)
+        self._latches.know(row, NEVER if command.continues else rule.current)
+        self._table.from_us[row] = command.from_us
         expect(self._table, leg, 0)
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
+        leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
         if leg.withheld is not None:
             leg.sequence.interrupt(leg.withheld)
-        self._watch.expect(row, command.quiet_s, 0)
+        since_us = max(0, now_ns - command.origin_ns) // 1000 if command.continues and command.origin_ns else 0
+        self._watch.expect(row, command.quiet_s, since_us)
         if command.origin_ns:
             self.start(leg.number, command.origin_ns)
+        if command.life:
+            self._go_on(leg, command, now_ns)
 
     def start(self, number: int, origin_ns: int) -> None:
         """The call began: read the leg from now on. Its first packets wait in the socket meanwhile."""
@@ -155,7 +196,7 @@ class Engine:
         self._table.origin_ns[leg.row] = origin_ns
         self._table.receiving[leg.row] = leg.withheld is None
         self._sources.add(leg.row, leg.rtp.fileno())
-        if leg.announce:
+        if leg.announce or leg.paused:
             self._flush(leg.row, closing=True)  # what a crash leaves says that nothing was to be kept yet
 
     def update(self, command: Update, now_ns: int) -> None:
@@ -163,9 +204,12 @@ class Engine:
         leg = self._by_number.get(command.leg)
         if leg is None:
             return
-        codecs, remote = _codecs(command.codecs), _source(command.remote)
+        codecs = codecs_named(command.codecs)
+        remote = UNNAMED if self._taps[leg.row] else _source(command.remote)
         self._drain(leg, now_ns)
-        leg.codecs, leg.event_pt = codecs, command.event_pt
+        leg.protection = protection(leg.protection, command.srtp)
+        self._table.secured[leg.row] = leg.protection is not None
+        leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
             leg.payload_type = NEVER
@@ -191,13 +235,13 @@ class Engine:
         else:
             self._reports.sends(leg)
 
-    def pause(self, number: int, now_ns: int) -> None:
-        """Keep nothing of the leg until `resume`."""
-        self._set_paused(number, now_ns, paused=True)
+    def pause(self, number: int, now_ns: int) -> int | None:
+        """Keep nothing of the leg until `resume`; the call time from which on that holds. None: no such leg."""
+        return self._set_paused(number, now_ns, paused=True)
 
-    def resume(self, number: int, now_ns: int) -> None:
-        """Keep it again."""
-        self._set_paused(number, now_ns, paused=False)
+    def resume(self, number: int, now_ns: int) -> int | None:
+        """Keep it again; the call time as for `pause`."""
+        return self._set_paused(number, now_ns, paused=False)
 
     def release(self, number: int) -> None:
         """What was received of the leg may become durable."""
@@ -214,14 +258,22 @@ class Engine:
         self._drain(leg, now_ns)
         self._intake.settle(leg)
         self._flush(leg.row, closing=True)
-        self._finished[number] = leg.timeline.facts()
+        self._masks.finish(leg.row)
+        self._masks.close(leg)
+        self._finished[number] = leg.timeline.facts(), self._former(leg)
+        if not self._taps[leg.row]:
+            self._rules[leg.rtp.getsockname()[1]] = leg.rule
         self._sink.close(number)
-        self._remember(leg, now_ns)
+        self._passed_on = {leg.rtp.getsockname()[1]: leg.protection} if leg.protection is not None else {}
         self._closed += self._table.tally[leg.row]
         self._overflowed_closed += int(self._table.overflowed[leg.row])
+        self._unauthentic_closed += int(self._table.unauthentic[leg.row])
+        self._replayed_closed += int(self._table.replayed[leg.row])
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
+        self._ears.close(leg.row)
         self._sources.remove(leg.row)
+        self._taps[leg.row] = False
         leg.rtp.close()
         leg.rtcp.close()
         self._table.clear(leg.row)
@@ -230,8 +282,12 @@ class Engine:
 
     def ended(self) -> list[Ended]:
         """The closed legs that the sink has made durable since the last call, with their facts."""
-        found = [(number, self._finished.pop(number, None)) for number in self._sink.poll()]
-        return [Ended(number, facts.to_json()) for number, facts in found if facts is not None]
+        found = [(number, self._finished.pop(number, (None, None))) for number in self._sink.poll()]
+        return [
+            Ended(number, facts.to_json(), former.to_numbers() if former else ())
+            for number, (facts, former) in found
+            if facts is not None
+        ]
 
     def tick(self, now_ns: int, wall_ns: int) -> list[Event]:
         """Do one tick's work; what happened in it, and in the commands since the last one."""
@@ -246,13 +302,21 @@ class Engine:
                 break
         turns += self._listener.silent(now_ns)
         turns, self._intake.turns = self._intake.turns + turns, []
+        self._masks.tick()
         phase = self._ticks % FLUSH_TICKS
         self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
         if self._ticks % REPORT_TICKS == 0:
             self._reports.exchange(now_ns, self._wall_offset_ns)
             events += self._watch.look(now_ns)
+            events += self._latches.look()
         self._ticks += 1
-        return events + self._speech(turns)
+        return events + self._pressed() + self._speech(turns)
+
+    def _pressed(self) -> list[Pressed]:
+        """The keys that were pressed since the last time."""
+        pressed = self._intake.pressed + self._masks.pressed
+        self._intake.pressed, self._masks.pressed = [], []
+        return pressed
 
     def _announced(self, over: list[Played]) -> list[Played]:
         """The prompts that are over; legs that have waited for theirs are kept from now on.
@@ -277,8 +341,10 @@ class Engine:
 
     def _receive(self, sources: Sources) -> bool:
         """One pass over these sockets; whether more may wait."""
-        batch = self._arena.receive(sources)
-        self._intake.take(batch, self._now_ns, self._wall_offset_ns)
+        batch, levels = self._secure.open(self._arena.receive(sources)), None
+        if self._taps.any():
+            batch, levels = untap(batch, self._arena.octets, self._taps)
+        self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)
         return batch.more
 
     def _drain(self, leg: Leg, now_ns: int) -> None:
@@ -290,19 +356,29 @@ class Engine:
                 if not self._receive(alone):
                     break
 
-    def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> None:
+    def _set_paused(self, number: int, now_ns: int, *, paused: bool) -> int | None:
         leg = self._by_number.get(number)
-        if leg is not None:
-            self._drain(leg, now_ns)
+        if leg is None:
+            return None
+        self._drain(leg, now_ns)
+        now_ns = max(now_ns, self._clock())  # after the last packet that was still taken
+        at_us = self._call_us(leg, now_ns)
+        if leg.paused is not paused:
             leg.paused = paused
+            # What waits in a socket that was not emptied came before: it was not to be kept, and is not now.
+            self._table.from_us[leg.row] = max(int(self._table.from_us[leg.row]), at_us)
             self._withhold(leg, now_ns)
+            self._flush(leg.row, closing=True, written_us=at_us)  # what a crash leaves says it too
+        return at_us
 
     def _withhold(self, leg: Leg, now_ns: int) -> None:
         """What the leg's flags say of keeping it holds from now on."""
         self._intake.settle(leg)
         recall(self._table, leg)
-        if leg.withheld is not None:
-            leg.sequence.interrupt(leg.withheld)
+        if (reason := leg.withheld) is not None:
+            # A silence that began in a pause is a paused one, whatever else comes before its end.
+            paused = leg.sequence.silence is Reason.PAUSED
+            leg.sequence.interrupt(Reason.PAUSED if paused else reason)
         self._table.receiving[leg.row] = leg.row in self._sources and leg.withheld is None
         expect(self._table, leg, self._call_us(leg, now_ns))
 
@@ -313,8 +389,9 @@ class Engine:
             return
         if written_us is None:
             written_us = self._call_us(leg, self._now_ns)
-        start, end, chunk = take_chunk(self._table, leg, written_us)
-        self._sink.append(leg.number, start, end, chunk)
+        self._masks.hear_rest(row)
+        self._masks.hear_late(leg)
+        self._masks.append(leg, *take_chunk(self._table, leg, written_us))
 
     def _flush_rows(self, rows: Int64s) -> None:
         """The same for many rows, at once where they are in order."""
@@ -323,20 +400,29 @@ class Engine:
         for row in rows[~in_order].tolist():
             self._flush(row)
         if in_order.any():
-            for row, start, end, chunk in take_chunks(table, rows[in_order], self._now_ns):
-                leg = self._legs[row]
-                assert leg is not None, "a closed leg has no frames"
-                self._sink.append(leg.number, start, end, chunk)
+            # A closed leg has no frames.
+            legs = [leg for row in rows[in_order].tolist() if (leg := self._legs[row]) is not None]
+            for leg, (start, end, chunk) in zip(legs, take_chunks(table, legs, self._now_ns), strict=True):
+                self._masks.append(leg, start, end, chunk)
 
-    def _remember(self, leg: Leg, now_ns: int) -> None:
-        """Know this stream again, should its sender go on into the port's next call."""
+    def _go_on(self, leg: Leg, command: Open, now_ns: int) -> None:
+        """Another worker has received the leg until it died: what is missing until now is its loss, and its silence."""
+        now_us = self._call_us(leg, now_ns)
+        if leg.withheld is None:
+            leg.sequence.interrupt(Reason.WORKER_LOST)
+        leg.timeline.go_on(now_us)
+        self._watch.expect(leg.row, command.quiet_s, now_us)
+        expect(self._table, leg, now_us)
+        self._flush(leg.row, closing=True, written_us=now_us)  # says from when this life receives
+
+    def _former(self, leg: Leg) -> Former | None:
+        """Knows this stream again, should its sender go on into the port's next call."""
         table, row = self._table, leg.row
-        if table.source[row] == NEVER or leg.sequence.ssrc is None:
-            return
+        if table.source[row] == NEVER or leg.sequence.ssrc is None or self._taps[row]:
+            return None
         source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
         instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
-        port = leg.rtp.getsockname()[1]
-        self._former[port] = Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
+        return Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
 
     def _speech(self, turns: list[Turn]) -> list[Event]:
         decided_ns = self._clock()
@@ -351,17 +437,6 @@ class Engine:
     def _call_us(self, leg: Leg, now_ns: int) -> int:
         origin_ns = int(self._table.origin_ns[leg.row])
         return max(0, now_ns - origin_ns) // 1000 if origin_ns else 0
-
-
-def _codecs(names: dict[int, str]) -> dict[int, Codec]:
-    """The codecs of a command; raises Unsupported for none, or one that we do not have.
-
-    Comfort noise is none, and always taken.
-    """
-    speech = {number: name.upper() for number, name in names.items() if number != COMFORT_NOISE}
-    if not speech or any(name not in BY_NAME for name in speech.values()):
-        raise Unsupported("no codec, or one that the engine does not have")
-    return {number: BY_NAME[name] for number, name in speech.items()}
 
 
 def _source(address: Address | None) -> int | None:

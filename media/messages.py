@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from media.dtmf import Press
 from media.errors import Malformed
 
 MESSAGE_BYTES_MAX = 192 * 1024  # below the default send buffer of a unix socket; the facts of a bad call have 90 KiB
@@ -26,10 +27,21 @@ class Open:
     """Receive a leg on the two sockets that come along.
 
     With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts.
+    `event_pt` is the payload type of telephone events (RFC 4733), `red_pt` that of redundant audio (RFC 2198).
     `remote` is the description's address, the only source taken; with `nat`, a source in `networks` too, until the
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
+    `tapped` says that the sockets are ends of a tap (media/tap.py), and `remote` is nobody's.
+    With `continues` the stream that the port's former leg received goes on in this one: somebody else of the same call
+    is heard on it from here. Close that leg first; what comes between the two waits in the socket.
+    With `paused` nothing is kept until `Resume`: the leg joins a call that is paused.
+    With `keys` it is told which keys are pressed (`Pressed`); else they are counted and forgotten.
+    With `mask` keys' tones are silenced before anything is kept.
+    `srtp` has the leg's keys as `media.srtp.Protection` takes them; empty for plain RTP.
+    Nothing that arrived before call time `from_us` is kept. `former` is what `Ended` said of the port's last leg.
+    With `life` above 0 a worker that received this leg has died, so many for the last time (`media.lives`), and
+    `latched` is what it said in `Latched` last.
     """
 
     leg: int
@@ -40,10 +52,21 @@ class Open:
     networks: tuple[str, ...] = ()
     origin_ns: int = 0
     sending: bool = True
-    sink: dict[str, str] = field(default_factory=dict)
+    sink: dict[str, str] = field(default_factory=dict, repr=False)
     announce: bool = False
     hears: bool = True
     quiet_s: float = QUIET_S
+    tapped: bool = False
+    red_pt: int | None = None
+    continues: bool = False
+    paused: bool = False
+    keys: bool = False
+    mask: bool = False
+    srtp: dict[str, str] = field(default_factory=dict, repr=False)
+    from_us: int = 0
+    former: tuple[int, ...] = ()
+    life: int = 0
+    latched: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +81,8 @@ class Start:
 class Update:
     """A re-INVITE was answered: other codecs, another address, hold (`receiving` False) or its end.
 
-    `hears` and `quiet_s` are those of `Open`. A prompt waits while its peer does not hear, and then begins anew.
+    `hears`, `quiet_s` and `srtp` are those of `Open`; a key that is repeated goes on where it is. A prompt waits while
+    its peer does not hear, and then begins anew.
     """
 
     leg: int
@@ -68,6 +92,8 @@ class Update:
     event_pt: int | None = None
     hears: bool = True
     quiet_s: float = QUIET_S
+    srtp: dict[str, str] = field(default_factory=dict, repr=False)
+    red_pt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +116,18 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Keep nothing of this leg until `Resume`."""
+    """Keep nothing of this leg until `Resume`; `Paused` follows with the same `order`."""
 
     leg: int
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Keep it again."""
+    """Keep it again; `Resumed` follows with the same `order`."""
 
     leg: int
+    order: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +184,32 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """A `Pause` is carried out: nothing that arrives from this call time on is kept. What came before it is."""
+
+    leg: int
+    order: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A `Resume` is carried out: what arrives from this call time on is kept, as far as nothing else forbids it."""
+
+    leg: int
+    order: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Pressed:
+    """A key was pressed, on a leg that was opened with `keys`. It does not show in `repr`."""
+
+    leg: int
+    press: Press
+
+
+@dataclass(frozen=True, slots=True)
 class Quiet:
     """No RTP and no RTCP has come for the leg's `quiet_s`, since this call time.
 
@@ -167,11 +221,32 @@ class Quiet:
 
 
 @dataclass(frozen=True, slots=True)
+class Rolled:
+    """The rollover counter (RFC 3711 §3.3.1) of an SRTP leg's stream has risen, to be told another worker."""
+
+    leg: int
+    ssrc: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
-    """The leg is closed and everything of it durable; `facts` are `TrackFacts.to_json()`."""
+    """The leg is closed and everything of it durable; `facts` are `TrackFacts.to_json()`.
+
+    `former` knows its stream again, should its sender go on into the port's next leg: see `Open`.
+    """
 
     leg: int
     facts: dict[str, Any]
+    former: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Latched:
+    """The leg takes this source now, numbered as workers do; told within a second, of legs with `nat`."""
+
+    leg: int
+    source: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +279,8 @@ class Stats:
     exposure_ms: float = 0.0  # how much of each track a power cut would cost now, and the most since the start
     exposure_ms_max: float = 0.0
     dropped: int = 0  # chunks that found no room in the spool
+    unauthentic: int = 0  # packets of SRTP legs that their keys did not fit
+    replayed: int = 0  # or that came a second time
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +291,28 @@ class SpoolFull:
 
 
 Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
-Event: TypeAlias = Ready | Speech | Played | Quiet | Ended | OpenFailed | Stats | SpoolFull
+Event: TypeAlias = (
+    Ready
+    | Speech
+    | Played
+    | Paused
+    | Resumed
+    | Pressed
+    | Quiet
+    | Latched
+    | Rolled
+    | Ended
+    | OpenFailed
+    | Stats
+    | SpoolFull
+)
 Message: TypeAlias = Command | Event
 
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
-        *(Ready, Speech, Played, Quiet, Ended, OpenFailed, Stats, SpoolFull),
+        *(Ready, Speech, Played, Paused, Resumed, Pressed, Quiet, Latched, Rolled, Ended, OpenFailed, Stats, SpoolFull),
     )
 }
 
@@ -229,6 +320,8 @@ _KINDS: dict[str, type[Message]] = {
 def encode(message: Message) -> bytes:
     """The message as one datagram; `decode` is its inverse."""
     fields = {entry.name: getattr(message, entry.name) for entry in dataclasses.fields(message)}
+    if isinstance(message, Pressed):
+        fields["press"] = dataclasses.astuple(message.press)
     return json.dumps({"type": type(message).__name__, **fields}, separators=(",", ":")).encode()
 
 
@@ -251,7 +344,9 @@ def _restored(fields: dict[str, Any]) -> dict[str, Any]:
     if fields.get("remote") is not None:
         host, port = fields["remote"]
         fields["remote"] = (str(host), int(port))
-    for name in ("networks", "legs"):
+    if "press" in fields:
+        fields["press"] = Press(*fields["press"])
+    for name in ("networks", "legs", "former"):
         if isinstance(fields.get(name), list):
             fields[name] = tuple(fields[name])
     return fields

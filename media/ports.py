@@ -18,12 +18,14 @@ REST_S = 60.0  # longer than gateways keep sending after a BYE they have not see
 RECEIVE_BUFFER_BYTES = 256 * 1024  # some 250 packets: a worker may stand still for seconds without loss
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; not exported by the socket module
 SO_RXQ_OVFL = 40  # the same: datagrams tell how many their socket's full buffer has cost before them
+RESERVED_SHARE = 16  # one in so many ports is kept for callers that must not be refused, at most
+RESERVED_MAX = 32
 TRIES_MAX = 64  # ports found taken by other programs before one take gives up: bounds its time
 
 
 @dataclass(frozen=True, slots=True)
 class PortPair:
-    """Two bound, non-blocking UDP sockets on `port` and `port + 1`."""
+    """Two bound, non-blocking UDP sockets on `port` and `port + 1`; of a tap, ends of unix socket pairs, and port 0."""
 
     rtp_socket: socket.socket
     rtcp_socket: socket.socket
@@ -42,15 +44,20 @@ class PortPool:
         self._address = address
         self._rest_s = rest_s
         ports = list(range(first + first % 2, last, 2))
+        self._reserved = min(RESERVED_MAX, len(ports) // RESERVED_SHARE)
         # Random, so that a restarted gateway does not meet its former calls' senders (RFC 7201 §5 has more reasons).
         start = secrets.randbelow(len(ports)) if ports else 0
         # Free ports in order of the instant (seconds of the caller's clock) from which they may be used.
         self._free: deque[tuple[float, int]] = deque((0.0, port) for port in ports[start:] + ports[:start])
 
-    def take(self, now: float) -> PortPair:
-        """A pair of sockets whose port has rested; raises Unavailable when there is none. `now` in seconds."""
+    def take(self, now: float, *, urgent: bool = False) -> PortPair:
+        """A pair of sockets whose port has rested; raises Unavailable when there is none. `now` in seconds.
+
+        The last ones are kept for who is `urgent`.
+        """
+        kept = 0 if urgent else self._reserved
         for _ in range(min(TRIES_MAX, len(self._free))):
-            if self._free[0][0] > now:
+            if len(self._free) <= kept or self._free[kept][0] > now:  # they are in the order in which they have rested
                 break
             _, port = self._free.popleft()
             try:
@@ -63,7 +70,8 @@ class PortPool:
     def release(self, pair: PortPair, now: float) -> None:
         """Close the pair's sockets and let its port rest."""
         pair.close()
-        self._free.append((now + self._rest_s, pair.port))
+        if pair.port:
+            self._free.append((now + self._rest_s, pair.port))
 
     def _bind(self, port: int) -> PortPair:
         rtp = _udp_socket(self._address, port)
@@ -72,6 +80,19 @@ class PortPool:
         except OSError:
             rtp.close()
             raise
+
+
+def tap() -> tuple[PortPair, tuple[socket.socket, socket.socket]]:
+    """The two sockets of a leg that a process of ours sends to (media/tap.py), and their far ends: RTP, RTCP."""
+    ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    for near, far in ends:
+        for sock in (near, far):
+            sock.setblocking(False)
+        near.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        # What waits in a socket pair counts against its sender.
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE_BUFFER_BYTES)
+    (rtp, far_rtp), (rtcp, far_rtcp) = ends
+    return PortPair(rtp, rtcp, 0), (far_rtp, far_rtcp)
 
 
 def _udp_socket(address: str, port: int) -> socket.socket:

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 
 from media.errors import Malformed
-from media.legs import US_PER_TICK, Leg, Table
+from media.legs import Leg, Table
 from media.receive import SLOT_BYTES, Arena, Readiness, Sources, send
 from media.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, SourceDescription, parse, to_bytes
 
@@ -58,7 +58,7 @@ class Reports:
         if leg.outgoing.packets and (target := _target(peer)) is not None:
             report = leg.outgoing.report(now_ns, now_ns + wall_offset_ns)
             goodbye = Goodbye((leg.outgoing.ssrc,))
-            send(descriptor, to_bytes((report, self._described(leg), goodbye)), target)
+            _send(leg, to_bytes((report, self._described(leg), goodbye)), target)
 
     def sends(self, leg: Leg) -> None:
         """We are going to send to this leg's peer: report on it, as long as we do."""
@@ -75,7 +75,7 @@ class Reports:
                 del self._heard_by[descriptor]
             elif (target := _target(peer)) is not None:
                 report = outgoing.report(now_ns, now_ns + wall_offset_ns)
-                send(descriptor, to_bytes((report, self._described(peer.leg))), target)
+                _send(peer.leg, to_bytes((report, self._described(peer.leg))), target)
                 peer.own_due_ns = now_ns + OWN_NS_MIN + secrets.randbelow(OWN_NS_MAX - OWN_NS_MIN)
 
     def _read(self, now_ns: int, wall_offset_ns: int) -> None:
@@ -88,8 +88,14 @@ class Reports:
             if source >> 16 != int(self._table.source[row]) >> 16:
                 continue
             offset = i * SLOT_BYTES
+            data: bytes | None = self._arena.octets[offset : offset + length].tobytes()
+            if peer.leg.protection is not None and data is not None:
+                data = peer.leg.protection.open_reports(data)
+            if data is None:
+                self._table.unauthentic[row] += 1
+                continue
             try:
-                reports = parse(self._arena.octets[offset : offset + length].tobytes())
+                reports = parse(data)
             except Malformed:
                 continue
             arrived_ns = min(now_ns, stamp_ns - wall_offset_ns) if stamp_ns else now_ns
@@ -98,7 +104,7 @@ class Reports:
             self._table.life_us[row] = max(int(self._table.life_us[row]), arrived_us)
             for report in reports:
                 if isinstance(report, SenderReport) and now_ns - peer.reported_ns >= REPORT_NS:
-                    send(descriptor, self._answer(peer, report, now_ns, arrived_ns, wall_offset_ns), source)
+                    _send(peer.leg, self._answer(peer, report, now_ns, arrived_ns, wall_offset_ns), source)
                     peer.reported_ns = now_ns
 
     def _answer(self, peer: _Peer, report: SenderReport, now_ns: int, arrived_ns: int, wall_offset_ns: int) -> bytes:
@@ -112,7 +118,7 @@ class Reports:
             min(255, 256 * new_lost // max(1, new_lost + new)),
             min(lost, 0x7FFFFF),
             (int(table.next_sequence[row]) - 1) & 0xFFFFFFFF,
-            int(table.jitter_us[row]) // US_PER_TICK,
+            int(table.jitter_us[row]) * sequence.clock_hz // 1_000_000,
             report.ntp >> 16 & 0xFFFFFFFF,
             (now_ns - arrived_ns) * 65_536 // 1_000_000_000 & 0xFFFFFFFF,
         )
@@ -124,6 +130,10 @@ class Reports:
 
     def _described(self, leg: Leg) -> SourceDescription:
         return SourceDescription(((leg.outgoing.ssrc, self._cname),))
+
+
+def _send(leg: Leg, data: bytes, target: int) -> None:
+    send(leg.rtcp.fileno(), data if leg.protection is None else leg.protection.protect_reports(data), target)
 
 
 def _target(peer: _Peer) -> int | None:

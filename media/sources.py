@@ -1,7 +1,8 @@
 """Whose packets a leg takes: its description's address, or where its trunk sits behind NAT, one that latches.
 
 Invariants: a source outside the description and the media networks is never taken. At most one latch follows an
-opening or an answered re-INVITE. A stream that the port's former call was receiving is never taken for a new one.
+opening or an answered re-INVITE. A stream that the port's former call was receiving is never taken for a new one; a leg
+that takes over a stream of its own call takes over the rule, as it stands.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ class Former:
     timestamp: int
     clock_hz: int
     instant_ns: int
+
+    def to_numbers(self) -> tuple[int, ...]:
+        """For a message; `from_numbers` is its inverse."""
+        return (self.source, self.ssrc, self.timestamp, self.clock_hz, self.instant_ns)
+
+    @classmethod
+    def from_numbers(cls, numbers: Sequence[int]) -> Former | None:
+        """What `to_numbers` made, None of none; raises TypeError where it is something else."""
+        return cls(*numbers) if numbers else None
 
     def goes_on(self, source: int, ssrc: int, timestamp: int, instant_ns: int) -> bool:
         """Whether this packet belongs to that stream: a sender that has not noticed the end of its call."""

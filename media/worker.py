@@ -1,7 +1,8 @@
 """The process around the engine: takes commands as they come, ticks every 20 ms, and tells what happens.
 
-Between ticks it waits on the control socket; a command never waits for a tick. If the control socket ends, because the
-gateway is gone, the worker closes its legs as on `Drain` and ends: what has been received is kept.
+Between ticks it waits on the control socket; a command never waits for a tick. Without a leg it ticks less often. If
+the control socket ends, because the gateway is gone, the worker closes its legs as on `Drain` and ends: what has been
+received is kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from media.engine import FLUSH_TICKS, TICK_NS, Engine
 from media.errors import MediaError, Unsupported
+from media.masking import HOLD_TICKS
 from media.messages import (
     MESSAGE_BYTES_MAX,
     Close,
@@ -28,10 +30,12 @@ from media.messages import (
     Open,
     OpenFailed,
     Pause,
+    Paused,
     Play,
     Ready,
     Release,
     Resume,
+    Resumed,
     Speech,
     SpoolFull,
     Start,
@@ -45,7 +49,8 @@ from media.prompts import PROMPT_S_MAX, RATE_HZ
 from media.sink import Sink
 
 STATS_NS = 1_000_000_000
-GATHERED_MS = FLUSH_TICKS * TICK_NS / 1e6  # of a leg at most, before it is a chunk: it is at stake too
+GATHERED_MS = (FLUSH_TICKS + HOLD_TICKS) * TICK_NS / 1e6  # of a leg at most, before the sink has it: at stake too
+IDLE_NS = 200_000_000  # between two ticks without a leg: a worker that stands by costs next to nothing
 COMMANDS_MAX = 64  # taken between two looks at the clock
 UNSENT_MAX = 4096  # events kept for a gateway that does not read; beyond, speech and stats are dropped, ends never
 DRAIN_NS_MAX = 10_000_000_000  # then a sink that cannot make its chunks durable is given up
@@ -85,10 +90,14 @@ class Worker:
                     self._take_commands()
                     if self._gone:
                         poller = select.poll()
+                    if not self._engine.idle:
+                        next_ns = min(next_ns, now_ns + TICK_NS)
                 continue
             self._tick(now_ns)
             # A tick that came late is not made up for: the sockets have kept everything.
             next_ns += (max(0, now_ns - next_ns) // TICK_NS + 1) * TICK_NS
+            if self._engine.idle:
+                next_ns = max(next_ns, now_ns + IDLE_NS)
             if now_ns - stats_ns >= STATS_NS:
                 self._tell_stats(now_ns - stats_ns)
                 stats_ns = now_ns
@@ -177,9 +186,11 @@ class Worker:
             case Play():
                 self._engine.play(command.leg, command.prompt, now_ns)
             case Pause():
-                self._engine.pause(command.leg, now_ns)
+                if (at_us := self._engine.pause(command.leg, now_ns)) is not None:
+                    self._send(Paused(command.leg, command.order, at_us))
             case Resume():
-                self._engine.resume(command.leg, now_ns)
+                if (at_us := self._engine.resume(command.leg, now_ns)) is not None:
+                    self._send(Resumed(command.leg, command.order, at_us))
             case Release():
                 self._engine.release(command.leg)
             case Close():
@@ -220,6 +231,8 @@ class Worker:
                 exposure_ms=GATHERED_MS + health.exposure_ms if self._engine.legs else health.exposure_ms,
                 exposure_ms_max=GATHERED_MS + health.exposure_ms_max if health.exposure_ms_max else 0.0,
                 dropped=health.dropped,
+                unauthentic=self._engine.unauthentic,
+                replayed=self._engine.replayed,
             )
         )
         if health.full and not self._full:

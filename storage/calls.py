@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, exists, select, update
 
@@ -31,6 +31,13 @@ _COMPLETE_ALL = (
 )
 
 
+class Mark(NamedTuple):
+    """A call's place among others: by day, and within it by the order in which they were saved."""
+
+    day: Day
+    serial: int
+
+
 def insert_calls(connection: Connection, new_calls: Sequence[NewCall]) -> None:
     """Writes the rows of new calls."""
     rows = [
@@ -49,6 +56,29 @@ def read_calls(connection: Connection, tenant: TenantId, limit: int, before: Cal
             raise NotFound(f"no call {before}")
         query = query.where(calls.c.serial < mark)
     return _with_artefacts(connection, connection.execute(query.order_by(calls.c.serial.desc()).limit(limit)).all())
+
+
+def read_mark(connection: Connection, tenant: TenantId, call: CallId) -> Mark:
+    """Where a call stands among its tenant's; NotFound."""
+    row = connection.execute(select(calls.c.day, calls.c.serial).where(calls.c.id == call, calls.c.tenant == tenant))
+    found = row.first()
+    if found is None:
+        raise NotFound(f"no call {call}")
+    return Mark(Day(found.day), found.serial)
+
+
+def marks_of(connection: Connection, tenant: TenantId, living: Sequence[ArtefactId]) -> set[Mark]:
+    """The calls of a tenant that have one of these artefacts, as far as it is alive."""
+    query = select(calls.c.day, calls.c.serial).join(artefacts, artefacts.c.call == calls.c.id)
+    query = query.where(artefacts.c.id.in_(living), calls.c.tenant == tenant, artefacts.c.state.in_(ALIVE))
+    return {Mark(Day(row.day), row.serial) for row in connection.execute(query)}
+
+
+def read_marked(connection: Connection, marks: Sequence[Mark]) -> list[CallRecord]:
+    """The calls at these marks, the newest first."""
+    query = select(calls).where(calls.c.serial.in_([mark.serial for mark in marks]))
+    rows = connection.execute(query.order_by(calls.c.day.desc(), calls.c.serial.desc())).all()
+    return _with_artefacts(connection, rows)
 
 
 def read_call(connection: Connection, tenant: TenantId, call: CallId) -> CallRecord:

@@ -31,6 +31,7 @@ from storage.keys import (
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, CallId, Kind, ParticipantId, Secret, TenantId, new_id
 from storage.providers import KeyProvider
 from storage.tables import artefact_keys, artefacts, buckets, epochs
+from storage.tags import compare_tags, move_tags
 
 ALIVE = (ArtefactState.WRITING.value, ArtefactState.COMPLETE.value)
 """Whoever is in one of these states survives an epoch change."""
@@ -100,7 +101,7 @@ def change_epoch(connection: Connection, old: bytes, new: NewEpoch, replaced: Co
     """
     compare_epochs(connection, {(TenantId(new.tenant), new.root): new.n - 1})
     new.insert(connection)
-    counts = {"buckets_kept": 0, "buckets_replaced": 0, "keys_rewrapped": 0}
+    counts = {"buckets_kept": 0, "buckets_replaced": 0, "keys_rewrapped": 0, "tags_moved": 0}
     for row in _buckets(connection, new.tenant, new.root, new.n - 1):
         before, slot = _open_bucket(row, old), _slot(row)
         after = Bucket(new_id(), fresh_key()) if before.id in replaced else before
@@ -109,7 +110,9 @@ def change_epoch(connection: Connection, old: bytes, new: NewEpoch, replaced: Co
             counts["buckets_kept"] += 1
         else:
             counts["buckets_replaced"] += 1
-            counts["keys_rewrapped"] += _rewrap(connection, before, after)
+            keys, tags = _rewrap(connection, before, after)
+            counts["keys_rewrapped"] += keys
+            counts["tags_moved"] += tags
     return counts
 
 
@@ -133,6 +136,7 @@ def read_back(connection: Connection, provider: KeyProvider, tenant: str, root: 
                 raise DataError(f"bucket {before.id} was carried over with another key: nothing is destroyed")
             continue
         compared += _compare_survivors(connection, before, successor)
+        compare_tags(connection, before.id, successor.id, ALIVE)
     return compared
 
 
@@ -157,18 +161,23 @@ def _open_bucket(row: Row[Any], secret: bytes) -> Bucket:
     return Bucket(row.id, unwrap(secret, row.wrapped, bucket_aad(row.tenant, row.root, row.epoch, row.id, _slot(row))))
 
 
-def _rewrap(connection: Connection, before: Bucket, after: Bucket) -> int:
+def _rewrap(connection: Connection, before: Bucket, after: Bucket) -> tuple[int, int]:
+    """Gives the survivors their keys and tags under the new bucket; how many of each."""
     survivors = connection.execute(_survivors(before)).all()
+    tagged = 0
+    counts: dict[bytes, int] = {}
     for start in range(0, len(survivors), _ROWS_AT_ONCE):
-        rows = []
+        rows, opened = [], []
         for row in survivors[start : start + _ROWS_AT_ONCE]:
             ref = artefact_ref(row)
             key = unwrap(before.key, row.wrapped, artefact_aad(ref, before.id))
             check_commitment(Secret(key), row.commitment)
             wrapped = wrap(after.key, key, artefact_aad(ref, after.id))
             rows.append({"artefact": ref.artefact, "bucket": after.id, "wrapped": wrapped})
+            opened.append((ref, Secret(key)))
         connection.execute(artefact_keys.insert(), rows)
-    return len(survivors)
+        tagged += move_tags(connection, after, opened, counts)
+    return len(survivors), tagged
 
 
 def _compare_survivors(connection: Connection, before: Bucket, after: Bucket) -> int:

@@ -22,7 +22,7 @@ from storage.epochs import EpochMovedError
 from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
 from storage.jobs import insert_jobs
 from storage.keys import KEY_BYTES, Slot
-from storage.keytree import KeyTree, Placing
+from storage.keytree import Held, KeyTree, Placing
 from storage.model import (
     ArtefactId,
     ArtefactRef,
@@ -34,9 +34,9 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
-from storage.records import STREAMS, Change, Derived, NewArtefact, NewCall, Wanted
+from storage.records import STREAMS, Change, Day, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.slicerows import insert_slices
-from storage.tables import artefacts, buckets
+from storage.tables import artefact_keys, artefacts, buckets
 from storage.times import day_of
 
 PREPARED_DAYS = 3
@@ -85,16 +85,31 @@ class Intake:
 
         Keys whose epoch ended meanwhile are wrapped again.
         """
-        made = [(artefact, new.day) for new in new_calls for artefact in new.artefacts]
-        items = [Placing(artefact, day, *_state_of(artefact, documents)) for artefact, day in made]
+        items = [
+            Placing(artefact, new.day, *_state_of(artefact, documents), _found_by(artefact, new))
+            for new in new_calls
+            for artefact in new.artefacts
+        ]
         sealed = [
-            _sealed(artefact, documents[artefact.ref.artefact]) for artefact, _ in made if _has(artefact, documents)
+            _sealed(item.artefact, documents[item.artefact.ref.artefact])
+            for item in items
+            if _has(item.artefact, documents)
         ]
         self._place(
             items,
             lambda connection: insert_calls(connection, new_calls),
             lambda connection: put_documents(connection, sealed, replace=False),
         )
+
+    def extend(self, added: NewCall) -> None:
+        """Makes further streams of a saved call, with their keys, durable, in the transaction that finds it live."""
+        items = [Placing(artefact, added.day, ArtefactState.WRITING, 0) for artefact in added.artefacts]
+
+        def check(connection: Connection) -> None:
+            if check_alive(connection, added.tenant, added.call, ()) is not CallState.LIVE:
+                raise Refused("a call that is over gets no further streams")
+
+        self._place(items, check)
 
     def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
         """Makes changes of saved calls in one transaction; for each that cannot be made, why. The others are made."""
@@ -105,13 +120,30 @@ class Intake:
             found = outcomes(connection, changes)
             due = [number for number, outcome in enumerate(found) if outcome is None]
             made = [changes[number] for number in due]
-            put_documents(connection, [document for number in due for document in sealed[number]], replace=True)
+            latest = {document.artefact: document for number in due for document in sealed[number]}  # two of one call
+            put_documents(connection, list(latest.values()), replace=True)
             complete = [row for change in made for row in _completed(change)]
             if complete:
                 connection.execute(_COMPLETE, complete)
             set_states(connection, made)
             insert_jobs(connection, made)
         return found
+
+    def identify(self, new: NewCall, found: Sequence[Identifier]) -> None:
+        """Further identifiers that a saved call is found by from now on; Erased, NotFound."""
+        identity = new.find(Kind.IDENTITY)
+        with self._catalogue.reading() as connection:
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
+            of_key = artefact_keys.c.artefact == identity.ref.artefact
+            query = select(buckets.c.day).join(artefact_keys, artefact_keys.c.bucket == buckets.c.id).where(of_key)
+            day = Day(connection.execute(query.limit(1)).scalar_one())  # not the call's: it may be resumed tomorrow
+        item = Placing(identity, day, identifiers=tuple(found))
+
+        def write(connection: Connection, held: Held) -> None:
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
+            self._tree.tag(connection, [item], held)
+
+        self._follow([item], write)
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call's keys again, after a restart; Erased, NotFound."""
@@ -165,13 +197,20 @@ class Intake:
         before: Callable[[Connection], object],
         after: Callable[[Connection], None] = lambda _connection: None,
     ) -> None:
+        def write(connection: Connection, held: Held) -> None:
+            before(connection)
+            self._tree.place(connection, items, held)
+            after(connection)
+
+        self._follow(items, write)
+
+    def _follow(self, items: Sequence[Placing], write: Callable[[Connection, Held], None]) -> None:
+        """Writes under the newest epoch, again as long as it moves."""
         for _ in range(_ATTEMPTS):
             held = self._tree.hold(items)
             try:
                 with self._catalogue.writing() as connection:
-                    before(connection)
-                    self._tree.place(connection, items, held)
-                    after(connection)
+                    write(connection, held)
             except EpochMovedError:
                 self._tree.forget(held)
                 continue
@@ -213,6 +252,10 @@ def _sealed(artefact: NewArtefact, data: bytes) -> SealedDocument:
 
 def _has(artefact: NewArtefact, documents: Mapping[ArtefactId, bytes]) -> bool:
     return artefact.ref.artefact in documents
+
+
+def _found_by(artefact: NewArtefact, new: NewCall) -> tuple[Identifier, ...]:
+    return new.identifiers if artefact.ref.kind is Kind.IDENTITY else ()
 
 
 def _state_of(artefact: NewArtefact, documents: Mapping[ArtefactId, bytes]) -> tuple[ArtefactState, int]:

@@ -35,8 +35,9 @@ from storage.errors import Erased, NotFound, StoreError, Unavailable
 from storage.keys import Bucket, Slot, artefact_aad, bucket_aad, fresh_key, unwrap, wrap, wrap_bucket
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, Kind, Root, Secret, TenantId, new_id
 from storage.providers import KeyProvider
-from storage.records import ROOTS, Day, NewArtefact
+from storage.records import ROOTS, Day, Identifier, NewArtefact
 from storage.tables import artefact_keys, artefacts, buckets, epochs, tenants, tombstones
+from storage.tags import write_tags
 
 _ATTEMPTS = 8
 """How often an operation follows an epoch that moves under it; changes come seconds apart, so one is usual."""
@@ -70,12 +71,13 @@ Held = dict[tuple[TenantId, Root], Epoch]
 
 @dataclass(frozen=True, slots=True)
 class Placing:
-    """A new artefact that is to get its rows: its key, creation day, and first state."""
+    """A new artefact that is to get its rows: its key, creation day, first state, and what it is found by."""
 
     artefact: NewArtefact
     day: Day
     state: ArtefactState = ArtefactState.WRITING
     size: int = 0
+    identifiers: tuple[Identifier, ...] = ()
 
     @property
     def place(self) -> tuple[TenantId, Root]:
@@ -131,6 +133,18 @@ class KeyTree:
             wrapped = wrap(bucket.key, item.artefact.key.reveal(), artefact_aad(ref, bucket.id))
             rows.append({"artefact": ref.artefact, "bucket": bucket.id, "wrapped": wrapped})
         connection.execute(artefact_keys.insert(), rows)
+        self.tag(connection, items, held)
+
+    def tag(self, connection: Connection, items: Sequence[Placing], held: Held) -> None:
+        """Writes what placed artefacts are found by; EpochMovedError if a held epoch is over."""
+        compare_epochs(connection, {place: epoch.n for place, epoch in held.items()})
+        found: dict[Bucket, list[tuple[ArtefactRef, Secret, Sequence[Identifier]]]] = {}
+        for item in items:
+            if item.identifiers:
+                bucket = held[item.place].slots[item.slot]
+                found.setdefault(bucket, []).append((item.artefact.ref, item.artefact.key, item.identifiers))
+        for bucket, tagged in found.items():
+            write_tags(connection, bucket, tagged)
 
     def forget(self, held: Held) -> None:
         """Drops epochs that turned out to be over: the next `hold` learns of the newest."""
@@ -163,6 +177,29 @@ class KeyTree:
             except StoreError as error:
                 outcomes[artefact] = error
         return outcomes
+
+    def open_buckets(self, connection: Connection, tenant: TenantId, kind: Kind) -> list[tuple[Day, Bucket]]:
+        """The living buckets of a kind, the newest day first; the provider is asked once at most. Unavailable."""
+        newest = epoch_row(connection, tenant, ROOTS[kind])
+        if newest is None:
+            return []
+        fence: int = connection.execute(select(tenants.c.fence).where(tenants.c.id == tenant)).scalar_one()
+        query = select(buckets).where(buckets.c.tenant == tenant, buckets.c.root == newest.root)
+        query = query.where(buckets.c.epoch == newest.n, buckets.c.kind == kind.value).order_by(buckets.c.day.desc())
+        rows = connection.execute(query).all()
+        with self._lock:
+            known_at, known = self._opened.get(tenant, (-1, {}))
+            keys = dict(known) if known_at == fence else {}
+        missing = [row for row in rows if row.id not in keys]
+        if missing:
+            secret = self._open_secret(newest)
+            for row in missing:
+                aad = bucket_aad(tenant, row.root, row.epoch, row.id, Slot(kind, row.purpose, row.day))
+                keys[row.id] = unwrap(secret, row.wrapped, aad)
+            with self._lock:
+                known_at, known = self._opened.get(tenant, (-1, {}))
+                self._opened[tenant] = (fence, {**(known if known_at == fence else {}), **keys})
+        return [(Day(row.day), Bucket(row.id, keys[row.id])) for row in rows]
 
     def _open_row(self, artefact: ArtefactId, row: Row[Any]) -> Opened:
         if row.state not in ALIVE:

@@ -4,6 +4,7 @@ Rules (those of calls stand in `accounts`):
 
 - Each slice has its object, of its size and, if asked, its hash; slices of a stream are numbered without a hole.
 - Each object belongs to a slice. One of a known call that no slice names is a leftover: an upload that was cut off.
+- Each search tag belongs to an artefact and to a bucket whose key may still be there.
 - Each spool record above what is uploaded belongs to a stream that may still grow.
 
 Everything moves while it is compared. So only rows are judged that stood before the first look (what they need was
@@ -30,7 +31,7 @@ from storage.model import ArtefactId, is_id
 from storage.objects import ObjectInfo, ObjectStore
 from storage.slicerows import Stored, read_stored
 from storage.spoolview import SpoolView, StreamView
-from storage.tables import artefacts, calls, dead_jobs, outbox, slices, tombstones
+from storage.tables import artefacts, buckets, calls, dead_jobs, outbox, slices, tags, tombstones
 
 _ROWS_AT_ONCE = 500
 """Looked up with one query: below SQLite's oldest limit of 999 values."""
@@ -54,6 +55,7 @@ def reconcile(
     _Objects(catalogue, objects, audit, newest_slice).compare(hashes=hashes)
     with catalogue.reading() as connection:
         _compare_numbers(connection, audit)
+        _compare_tags(connection, audit)
         _compare_spool(connection, audit, spool)
         audit.jobs = connection.scalar(select(func.count()).select_from(outbox)) or 0
         for job in connection.scalars(select(outbox.c.id).limit(NAMED_MAX)):
@@ -157,6 +159,17 @@ def _compare_numbers(connection: Connection, audit: Audit) -> None:
     query = select(slices.c.artefact).group_by(slices.c.artefact).having(numbers[0] != numbers[1] + 1)
     for artefact in connection.scalars(query):
         audit.find(Weight.UNEXPLAINED, "stream with a slice left out", artefact)
+
+
+def _compare_tags(connection: Connection, audit: Audit) -> None:
+    """A tag stands under a bucket, and leads to an artefact, that are there."""
+    of_bucket = select(tags.c.bucket).distinct().where(tags.c.bucket.not_in(select(buckets.c.id)))
+    for bucket in connection.scalars(of_bucket.limit(NAMED_MAX)):
+        audit.find(Weight.UNEXPLAINED, "search tags of a bucket that is not there", bucket)
+    lost = tags.outerjoin(artefacts, artefacts.c.id == tags.c.artefact)
+    of_artefact = select(tags.c.artefact).distinct().select_from(lost).where(artefacts.c.id.is_(None))
+    for artefact in connection.scalars(of_artefact.limit(NAMED_MAX)):
+        audit.find(Weight.UNEXPLAINED, "search tags of an artefact that is not there", artefact)
 
 
 def _compare_spool(connection: Connection, audit: Audit, spool: SpoolView) -> None:

@@ -41,12 +41,14 @@ from storage.records import (
     CallRecord,
     Change,
     Derived,
+    Identifier,
     KeyOperations,
     NewArtefact,
     NewCall,
     OutboxRow,
     Wanted,
 )
+from storage.search import find_calls
 from storage.signing import Signer
 from storage.slicebook import SliceBook
 from storage.slices import SliceRow
@@ -60,6 +62,7 @@ __all__ = [
     "CallRecord",
     "Change",
     "Derived",
+    "Identifier",
     "NewArtefact",
     "NewCall",
     "OutboxRow",
@@ -202,10 +205,21 @@ class Recordings:
         """Makes calls (as LIVE), their keys, and their first documents durable, all in one transaction."""
         self._intake.save(new_calls, documents or {})
 
+    def identify(self, new: NewCall, found: Sequence[Identifier]) -> None:
+        """Further identifiers of a saved call, beside those that it was saved with. Erased, NotFound."""
+        self._intake.identify(new, found)
+
+    def extend(self, added: NewCall) -> None:
+        """Makes streams that a live call gets later durable, keys first of all; `begin` of that call has made them.
+
+        Erased, NotFound, and Refused once the call is over.
+        """
+        self._intake.extend(added)
+
     def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
         """Makes changes of saved calls, all in one transaction; for each that cannot be made, why: the others are.
 
-        A document (up to 256 KiB) replaces the one that its artefact had.
+        A document (up to 256 KiB) replaces the one that its artefact had, the later of two among these changes too.
         """
         return self._intake.settle(changes)
 
@@ -240,6 +254,16 @@ class Recordings:
         """The tenant's calls, newest first; NotFound if `before` is none of them."""
         with self._catalogue.reading() as connection:
             return read_calls(connection, tenant, min(limit, CALLS_AT_ONCE_MAX), before)
+
+    def find(
+        self, tenant: TenantId, wanted: Sequence[Identifier], *, limit: int = 100, before: CallId | None = None
+    ) -> list[CallRecord]:
+        """The tenant's calls that have one of the identifiers, newest first; NotFound if `before` is no call of it.
+
+        Costs a tag for each identifier and bucket: a day and purpose.
+        """
+        with self._catalogue.reading() as connection:
+            return find_calls(connection, self._tree, tenant, wanted, min(limit, CALLS_AT_ONCE_MAX), before)
 
     def call(self, tenant: TenantId, call: CallId) -> CallRecord:
         """One call; an erased one shows its state only. NotFound also for another tenant's."""

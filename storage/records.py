@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType
 
 from storage.model import (
@@ -53,13 +53,25 @@ class NewArtefact:
 
 
 @dataclass(frozen=True, slots=True)
+class Identifier:
+    """Something that a call is found by, of a type that its writer names; equal ones are equal as text."""
+
+    type: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class NewCall:
-    """A call whose keys are held in memory; `Recordings.save` makes them durable."""
+    """A call whose keys are held in memory; `Recordings.save` makes them durable.
+
+    `identifiers` are what it is found by from then on; they live and die with its identity artefact.
+    """
 
     tenant: TenantId
     call: CallId
     day: Day
     artefacts: tuple[NewArtefact, ...]
+    identifiers: tuple[Identifier, ...] = ()
 
     def find(self, kind: Kind, participant: ParticipantId = NO_PARTICIPANT) -> NewArtefact:
         """The artefact of that kind and participant; KeyError if none was wanted."""

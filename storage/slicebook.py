@@ -14,7 +14,7 @@ from storage.errors import Erased, NotFound, Refused, StoreError
 from storage.keytree import KeyTree, Opened
 from storage.manifest import Closing, make_manifests
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId
-from storage.records import Day
+from storage.records import STREAMS, Day
 from storage.signing import Signer
 from storage.slicerows import add_slices, end_streams, read_stored
 from storage.slices import SliceRow, StreamKey
@@ -30,6 +30,9 @@ _CLOSED = (
 )
 _INTERRUPTED = select(artefacts.c.call).where(
     artefacts.c.call.in_(bindparam("ids", expanding=True)), artefacts.c.interrupted.is_(True)
+)
+_STREAMS_OF = select(artefacts.c.id, artefacts.c.call).where(
+    artefacts.c.call.in_(bindparam("ids", expanding=True)), artefacts.c.kind.in_(STREAMS)
 )
 _CLOSE = update(calls).where(calls.c.id == bindparam("of")).values(state=bindparam("to"), closed=True)
 
@@ -85,6 +88,12 @@ class SliceBook:
         """Calls that are over and complete and lack a manifest."""
         with self._catalogue.reading() as connection:
             return calls_due(connection)
+
+    def streams_of(self, calls: Sequence[CallId]) -> dict[ArtefactId, CallId]:
+        """The streams of these calls, each with its call."""
+        with self._catalogue.reading() as connection:
+            rows = connection.execute(_STREAMS_OF, {"ids": list(calls)})
+            return {ArtefactId(artefact): CallId(call) for artefact, call in rows}
 
     def interrupted(self, of: Sequence[tuple[TenantId, CallId]]) -> list[tuple[TenantId, CallId]]:
         """Those of these calls of which a stream was interrupted."""

@@ -99,6 +99,9 @@ class Slices(Protocol):
     def ended_calls(self) -> Iterable[tuple[TenantId, CallId]]:
         """Calls in state ENDED whose streams are all COMPLETE: their manifest is due."""
 
+    def streams_of(self, calls: Sequence[CallId]) -> Mapping[ArtefactId, CallId]:
+        """The streams of these calls, each with its call."""
+
     def store_manifests(self, due: Sequence[tuple[TenantId, CallId]]) -> Sequence[Refused | None]:
         """Sign and store the calls' manifests and move them on from ENDED (STORED, or INTERRUPTED), in one transaction.
 

@@ -1,7 +1,7 @@
-"""Who serves a data folder, writes to its spool and uploads from it: one process each, held by `flock`.
+"""Who serves a data folder, writes to its spool and uploads from it, held by `flock`.
 
-The lock dies with its holder. Two writers would fill the folder past the limit that each of them keeps, and a second
-server would take the running calls of the first for what a crash left behind.
+One process serves and one uploads; the media workers of one server write side by side. A lock dies with its holder. A
+second server would take the running calls of the first for what a crash left behind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from storage.errors import Unavailable
 SERVER_LOCK = "server.lock"
 """In the data folder; held by the gateway itself, so that a second one is refused before it touches anything."""
 WRITER_LOCK = "writer.lock"
-"""In the spool folder; held by the media worker, which may outlive its gateway by some seconds."""
+"""In the spool folder; shared by the media workers, which may outlive their gateway by some seconds."""
 UPLOADER_LOCK = "uploader.lock"
 """The uploader takes it by itself; here it is only looked at."""
 WRITER_WAIT_S = 12.0
@@ -29,8 +29,15 @@ _PID_BYTES_MAX = 16
 
 @contextmanager
 def writing(folder: Path, wait_s: float = WRITER_WAIT_S) -> Iterator[None]:
-    """Be the spool's writer, or be sure that there is none. `Unavailable`, naming the other, if it does not go."""
+    """Be the spool's only writer, and sure that there is no other. `Unavailable`, naming one, if it does not go."""
     with _held(folder, WRITER_LOCK, wait_s):
+        yield
+
+
+@contextmanager
+def writing_beside_others(folder: Path, wait_s: float = WRITER_WAIT_S) -> Iterator[None]:
+    """Be one of the spool's writers. `Unavailable` if one that wants to be alone does not let go."""
+    with _held(folder, WRITER_LOCK, wait_s, shared=True):
         yield
 
 
@@ -51,7 +58,7 @@ def server_of(data_folder: Path) -> str:
 
 
 def has_writer(folder: Path) -> bool:
-    """Whether a media worker is at work on the folder."""
+    """Whether media workers are at work on the folder."""
     return _is_locked(folder / WRITER_LOCK)
 
 
@@ -61,14 +68,14 @@ def has_uploader(folder: Path) -> bool:
 
 
 @contextmanager
-def _held(folder: Path, name: str, wait_s: float) -> Iterator[None]:
+def _held(folder: Path, name: str, wait_s: float, *, shared: bool = False) -> Iterator[None]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unavailable(f"folder {folder}: {error.strerror}") from error
     try:
-        _take(descriptor, folder, wait_s)
+        _take(descriptor, folder, wait_s, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         with suppress(OSError):  # a full disk: then whoever finds the lock taken is not told by whom
             os.pwrite(descriptor, f"{os.getpid():<{_PID_BYTES_MAX - 1}}\n".encode(), 0)
         yield
@@ -76,11 +83,11 @@ def _held(folder: Path, name: str, wait_s: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _take(descriptor: int, folder: Path, wait_s: float) -> None:
+def _take(descriptor: int, folder: Path, wait_s: float, kind: int) -> None:
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 holder = os.pread(descriptor, _PID_BYTES_MAX, 0).decode("ascii", "replace").strip() or "unknown"
@@ -92,11 +99,11 @@ def _take(descriptor: int, folder: Path, wait_s: float) -> None:
 
 
 def _is_locked(path: Path) -> bool:
-    """A shared lock for a moment: whoever wants the exclusive one tries more than once."""
+    """An exclusive lock for a moment, since others may share it: who wants it meanwhile tries more than once."""
     with suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         finally:

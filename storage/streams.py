@@ -28,6 +28,7 @@ from storage.tables import slices
 class _Piece:
     """One entry of a stream: media time [start, end), and where its bytes are."""
 
+    run: str  # of the spool
     start: int
     end: int
     slice: SliceReader | None
@@ -63,7 +64,8 @@ class StreamReader:
             if start >> 32 == row.last_seq >> 32:  # else it stands for two openings, and nobody knows
                 self._records_missing += row.last_seq - start + 1 - entries
             newest[row.run] = row.last_seq
-        self._pieces += [_Piece(record.start, record.end, None, record=record) for record in spooled.records]
+        self._pieces += [_Piece(r.run, r.start, r.end, None, record=r) for r in spooled.records]
+        self._put_runs_in_order()
         self.ref = opened.ref
         """Whose stream it is."""
         self.ended = spooled.ended or (opened.state is ArtefactState.COMPLETE and not spooled.records)
@@ -126,8 +128,15 @@ class StreamReader:
         fetch = fetcher(self._objects, ref, row.stream_id)
         reader = SliceReader(key, index.header, row.size, aad, fetch, segment_bytes=row.segment_bytes)
         self._slices.append(reader)
-        self._pieces += [_Piece(entry.start, entry.end, reader, entry.offset, entry.length) for entry in index.entries]
+        self._pieces += [_Piece(row.run, e.start, e.end, reader, e.offset, e.length) for e in index.entries]
         return len(index.entries)
+
+    def _put_runs_in_order(self) -> None:
+        """By their first media time, as `records_of` does: after a restart the later of two may be sliced first."""
+        began: dict[str, int] = {}
+        for piece in self._pieces:
+            began[piece.run] = min(piece.start, began.get(piece.run, piece.start))
+        self._pieces.sort(key=lambda piece: (began[piece.run], piece.run))
 
 
 def fetcher(objects: ObjectStore, ref: ArtefactRef, stream_id: str) -> Callable[[int, int], bytes]:

@@ -120,6 +120,23 @@ artefact_keys = Table(
     UniqueConstraint("artefact", "bucket"),
 )
 
+tags = Table(
+    "tags",  # what calls are found by: see storage/tags.py. Waste with the bucket's key, so deleted without zeros
+    metadata,
+    _serial(),
+    Column("bucket", _ID, nullable=False, index=True),
+    Column("artefact", _ID, nullable=False),
+    Column("tag", LargeBinary, nullable=False, unique=True),  # no two are equal, also where identifiers are
+)
+
+identifiers = Table(
+    "identifiers",  # what the tags are computed from, for the next epoch
+    metadata,
+    _serial(),
+    Column("artefact", _ID, ForeignKey("artefacts.id"), nullable=False, index=True),
+    Column("sealed", LargeBinary, nullable=False),  # under a key derived from the artefact's
+)
+
 documents = Table(
     "documents",
     metadata,

@@ -20,8 +20,10 @@ from storage.tables import (
     documents,
     epochs,
     erasure_steps,
+    identifiers,
     manifests,
     slices,
+    tags,
     tenants,
     tombstones,
 )
@@ -93,13 +95,14 @@ def sweep_rows(connection: Connection, tenant: str, erasure: str, epochs_over: d
     for root, n in epochs_over.items():
         replaced = replaced_buckets(connection, tenant, root, n)
         _shred(connection, artefact_keys, artefact_keys.c.bucket.in_(replaced))
+        connection.execute(delete(tags).where(tags.c.bucket.in_(replaced)))
         of_root = and_(buckets.c.tenant == tenant, buckets.c.root == root, buckets.c.epoch <= n)
         _shred(connection, buckets, of_root)
         over = and_(epochs.c.tenant == tenant, epochs.c.root == root, epochs.c.n <= n)
         _zero(connection, epochs, over, ("wrapped", "probe"))
     erased = select(tombstones.c.artefact).where(tombstones.c.erasure == erasure)
     _shred(connection, artefact_keys, artefact_keys.c.artefact.in_(erased))
-    for table in (documents, slices):
+    for table in (documents, slices, identifiers):
         connection.execute(delete(table).where(table.c.artefact.in_(erased)))
     call = select(tombstones.c.call).where(tombstones.c.erasure == erasure)
     connection.execute(delete(manifests).where(manifests.c.call.in_(call)))

@@ -9,7 +9,8 @@ each record is in exactly one committed slice. Rules:
 - A record counts as done when its slice is committed, its artefact is erased, or it does not open (counted, and the
   stream is marked interrupted). A file goes when it is finished and all of its records are done.
 - An object is stored before its row is committed: whatever stops in between leaves an object that no row names.
-- A stream without end is ended, as interrupted, when its run is dead.
+- A stream without end is ended, as interrupted, when its run is dead. Another run may go on with it: a call is closed
+  only when the spool, looked at after the call's end, has nothing more of its streams.
 - What is wrong with one stream holds up that stream alone.
 - If catalogue or objects are away, nothing is dropped: the spool holds, and the uploader tries again with back-off.
 """
@@ -114,7 +115,7 @@ class Uploader:
                 self._begin(now_s)
                 self._upload(now_s, progress)
                 self._complete(now_s, progress)
-                self._write_manifests(progress)
+                self._write_manifests(now_s, progress)
                 self._retry_s = RETRY_S_MIN
             progress.files_deleted = self._tail.delete_done_files()
         except Unavailable as error:
@@ -314,14 +315,35 @@ class Uploader:
     def _seal_of(self, stream: TailedStream, key: StreamKey) -> RecordSeal:
         return RecordSeal(key.ref, key.key, self._tail.salt(stream.run))
 
-    def _write_manifests(self, progress: Progress) -> None:
-        due = list(self._slices.ended_calls())
+    def _write_manifests(self, now_s: float, progress: Progress) -> None:
+        due = self._closable(list(self._slices.ended_calls()), now_s, progress)
         if due:
             self._on_closing(due)
         for at in range(0, len(due), MANIFESTS_AT_ONCE):
             calls = due[at : at + MANIFESTS_AT_ONCE]
             refusals = self._slices.store_manifests(calls)
             progress.stored += [call for call, refusal in zip(calls, refusals, strict=True) if refusal is None]
+
+    def _closable(
+        self, due: Sequence[tuple[TenantId, CallId]], now_s: float, progress: Progress
+    ) -> list[tuple[TenantId, CallId]]:
+        """Those of these calls of which the spool has nothing more.
+
+        A stream is complete when one of its runs was seen to be over; what another run wrote was durable before the
+        call ended, and may have come since the spool was read. So it is read again.
+        """
+        if not due:
+            return []
+        progress.broken += self._tail.follow(now_s)
+        waiting = {stream.artefact for stream in self._tail.streams.values() if not stream.erased}
+        if not waiting:
+            return list(due)
+        going_on: set[CallId] = set()
+        for at in range(0, len(due), BATCH_STREAMS):
+            calls = [call for _, call in due[at : at + BATCH_STREAMS]]
+            streams = self._slices.streams_of(calls)
+            going_on |= {call for artefact, call in streams.items() if artefact in waiting}
+        return [(tenant, call) for tenant, call in due if call not in going_on]
 
 
 def _hold(stream: TailedStream, why: StoreError, now_s: float, progress: Progress) -> None:

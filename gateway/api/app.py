@@ -8,9 +8,11 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from gateway.api import audio, calls, events, health, metrics
+from gateway.api import audio, calls, events, health, keys, metrics, pauses, search, whip
 from gateway.api.context import Context
+from gateway.api.cors import Cors
 from gateway.api.limits import BodyLimit
+from gateway.errors import Unavailable
 from storage import errors
 
 log = logging.getLogger(__name__)
@@ -39,9 +41,11 @@ def create_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.add_middleware(BodyLimit)
-    for module in (health, metrics, calls, audio, events):
+    app.add_middleware(Cors)
+    for module in (health, metrics, calls, search, audio, keys, pauses, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
+    app.add_exception_handler(Unavailable, _unconfirmed)
     app.add_exception_handler(Exception, _unexpected)
     return app
 
@@ -58,6 +62,11 @@ async def _store_error(request: Request, error: Exception) -> JSONResponse:
         log.exception("store failed a request", exc_info=error)
     headers = {"Retry-After": "2"} if status == 503 else {}
     return JSONResponse({"error": type(error).__name__, "detail": str(error)}, status, headers)
+
+
+async def _unconfirmed(request: Request, error: Exception) -> JSONResponse:
+    """A part of ours, behind this server, did not answer: whether it has done what it was asked to is not known."""
+    return JSONResponse({"error": type(error).__name__, "detail": str(error)}, 504, {"Retry-After": "2"})
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.context import AsCaller, AsOfficer, InContext, OfCall
 from gateway.events import LiveEvent
-from storage.errors import Erased, NotReady
+from storage.errors import Erased, NotFound, NotReady
 from storage.model import ArtefactRef, ArtefactState, CallId, CallState, Kind, TenantId
 from storage.recordings import Recordings
 from storage.records import CallRecord
@@ -66,6 +66,17 @@ def original_transcript(context: InContext, who: AsOfficer, call: OfCall) -> dic
     return _dialogue(call, [Transcript.from_json(document) for _, document in parts])
 
 
+@router.get("/{call}/participants")
+def participants(context: InContext, who: AsOfficer, call: OfCall) -> dict[str, Any]:
+    """Who took part in a recording session, with the addresses and names that its client gave; officers only."""
+    record = context.recordings.call(who.tenant, call)
+    if record.state is CallState.ERASED:
+        raise Erased(f"call {call} is erased")
+    (identity,) = record.find(Kind.IDENTITY)
+    session = json.loads(context.recordings.document(who.tenant, identity.ref.artefact)).get("recording_session") or {}
+    return {"call": call, "participants": session.get("participants", [])}
+
+
 @router.get("/{call}/manifest")
 def manifest(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
     """The signed manifest that closes the recording; 409 until it is written."""
@@ -102,10 +113,15 @@ def summary(recordings: Recordings, tenant: TenantId, record: CallRecord) -> dic
     ]
     for detail in record.find(Kind.CALL_DETAIL):
         try:
-            row["detail"] = json.loads(recordings.document(tenant, detail.ref.artefact))
+            row["detail"] = shown(json.loads(recordings.document(tenant, detail.ref.artefact)))
         except (Erased, NotReady):
             row["detail"] = None
     return row
+
+
+def shown(detail: dict[str, Any]) -> dict[str, Any]:
+    """Call detail without a number that is withheld; those of earlier releases have it."""
+    return detail | {"from": None} if detail.get("private") else detail
 
 
 def _tracks(recordings: Recordings, tenant: TenantId, record: CallRecord) -> list[dict[str, Any]]:
@@ -113,7 +129,7 @@ def _tracks(recordings: Recordings, tenant: TenantId, record: CallRecord) -> lis
     for artefact in record.find(Kind.AUDIO):
         try:
             facts = json.loads(recordings.document(tenant, artefact.ref.artefact))
-        except (Erased, NotReady):
+        except (Erased, NotReady, NotFound):  # not found: while the call lives, its first slices stand before its facts
             facts = None
         tracks.append({"artefact": artefact.ref.artefact, "participant": artefact.ref.participant, "track": facts})
     return tracks

@@ -20,7 +20,8 @@ KEEPALIVE_S = 15.0  # a comment line, so that proxies keep the connection
 
 @router.get("/events", response_class=StreamingResponse)
 async def follow(request: Request, context: InContext, who: AsCaller) -> StreamingResponse:
-    """`call_started`, `speech_started`, `speech_ended`, `call_ended`, `call_erased`: ids and times, never content."""
+    """`call_started`, `speech_started`, `speech_ended`, `recording_paused`, `recording_resumed`, `call_ended`,
+    `call_erased`: ids and times, never content."""
     stream = _stream(context.hub, who.tenant)
     first = await anext(stream)
     if not first:

@@ -1,4 +1,4 @@
-"""Whether a new call can be taken: measured by what the media worker tells each second, not counted.
+"""Whether a new call can be taken: measured by what a media worker tells each second, not counted.
 
 The measure of load is the share of time that the worker spends in ticks: at 15 ms of each 20 it has nothing to spare.
 One slow tick says nothing (a p99 over the 50 ticks of a second is the slowest of them), and where a host withholds the
@@ -27,7 +27,7 @@ class Busy(Exception):
 
 
 class Admission:
-    """The newest statistics of the media worker, and what they mean for a new call."""
+    """The newest statistics of one media worker, and what they mean for a new call."""
 
     def __init__(self) -> None:
         self.stats: Stats | None = None
@@ -39,10 +39,10 @@ class Admission:
         self.stats, self._at = stats, now
         self._busy.append(stats.busy)
 
-    def forget(self) -> None:
-        """The worker is gone; the next one begins without a past."""
-        self.stats = None
-        self._busy.clear()
+    @property
+    def busy(self) -> float:
+        """The share of the last seconds that it spent in ticks; 0 of one that has told nothing yet."""
+        return sum(self._busy) / max(1, len(self._busy))
 
     def check(self, policy: Tenant, now: float) -> str:
         """Why a new call of this tenant would go unrecorded ("" if it would be recorded). Raises Busy."""

@@ -7,12 +7,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.calls.call import Call, outcome, track_document
+from gateway.calls import keypresses
+from gateway.calls.call import NOBODY, Call, outcome, track_document
 from gateway.calls.journal import Journal
-from gateway.calls.recovery import recover_call
+from gateway.calls.recovery import facts_of_lives, recover_call
 from storage.errors import Erased, StoreError
 from storage.model import ArtefactId, CallState, Kind
 from storage.recordings import Recordings
@@ -61,7 +62,9 @@ class CallBook:
         """Make a call durable: its key rows first of all. False, and said in the call, when the store does not."""
         try:
             detail = call.detail(ended_s=None, why="", missing=[])
-            await self._beginnings.write(Beginning(new, _call_documents(call, new, detail)))
+            call.gather()
+            found = replace(new, identifiers=call.identifiers.take())
+            await self._beginnings.write(Beginning(found, _call_documents(call, new, detail)))
         except StoreError:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be made durable", extra={"call": call.id})
@@ -69,19 +72,63 @@ class CallBook:
             return False
         return True
 
+    async def identify(self, call: Call, new: NewCall) -> None:
+        """Write what a saved call can be found by and that was learned since; at its end, or any time before."""
+        call.gather()
+        found = call.identifiers.take()
+        if not found:
+            return
+        try:
+            await asyncio.to_thread(self._recordings.identify, new, found)
+        except Erased:
+            log.info("a call was erased while it lived", extra={"call": call.id})
+        except StoreError:
+            self.counters["calls_unidentified"] += 1
+            log.exception("what a call is found by could not be written", extra={"call": call.id})
+
+    async def extend(self, call: Call, added: NewCall) -> bool:
+        """Make streams that the call gets later durable, keys first of all. False when the store does not."""
+        try:
+            await asyncio.to_thread(self._recordings.extend, added)
+        except StoreError:
+            self.counters["streams_unsaved"] += 1
+            log.exception("a stream could not be made durable", extra={"call": call.id})
+            return False
+        return True
+
+    async def note(self, call: Call, new: NewCall) -> None:
+        """Write down what is known by now of a call that goes on; what cannot be written now is at its end."""
+        try:
+            detail = call.detail(ended_s=None, why="", missing=[])
+            await self._changes.write(Change(new, _call_documents(call, new, detail)))
+        except StoreError:
+            log.warning("a call's changes could not be written", extra={"call": call.id})
+
     async def end(self, call: Call, facts: Mapping[ArtefactId, Mapping[str, Any]], why: str, ended_s: float) -> Written:
         """Write the record of a call that began durably. What cannot be written now is recovered at the next start."""
         assert call.new is not None
-        if call.worker_lost and any(leg.artefact is not None for leg in call.legs):  # nobody else ends their streams
+        await self.identify(call, call.new)
+        recorded = any(leg.artefact is not None for leg in call.every_leg)
+        if call.worker_lost and recorded:  # nobody else ends their streams
+            if call.roster is not None:
+                await self.note(call, call.new)  # what the client told last is nowhere else
             state = await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
             return Written(state, None)
+        missing: list[list[float | None]] = []
+        if any(leg.lives > 1 and leg.artefact is not None for leg in call.every_leg):
+            facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call)
         state = outcome(call, facts)
-        documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=[]))
-        for leg in call.legs:
+        if state is CallState.ENDED and any(missing):
+            state = CallState.INTERRUPTED
+        documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=missing))
+        documents |= keypresses.documents(call)
+        for leg in call.every_leg:
             if leg.artefact is not None:
-                artefact = leg.artefact.ref.artefact
-                documents[artefact] = track_document(leg.index, leg.label, facts.get(artefact, {}))
-        jobs = ["transcribe"] if call.policy.transcribe and state is CallState.ENDED else []
+                artefact, found = leg.artefact.ref.artefact, facts.get(leg.artefact.ref.artefact, {})
+                where = (leg.index, leg.label) if leg.track is None else (leg.track.number, leg.track.label)
+                documents[artefact] = track_document(*where, found, NOBODY if leg.track is None else leg.track.facts())
+        spoken = state in (CallState.ENDED, CallState.INTERRUPTED)
+        jobs = ["transcribe"] if call.policy.transcribe and spoken else []
         try:
             await self._changes.write(Change(call.new, documents, state, jobs))
         except Erased:

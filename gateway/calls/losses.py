@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from gateway.calls.call import track_document
 from media import framelog
 from media.errors import Malformed
 from media.timeline import GAPS_MAX, Gap, TrackFacts
@@ -60,7 +59,7 @@ def _name(recordings: Recordings, tenant: TenantId, call: CallId) -> None:
         spans.append([[start // 1000, -(-end // 1000)] for start, end in lost])
         if lost:
             marked = mark(facts, lost, reason)
-            documents[artefact] = track_document(described["index"], described["label"], marked.to_json())
+            documents[artefact] = json.dumps(described | {"facts": marked.to_json()}).encode()
     log.warning("a call is not stored whole", extra={"call": call, "tenant": tenant, "tracks": len(documents)})
     documents[detail_id] = json.dumps(detail | {"unstored_ms": spans}).encode()
     recordings.put_documents(new, documents)
@@ -85,7 +84,7 @@ def unstored(facts: TrackFacts, chunks: Iterable[framelog.Chunk]) -> Spans:
     """
     if facts.gaps_omitted:
         return []
-    received = [(piece.at_us, piece.at_us + _us(facts, piece.end - piece.start)) for piece in facts.map]
+    received = [(piece.at_us, piece.end_us) for piece in facts.map]
     received = list(subtract(received, sorted((gap.start_us, gap.end_us) for gap in facts.gaps)))
     stored = in_call_time(facts, _media_spans(chunks))
     return [span for span in subtract(received, stored) if span[1] - span[0] >= ROUNDING_US]
@@ -113,9 +112,7 @@ def in_call_time(facts: TrackFacts, spans: Iterable[tuple[int, int]]) -> Spans:
         for piece in facts.map:
             first, last = max(start, piece.start), min(end, piece.end)
             if first < last:
-                placed.append(
-                    (piece.at_us + _us(facts, first - piece.start), piece.at_us + _us(facts, last - piece.start))
-                )
+                placed.append((piece.call_us(first), piece.call_us(last)))
     return sorted(placed)
 
 
@@ -152,7 +149,3 @@ def _media_spans(chunks: Iterable[framelog.Chunk]) -> Spans:
         else:
             joined.append((start, end))
     return joined
-
-
-def _us(facts: TrackFacts, ticks: int) -> int:
-    return ticks * 1_000_000 // facts.clock_hz

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.errors import Unavailable
-from media.messages import MESSAGE_BYTES_MAX, Command, Message, Ready, decode, encode
+from media.messages import MESSAGE_BYTES_MAX, Close, Command, Message, Open, Ready, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,14 @@ class File(Protocol):
 class MediaLink:
     """One media worker process. `on_event` gets its events, `on_lost` is called once when it is gone unasked.
 
-    It gets the commands `first` before any other: what it must know to play announcements.
+    Both are told whose they are. It gets the commands `first` before any other: what it must know for announcements.
     """
 
     def __init__(
         self,
         settings_json: str,
-        on_event: Callable[[Message], None],
-        on_lost: Callable[[], None],
+        on_event: Callable[[MediaLink, Message], None],
+        on_lost: Callable[[MediaLink], None],
         first: Sequence[tuple[Command, Sequence[File]]] = (),
     ) -> None:
         self._settings_json = settings_json
@@ -50,6 +50,10 @@ class MediaLink:
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: asyncio.Future[None] | None = None
+        self.legs: set[int] = set()
+        """The legs that it was given and not told to close."""
+        self.unheard = 0
+        """Beats of its keeper since it last said anything."""
 
     @property
     def pid(self) -> int | None:
@@ -93,12 +97,16 @@ class MediaLink:
             log.error("media worker takes no commands, ending it", extra={"pid": self.pid})
             self.kill()
             raise Unavailable("the media worker is stuck")
+        if isinstance(command, Open):
+            self.legs.add(command.leg)
+        elif isinstance(command, Close):
+            self.legs.discard(command.leg)
         self._backlog.append((encode(command), tuple(file.fileno() for file in files)))
         if len(self._backlog) == 1:
             self._flush()
 
     def kill(self) -> None:
-        """End the process at once; its calls end as lost."""
+        """End the process at once; that it is lost is told as of any that dies."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
 
@@ -136,10 +144,11 @@ class MediaLink:
             if not data:
                 self._lost()
                 return
+            self.unheard = 0
             event = decode(data)
             if isinstance(event, Ready) and self._ready is not None and not self._ready.done():
                 self._ready.set_result(None)
-            self._on_event(event)
+            self._on_event(self, event)
 
     def _lost(self) -> None:
         self._detach()
@@ -147,7 +156,7 @@ class MediaLink:
             self._ready.set_exception(Unavailable("the media worker ended while starting"))
             return
         log.error("media worker is gone", extra={"pid": self.pid})
-        self._on_lost()
+        self._on_lost(self)
 
     def _detach(self) -> None:
         if self._socket is not None:

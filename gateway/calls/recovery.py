@@ -1,7 +1,8 @@
 """Calls whose gateway or media worker died: facts are taken from the frame log itself, the end is told as it was.
 
 What is missing is named: from the end of the last frame that is stored to the moment of death, or to an unknown moment
-at most a second later, which is the spool's promise.
+at most a second later, which is the spool's promise. Before it stands what workers cost that died while the call went
+on: `missing_ms` has for each track the instants at which it stops and goes on, in turn.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.calls.call import track_document
+from gateway.calls import keypresses
+from gateway.calls.call import Call, track_document
 from gateway.calls.losses import CORRUPTED, Spans, in_call_time, mark, readable
+from gateway.calls.resumption import missing as lost_with_workers
 from media.timeline import TrackFacts, facts_from_chunks
 from storage.errors import Erased, StoreError
 from storage.model import ArtefactId, CallId, CallState, Kind, TenantId
@@ -61,16 +64,19 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     detail_id = new.find(Kind.CALL_DETAIL).ref.artefact
     detail = _detail(recordings, tenant, detail_id)
     until_ms = _until_ms(detail, ended_s)
+    session = detail.get("recording_session") or {}
+    tracks = {track.pop("artefact"): track for track in map(dict, session.get("tracks", ()))}
     for index, artefact in enumerate(record.find(Kind.AUDIO)):
-        damaged: Spans = []
-        with recordings.stream(tenant, artefact.ref.artefact) as stream:
-            facts = facts_from_chunks(readable(stream, damaged))
-        facts = mark(facts, in_call_time(facts, damaged), CORRUPTED)
+        facts = _replayed(recordings, tenant, artefact.ref.artefact)
         packets += facts.tally.packets
-        documents[artefact.ref.artefact] = track_document(index, str(index), facts.to_json())
+        heard = tracks.get(artefact.ref.artefact, {})
+        label = heard.pop("label", str(index))
+        documents[artefact.ref.artefact] = track_document(index, label, facts.to_json(), heard)
         if not facts.tally.packets:  # nothing of it may have reached the spool, and then nothing else ends it
             recordings.slices.complete_stream(artefact.ref.artefact, interrupted=True)
-        missing.append([_end_ms(facts), until_ms])
+        missing.append([*lost_with_workers(facts), _end_ms(facts), until_ms])
+    for artefact in record.find(Kind.DTMF):
+        documents[artefact.ref.artefact] = keypresses.document((), complete=False)
     state = CallState.INTERRUPTED if packets else CallState.NO_MEDIA
     if not record.find(Kind.AUDIO):
         state = CallState.NOT_RECORDED
@@ -87,6 +93,31 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     documents[detail_id] = json.dumps(detail).encode()
     recordings.put_documents(new, documents, state, ["transcribe"] if state is CallState.INTERRUPTED else [])
     return state
+
+
+def facts_of_lives(
+    recordings: Recordings, call: Call
+) -> tuple[dict[ArtefactId, dict[str, Any]], list[list[float | None]]]:
+    """The facts of a call's tracks of which a media worker died and another went on, and what that has cost each.
+
+    Everything of the call is durable. No worker knows all of it, so it is read back.
+    """
+    facts: dict[ArtefactId, dict[str, Any]] = {}
+    missing: list[list[float | None]] = []
+    for leg in call.every_leg:
+        if leg.artefact is not None:
+            artefact = leg.artefact.ref.artefact
+            found = _replayed(recordings, call.tenant, artefact)
+            facts[artefact] = found.to_json()
+            missing.append(lost_with_workers(found))
+    return facts, missing
+
+
+def _replayed(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> TrackFacts:
+    damaged: Spans = []
+    with recordings.stream(tenant, artefact) as stream:
+        facts = facts_from_chunks(readable(stream, damaged))
+    return mark(facts, in_call_time(facts, damaged), CORRUPTED)
 
 
 def _detail(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> dict[str, Any]:

@@ -12,17 +12,26 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, TypeAlias
 
-from gateway.calls.admission import Admission, Busy
+from gateway.calls import emergency as emergencies
+from gateway.calls import keypresses, resumption
+from gateway.calls.admission import Busy
 from gateway.calls.announcement import Prompt
-from gateway.calls.call import Announcement, Call, Leg, Parties
+from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
 from gateway.calls.callbook import CallBook
 from gateway.calls.media_link import MediaLink
-from gateway.calls.numbers import reader_of
-from gateway.calls.offer import labels_of
-from gateway.calls.terms import opening, terms
+from gateway.calls.offer import LEGS_MAX, labels_of
+from gateway.calls.pause import Pauses
+from gateway.calls.roster import Roster
+from gateway.calls.speech import LiveSpeech
+from gateway.calls.streams import Desk, Streams
+from gateway.calls.terms import opening, tapped, terms
+from gateway.calls.told import Told
+from gateway.calls.workers import Workers
 from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
 from gateway.operations.clock import clock_state
@@ -32,12 +41,19 @@ from media.errors import Unavailable as NoPorts
 from media.messages import (
     Close,
     Ended,
+    Latched,
     Message,
     OpenFailed,
+    Pause,
+    Paused,
     Play,
     Played,
+    Pressed,
     Quiet,
     Release,
+    Resume,
+    Resumed,
+    Rolled,
     Speech,
     SpoolFull,
     Stats,
@@ -51,10 +67,10 @@ from storage.records import NewCall, Wanted
 
 log = logging.getLogger(__name__)
 
-LEGS_MAX = 16  # tracks of one call: a conference leg for each participant of a large meeting
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 RETRY_AFTER_S = 5
 _CUT_OFF = "hung up during the announcement"
+_OfLeg: TypeAlias = Speech | Ended | OpenFailed | Played | Latched | Rolled | Quiet | Pressed | Paused | Resumed
 
 
 class Switchboard:
@@ -72,26 +88,30 @@ class Switchboard:
         self._book = book
         self._ports = ports
         self._hub = hub
-        self._tasks = tasks
+        self.tasks = tasks
         self._calls: dict[CallId, Call] = {}
         self._legs: dict[int, tuple[Call, Leg]] = {}
         self._numbers = itertools.count(1)
-        self._admission = Admission()
-        self.media: MediaLink | None = None
+        self._formers: dict[int, tuple[int, ...]] = {}  # by port: the stream that it received last
+        self._speech = LiveSpeech(hub)
+        self.workers = Workers()
         self.prompts: Mapping[str, Prompt] = {}  # announcements that workers know, by tenant
         self.hang_up: Callable[[CallId], None] = lambda call: None
         self.probe: Callable[[CallId], None] = lambda call: None
         self.announced: Callable[[CallId], None] = lambda call: None
         self.on_ready: Callable[[float], None] = lambda seconds: None
         self.counters: Counter[str] = Counter()
+        self.pauses = Pauses(self._calls, self._send, hub, self.counters)
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        desk = Desk(self._legs, lambda: next(self._numbers), self._open, self._send)
+        self.streams = Streams(recordings, book, ports, tasks, desk)
 
     @property
     def stats(self) -> Stats | None:
-        """The media worker's newest statistics."""
-        return self._admission.stats
+        """The media workers' newest statistics, all together."""
+        return self.workers.stats
 
     @property
     def live(self) -> int:
@@ -109,31 +129,46 @@ class Switchboard:
 
         No limit of ours refuses an emergency call.
         """
+        return self._place(match, emergency=emergency)[1]
+
+    def _place(self, match: Match, *, emergency: bool) -> tuple[MediaLink | None, str]:
+        """Which worker takes a new call (an emergency call goes without one, too), and why it would go unrecorded."""
         if self.draining:
             raise Busy("shutting down")
-        if self.media is None or not self.media.alive:
-            raise Busy("no media worker")
+        now = time.monotonic()
         if emergency:
-            return "emergency call"
-        return self._admission.check(match.tenant, time.monotonic())
+            return emergencies.place(match.tenant, self.workers, now)
+        return self.workers.choose(match.tenant, now)
 
-    def begin(self, match: Match, offer: SessionDescription | None, parties: Parties) -> Call:
+    def begin(
+        self,
+        match: Match,
+        offer: SessionDescription | None,
+        parties: Parties,
+        roster: Roster | None = None,
+        taps: Sequence[Tap] = (),
+    ) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
 
-        Without an offer there is one leg, for the m-line that we are going to offer.
+        Without an offer there is one leg, for the m-line that we are going to offer. A recording session has a roster;
+        taps are taken as they are.
         """
-        emergency = reader_of(match.trunk.numbers).is_emergency(parties.request_uri, match.tenant.emergency)
-        unrecorded = self.admit(match, emergency=emergency)
+        emergency = emergencies.is_emergency(match, parties, () if roster is None else roster.addresses)
+        worker, why_not = self._place(match, emergency=emergency)
         if match.tenant.record == "events":
-            unrecorded = "policy: live events only"
+            why_not = "policy: live events only"
         call_id = CallId(new_id())
         tenant = self._recordings.tenant(match.tenant.name)
         labels = {0: "0"} if offer is None else labels_of(offer)
-        people = [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
+        if taps:
+            labels = {index: str(index) for index in range(len(taps))}
+        tracks = [] if roster is None else [roster.open(*line) for line in islice(labels.items(), LEGS_MAX)]
+        people = [track.participant for track in tracks] or [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
-        if not unrecorded:
+        if not why_not:
             wanted += [Wanted(person, Kind.AUDIO, purpose) for person in people]
+            wanted += keypresses.wanted(match.tenant, people)
         new = None if match.tenant.record == "events" else self._recordings.begin(tenant, call_id, wanted)
         now_s = time.time()
         call = Call(
@@ -143,21 +178,27 @@ class Switchboard:
             trunk=match.trunk,
             parties=parties,
             new=new,
-            unrecorded=unrecorded,
+            unrecorded=why_not,
             started_s=now_s,
             answered_s=now_s,
             origin_ns=time.monotonic_ns(),
             clock=clock_state(),
+            emergency=emergency,
+            roster=roster,
+            described=offer,
+            worker=worker,
         )
         prompt = self.prompts.get(match.tenant.name)
-        if prompt is not None and not unrecorded and not match.trunk.receive_only:
+        if prompt is not None and not why_not and not match.trunk.receive_only and not emergency:
             call.announcement = Announcement(prompt.name, prompt.language)
         try:
             for person, (index, label) in zip(people, labels.items(), strict=False):
-                call.legs.append(self._leg(call, index, label, person))
+                call.legs.append(self._leg(call, index, label, person, taps[index] if taps else None))
         except NoPorts as error:
             self._release_ports(call)
             raise Busy("no ports free") from error
+        for leg, track in zip(call.legs, tracks, strict=False):
+            leg.track = track
         return call
 
     def answering(self, call: Call) -> None:
@@ -171,7 +212,7 @@ class Switchboard:
 
         Where the peer made no offer, `update` with its answer says where its media comes from.
         """
-        self._legs |= {leg.number: (call, leg) for leg in call.legs}
+        self._legs.update({leg.number: (call, leg) for leg in call.legs})
         for leg in call.legs:
             self._open(call, leg, offer)
         if call.announcement is not None:
@@ -180,15 +221,25 @@ class Switchboard:
                 self._send(Play(leg.number, call.announcement.prompt))
         self.counters["calls_answered"] += 1
         if call.new is not None:
-            call.saved = self._tasks.create_task(self._save_safely(call, call.new))
+            call.saved = self.tasks.create_task(self._save_safely(call, call.new))
         self._publish("call_started", call)
 
-    def update(self, call: Call, offer: SessionDescription) -> None:
-        """A new description: hold, resume, another address or codec. New m-lines get no legs."""
+    def update(self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = ()) -> None:
+        """A new description: hold, resume, another address or codec; in recording sessions alone m-lines, too."""
         for leg in call.legs:
             if leg.index < len(offer.media):
                 leg.quiet = False
                 self._send(self._terms(call, leg, offer))
+        self.streams.update(call, offer, metadata)
+
+    def retune(self, call: Call, leg: Leg) -> None:
+        """Another sender comes over a leg's tap."""
+        leg.quiet = False
+        self._send(self._terms(call, leg, None))
+
+    def abandon(self, call: Call) -> None:
+        """A call that begun and is not going to be answered: its ports go back, and nothing is left of it."""
+        self._release_ports(call)
 
     def alive(self, call_id: CallId) -> None:
         """The peer was asked, and the call still stands; the worker tells of its silence again if it lasts."""
@@ -200,7 +251,8 @@ class Switchboard:
         """The call is over; its legs close and its record is written, once."""
         if not call.ending:
             call.ending = True
-            self._tasks.create_task(self._finish_safely(call, why))
+            self.pauses.over(call)
+            self.tasks.create_task(self._finish_safely(call, why))
 
     def end_by_id(self, call_id: CallId) -> None:
         """End a live call on somebody's order; does nothing for others."""
@@ -208,100 +260,116 @@ class Switchboard:
             self.hang_up(call_id)
 
     def on_media(self, event: Message) -> None:
-        """An event from the media worker."""
-        if isinstance(event, Speech):
+        """An event from a media worker, but for its statistics."""
+        if isinstance(event, SpoolFull):
+            self.counters["spool_full"] += 1
+        elif isinstance(event, _OfLeg):
             found = self._legs.get(event.leg)
             if found is not None:
-                name = "speech_started" if event.started else "speech_ended"
-                detail = {"stamp_ns": event.stamp_ns, "decided_ns": event.decided_ns}
-                call, leg = found
-                live = LiveEvent(name, call.tenant, call.id, leg.participant, event.at_us / 1000, dict(detail))
-                self._hub.publish(live)
-        elif isinstance(event, Ended):
-            found = self._legs.get(event.leg)
-            if found is not None and not found[1].ended.done():
-                found[1].ended.set_result(event.facts)
-        elif isinstance(event, OpenFailed):
-            self._on_open_failed(event)
-        elif isinstance(event, Stats):
-            self._admission.hear(event, time.monotonic())
-        elif isinstance(event, Played):
-            self._on_played(event)
-        elif isinstance(event, Quiet):
-            self._on_quiet(event)
-        elif isinstance(event, SpoolFull):
-            self.counters["spool_full"] += 1
+                self._on_leg(*found, event)
 
-    def _on_played(self, event: Played) -> None:
+    def _on_leg(self, call: Call, leg: Leg, event: _OfLeg) -> None:
+        if leg.told is not None:
+            leg.told.hear(event, time.monotonic())
+        match event:
+            case Speech():
+                self._speech.hear(call, leg, event)
+            case Ended():
+                self._formers[leg.pair.port] = event.former
+                if not leg.ended.done():
+                    leg.ended.set_result(event.facts)
+            case OpenFailed():
+                self._on_open_failed(call, leg, event)
+            case Played():
+                self._on_played(call, event)
+            case Quiet():
+                self._on_quiet(call, leg)
+            case Pressed():
+                keypresses.keep(call, leg, event.press)
+            case Paused() | Resumed():
+                self.pauses.on_media(event)
+
+    def _on_played(self, call: Call, event: Played) -> None:
         """A leg has heard the announcement, and the recording begins with the end of it; or it cannot hear it."""
-        found = self._legs.get(event.leg)
-        if found is None or (announcement := found[0].announcement) is None:
+        if (announcement := call.announcement) is None:
             return
         if not event.complete:
-            if not found[0].ending:
+            if not call.ending:
                 announcement.failed = True
                 self.counters["announcements_failed"] += 1
-                self.announced(found[0].id)
+                self.announced(call.id)
             return
         announcement.awaited.discard(event.leg)
         starts, ends = announcement.start_us, announcement.end_us
         announcement.start_us = event.start_us if starts is None else min(starts, event.start_us)
         announcement.end_us = event.end_us if ends is None else max(ends, event.end_us)
         if announcement.complete:
-            self._publish("recording_started", found[0])
-            self.announced(found[0].id)
+            self._publish("recording_started", call)
+            self.announced(call.id)
 
-    def _on_quiet(self, event: Quiet) -> None:
+    def _on_quiet(self, call: Call, leg: Leg) -> None:
         """A leg has given no sign of life; a call of which nobody gives any is asked whether it still stands."""
-        found = self._legs.get(event.leg)
-        if found is not None and not found[0].ending:
-            call, leg = found
+        if not call.ending:
             leg.quiet = True
             if all(other.quiet for other in call.legs):
                 self.counters["calls_probed"] += 1
                 self.probe(call.id)
 
-    def _on_open_failed(self, event: OpenFailed) -> None:
-        found = self._legs.get(event.leg)
-        if found is not None:
-            call, leg = found
-            log.error("a leg could not be opened", extra={"call": call.id, "leg": leg.number, "reason": event.reason})
-            call.worker_lost = True
-            if not leg.ended.done():
-                leg.ended.set_result(None)
-            self.hang_up(call.id)
+    def _on_open_failed(self, call: Call, leg: Leg, event: OpenFailed) -> None:
+        log.error("a leg could not be opened", extra={"call": call.id, "leg": leg.number, "reason": event.reason})
+        call.worker_lost = True
+        if not leg.ended.done():
+            leg.ended.set_result(None)
+        self._give_up(call)
 
-    def on_media_lost(self) -> None:
-        """The media worker died: its calls end as interrupted."""
-        self._admission.forget()
-        for call in list(self._calls.values()):
+    def on_media_lost(self, worker: MediaLink, successor: MediaLink | None) -> None:
+        """A media worker died: its calls go on in its successor, or end as interrupted."""
+        self.counters["media_workers_lost"] += 1
+        for call in [call for call in self._calls.values() if call.worker is worker]:
+            if successor is not None and resumption.go_on(call, successor, time.monotonic()):
+                self.counters["calls_resumed"] += 1
+                self._speech.lose(call)
+                continue
             call.worker_lost = True
-            for leg in call.legs:
+            for leg in call.every_leg:
                 if not leg.ended.done():
                     leg.ended.set_result(None)
+            self._give_up(call)
+
+    def _give_up(self, call: Call) -> None:
+        """Hang up a call that cannot be kept; an emergency call goes on all the same."""
+        if not call.emergency:
             self.hang_up(call.id)
 
-    def _leg(self, call: Call, index: int, label: str, person: ParticipantId) -> Leg:
+    def _leg(self, call: Call, index: int, label: str, person: ParticipantId, tap: Tap | None) -> Leg:
         artefact = None
         if call.new is not None and not call.unrecorded:
             artefact = call.new.find(Kind.AUDIO, person)
-        pair = self._ports.take(time.monotonic())
+        pair = self._ports.take(time.monotonic(), urgent=call.emergency) if tap is None else tap.pair
         future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
-        return Leg(next(self._numbers), index, label, person, artefact, pair, future)
+        return Leg(next(self._numbers), index, label, person, artefact, pair, future, tap=tap)
 
     def _terms(self, call: Call, leg: Leg, offer: SessionDescription | None) -> Update:
-        found = terms(leg.number, call.trunk, offer, leg.index)
+        if leg.tap is not None:
+            return tapped(leg.number, call.trunk, leg.tap)
+        leg.protect(call.srtp.get(leg.index, {}))
+        found = terms(leg, call.trunk, offer)
         if offer is not None and found.remote is None:
             self.counters["media_address_refused"] += 1
         return found
 
-    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None) -> None:
-        assert self.media is not None
-        command = opening(call, leg, self._terms(call, leg, offer))
+    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: Leg | None = None) -> None:
+        command = opening(call, leg, self._terms(call, leg, offer), continues=continues is not None)
+        former = self._formers.get(leg.pair.port, ())
+        if continues is not None:  # its stream is the call's own
+            former = () if continues.told is None else continues.told.opened.former
+        leg.told = Told(replace(command, former=former))
         try:
-            self.media.send(command, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
+            if call.worker is None:
+                raise Unavailable("no media worker")
+            call.worker.send(leg.told.opened, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
         except Unavailable:  # it died since the call was admitted
-            self._on_open_failed(OpenFailed(leg.number, "no media worker"))
+            self._on_open_failed(call, leg, OpenFailed(leg.number, "no media worker"))
 
     async def _save_safely(self, call: Call, new: NewCall) -> bool:
         """The outermost line of making a call durable: a fault of ours ends this call and no other."""
@@ -311,10 +379,10 @@ class Switchboard:
         except Exception:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be saved", extra={"call": call.id})
-            self.hang_up(call.id)
+            self._give_up(call)
             return False
         if not saved and call.policy.when_full == "refuse":
-            self.hang_up(call.id)
+            self._give_up(call)
         self._release_legs(call)  # without a key row nobody can read what is committed now, and it drains
         return saved
 
@@ -331,7 +399,7 @@ class Switchboard:
             self.counters["calls_failed_at_end"] += 1
             log.exception("a call's end failed; it is recovered at the next start", extra={"call": call.id})
         finally:
-            for leg in call.legs:
+            for leg in call.every_leg:
                 self._legs.pop(leg.number, None)
             self._calls.pop(call.id, None)
             if not self._calls:
@@ -341,8 +409,9 @@ class Switchboard:
         ended_s = time.time()
         for leg in call.legs:
             self._send(Close(leg.number))
+        await self.streams.settled(call)
         facts: dict[ArtefactId, dict[str, Any]] = {}
-        for leg in call.legs:
+        for leg in call.every_leg:
             found = await self._facts_of(call, leg)
             if found is not None and leg.artefact is not None:
                 facts[leg.artefact.ref.artefact] = found
@@ -373,12 +442,16 @@ class Switchboard:
         for leg in call.legs:
             self._ports.release(leg.pair, time.monotonic())
 
-    def _send(self, command: Play | Release | Close | Update) -> None:
-        if self.media is not None and self.media.alive:
-            try:
-                self.media.send(command)
-            except Unavailable:
-                log.error("the media worker takes no commands")
+    def _send(self, command: Play | Pause | Resume | Release | Close | Update) -> None:
+        found = self._legs.get(command.leg)
+        if found is None or (worker := found[0].worker) is None or not worker.alive:
+            return
+        if found[1].told is not None:
+            found[1].told.hear(command, time.monotonic())
+        try:
+            worker.send(command)
+        except Unavailable:
+            log.error("the media worker takes no commands")
 
     def _publish(self, name: str, call: Call, **detail: object) -> None:
         self._hub.publish(LiveEvent(name, call.tenant, call.id, detail=detail))

@@ -2,37 +2,59 @@
 
 from __future__ import annotations
 
-from gateway.calls.call import Call, Leg
+from gateway.calls.call import Call, Leg, Tap
+from gateway.calls.keypresses import kept
+from gateway.calls.numbers import reader_of
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
 from gateway.policy import Trunk
-from gateway.tenants import media_networks, within
+from gateway.tenants import Match, media_networks, within
 from media.messages import Open, Update
-from media.sdp import SessionDescription, event_payload_type
+from media.sdp import SessionDescription, Terms, event_payload_type, redundancy_payload_type
 
 
-def terms(number: int, trunk: Trunk, offer: SessionDescription | None, index: int) -> Update:
-    """What m-line `index` of the peer's description says of leg `number`; without a description nothing is taken yet.
+def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
+    """What the leg's m-line of the peer's description says of it; without a description nothing is taken yet.
 
     An address outside the trunk's media networks is nobody's: nothing is taken from it, and nothing sent there.
     """
     if offer is None:
-        return Update(number, OFFERED, None, True, OFFERED_EVENT_PT, False, trunk.quiet_s)
-    media = offer.media[index]
+        return Update(leg.number, OFFERED, None, True, OFFERED_EVENT_PT, False, trunk.quiet_s, leg.srtp)
+    media = offer.media[leg.index]
     receiving = sends(offer, media)
     source = remote(offer, media)
     return Update(
-        number,
+        leg.number,
         codecs(media),
         remote=source if source is not None and within(source[0], media_networks(trunk)) else None,
         receiving=receiving,
         event_pt=event_payload_type(media),
         hears=hears(offer, media, receive_only=trunk.receive_only),
         quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
+        red_pt=redundancy_payload_type(media),
+        srtp=leg.srtp,
     )
 
 
-def opening(call: Call, leg: Leg, agreed: Update) -> Open:
-    """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with."""
+def media_terms(match: Match, dialled: str, *, secure: bool) -> Terms:
+    """Whether keys and plain media are taken in a call to a Request-URI, that came over TLS or not.
+
+    An emergency call is answered however its media comes.
+    """
+    emergency = reader_of(match.trunk.numbers).is_emergency(dialled, match.tenant.emergency)
+    keys = secure or match.trunk.srtp_keys_over == "any"
+    return Terms(keys=keys, plain=match.tenant.media_security == "any" or emergency)
+
+
+def tapped(number: int, trunk: Trunk, tap: Tap) -> Update:
+    """The same of a leg whose media a process of ours takes from the network: nobody else can send to it."""
+    return Update(number, dict(tap.codecs), hears=False, quiet_s=trunk.quiet_s)
+
+
+def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) -> Open:
+    """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with.
+
+    `continues`: it takes over the stream, and the ports, of another leg of the call.
+    """
     sink: dict[str, str] = {}
     if leg.artefact is not None:
         ref = leg.artefact.ref
@@ -51,4 +73,11 @@ def opening(call: Call, leg: Leg, agreed: Update) -> Open:
         announce=call.announcement is not None,
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
+        tapped=leg.tap is not None,
+        red_pt=agreed.red_pt,
+        srtp=agreed.srtp,
+        continues=continues,
+        paused=call.paused,
+        keys=kept(call),
+        mask=leg.artefact is not None and call.policy.dtmf_inband == "mask",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import ssl
 import sys
 import zoneinfo
 from collections.abc import Callable
@@ -36,6 +37,8 @@ def call(arguments: argparse.Namespace) -> int:
                 ptime_ms=arguments.ptime,
                 from_user=arguments.from_user,
                 to_user=arguments.to_user,
+                secure=_encryption(arguments) if arguments.tls else None,
+                srtp=arguments.srtp,
             )
         )
     except (ValueError, OSError, CallFailed) as error:
@@ -44,11 +47,25 @@ def call(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _encryption(arguments: argparse.Namespace) -> ssl.SSLContext:
+    """For a call over TLS. Raises OSError for files that cannot be used."""
+    context = ssl.create_default_context(cafile=arguments.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if arguments.certificate is not None:
+        context.load_cert_chain(arguments.certificate, arguments.key)
+    return context
+
+
 def calls(arguments: argparse.Namespace) -> int:
     """List calls, newest first."""
 
     def run() -> None:
-        found = Client.of(arguments.url, arguments.token).json(f"/v1/calls?limit={arguments.limit}")
+        client = Client.of(arguments.url, arguments.token)
+        if arguments.find is None:
+            found = client.json(f"/v1/calls?limit={arguments.limit}")
+        else:
+            by, _, value = arguments.find.partition(":")
+            found = client.post("/v1/calls/search", {"by": by, "value": value, "limit": arguments.limit})
         zone = "UTC" if arguments.utc else found["zone"]
         for row in found["calls"]:
             detail = row.get("detail") or {}

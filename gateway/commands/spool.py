@@ -104,6 +104,7 @@ def replay(recordings: Recordings, pause_s: float = REPLAY_PAUSE_S, limit_s: flo
             on_closing=lambda due: name_losses(recordings, due),
         )
         try:
+            uploader.step(time.monotonic())  # that a run is dead is seen only when its files are looked at again
             moved_s = time.monotonic()
             while True:
                 progress = uploader.step(time.monotonic())

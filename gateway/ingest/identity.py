@@ -1,16 +1,20 @@
-"""Who a request comes from: the gate of the SIP agent, by digest user, listener and source network, in this order.
+"""Who a request comes from: the gate of the SIP agent, by certificate, user, listener and network, in this order.
 
-A trunk with users is known by its password alone; its networks, if it names any, must fit as well. A proxy's header
-counts only from a listed proxy, and only once in a request: a second one may be the caller's.
+A trunk with names is known by its certificate alone, one with users by its password; their networks, if they name any,
+must fit as well. A dialog that began over TLS goes on over TLS, by the same certificate if it was known by that.
+A proxy's header counts only from a listed proxy, and only once in a request: a second one may be the caller's.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from gateway.calls.emergency import is_emergency_uri
 from gateway.config import Settings
+from gateway.ingest.parties import user_of
 from gateway.sip.digest import Algorithm, Challenger, Verified
 from gateway.sip.flow import Flow
 from gateway.sip.gate import Granted, Verdict
@@ -36,27 +40,40 @@ class Identity:
         if source is None:
             self.counters["refused_proxy_header"] += 1
             return self._stranger()
+        if former is not None and not _as_well_known(flow, former):
+            self.counters["refused_less_secure"] += 1
+            return Refusal(403)
         if former is not None and source == former.source:
             return former
-        verdict = self._identify(request, source, self.listeners.get(flow.local, ""), now)
+        verdict = self._identify(request, source, flow, now)
         if former is not None and isinstance(verdict, Granted) and verdict.trunk != former.trunk:
             self.counters["refused_other_trunk"] += 1
             return Refusal(403)
         return verdict
+
+    def urgent(self, request: Request, granted: Granted) -> bool:
+        match = self.directory.within(granted.trunk, user_of(request.uri))
+        return match is not None and any(is_emergency_uri(match, uri) for uri in (request.uri, request.to.uri))
 
     def hears(self, flow: Flow) -> bool:
         if self._sip.unknown == "refuse":
             return True
         source, listener = flow.remote[0], self.listeners.get(flow.local, "")
         directory = self.directory
-        return bool(directory.is_proxy(source) or directory.trunk(source, listener) or directory.asks(source, listener))
+        placed = directory.is_proxy(source) or directory.trunk(source, listener) or directory.asks(source, listener)
+        return bool(placed or directory.of_names(flow.names))
 
     def reaches(self, trunk: str, host: str) -> bool:
         return self.directory.reaches(trunk, host)
 
-    def knows(self, host: str) -> bool:
-        """Whether an address is a proxy's or in some trunk's networks: connections come from there and go there."""
-        return self.directory.known(host)
+    def knows(self, host: str, names: Sequence[str] = ()) -> bool:
+        """Whether an address is a proxy's or in some trunk's networks, or a certificate some trunk's: connections come
+        from there and go there."""
+        return self.directory.known(host) or self.directory.of_names(names) is not None
+
+    def trusts(self, host: str, names: Sequence[str]) -> bool:
+        """Whether a certificate with these names is one to find at `host`."""
+        return self.directory.trusts(host, names)
 
     def source(self, request: Request, flow: Flow) -> str | None:
         """The caller's address: the packet's, or what a listed proxy says; None if that is not to be believed."""
@@ -70,7 +87,19 @@ class Identity:
         except ValueError:
             return None
 
-    def _identify(self, request: Request, source: str, listener: str, now: float) -> Verdict:
+    def _identify(self, request: Request, source: str, flow: Flow, now: float) -> Verdict:
+        directory, listener = self.directory, self.listeners.get(flow.local, "")
+        if (named := directory.of_names(flow.names)) is not None:
+            name, trunk = named
+            if directory.may(trunk, source, listener):
+                return Granted(trunk.name, source, name, flow.secure)
+            self.counters["refused_name_elsewhere"] += 1
+            return Refusal(403)
+        verdict = self._asked(request, source, listener, now)
+        return replace(verdict, secure=flow.secure) if isinstance(verdict, Granted) else verdict
+
+    def _asked(self, request: Request, source: str, listener: str, now: float) -> Verdict:
+        """By password or by place."""
         directory = self.directory
         algorithms = directory.algorithms
         result = None
@@ -97,3 +126,8 @@ class Identity:
     def _stranger(self) -> Verdict:
         self.counters["refused_unknown_source"] += 1
         return Refusal(403) if self._sip.unknown == "refuse" else None
+
+
+def _as_well_known(flow: Flow, former: Granted) -> bool:
+    """Whether a request inside a dialog comes as safely as the one that made it."""
+    return (flow.secure or not former.secure) and (not former.name or former.name in flow.names)

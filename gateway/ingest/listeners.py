@@ -1,4 +1,4 @@
-"""The sockets of the SIP agent: UDP and TCP on `sip.listen` and on each of `sip.listeners`."""
+"""The sockets of the SIP agent: UDP, TCP and TLS on `sip.listen` and on each of `sip.listeners`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 
 from gateway.config import Settings, parse_address
+from gateway.ingest.certificates import Contexts
 from gateway.ingest.identity import Identity
 from gateway.ingest.tcp import Streams
 from gateway.ingest.udp import Datagrams
-from gateway.sip.flow import Flow
+from gateway.sip.flow import Flow, Transport
 from gateway.sip.grammar import Address
+
+_Bound = tuple[Transport, socket.socket]
 
 
 class Listeners:
@@ -25,6 +28,9 @@ class Listeners:
     ) -> None:
         self.address: Address = ("", 0)
         """Where `sip.listen` is bound, once it is open."""
+        self.secure_address: Address = ("", 0)
+        """The same for its TLS."""
+        self._contexts: Contexts | None = None
         self._settings = settings
         self._identity = identity
         self._receive = receive
@@ -37,21 +43,22 @@ class Listeners:
         """Listen until the end of the context. Raises OSError if an address cannot be had."""
         sip, identity = self._settings.sip, self._identity
         with ExitStack() as sockets:
-            main = _bound(sip.listen, sip.transports, sockets)
-            further = [(row.name, _bound(row.address, row.transports, sockets)) for row in sip.listeners]
+            main = _bound(sip.listen, sip.transports, sip.tls_port, sockets)
+            further = [(row.name, _bound(row.address, row.transports, row.tls_port, sockets)) for row in sip.listeners]
             async with asyncio.TaskGroup() as tasks:
                 with ExitStack() as stack:
                     streams = Streams(
-                        self._receive, self._counters, tasks, known=identity.knows, reachable=identity.knows
+                        *(self._receive, self._counters, tasks),
+                        known=identity.knows,
+                        reachable=identity.knows,
+                        trusts=identity.trusts,
                     )
                     self._streams = streams
+                    streams.handshakes.contexts = self._contexts
                     stack.callback(streams.close)
-                    self.address = main[0].getsockname()[:2]
+                    self.address = main[0][1].getsockname()[:2]
                     for name, bound in (("", main), *further):
-                        local = self._named(bound[0].getsockname()[:2])
-                        if name:
-                            identity.listeners[local] = name
-                        await self._listen(streams, local, bound, stack)
+                        await self._listen(streams, name, bound, stack)
                     yield
 
     def send(self, data: bytes, flow: Flow) -> None:
@@ -64,14 +71,25 @@ class Listeners:
         else:
             self._counters["unreachable"] += 1
 
-    async def _listen(self, streams: Streams, local: Address, bound: Sequence[socket.socket], stack: ExitStack) -> None:
-        for sock in bound:
-            if sock.type is socket.SOCK_DGRAM:
+    def secure(self, contexts: Contexts | None) -> None:
+        """Certificates of connections over TLS, from the next one on."""
+        self._contexts = contexts
+        if self._streams is not None:
+            self._streams.handshakes.contexts = contexts
+
+    async def _listen(self, streams: Streams, name: str, bound: Sequence[_Bound], stack: ExitStack) -> None:
+        for transport, sock in bound:
+            local = self._named(sock.getsockname()[:2])
+            if name:
+                self._identity.listeners[local] = name
+            elif transport == "tls":
+                self.secure_address = local
+            if transport == "udp":
                 datagrams = self._datagrams[local] = Datagrams(local, self._receive, self._counters)
                 stack.callback(datagrams.close)
                 await datagrams.open(sock)
             else:
-                await streams.listen(sock, local)
+                await streams.listen(sock, local, transport)
 
     def _named(self, bound: Address) -> Address:
         """What peers call a bound address: one that stands for all of ours is no name, the media's then is."""
@@ -80,13 +98,15 @@ class Listeners:
         return bound
 
 
-def _bound(listen: str, transports: Sequence[str], sockets: ExitStack) -> list[socket.socket]:
-    """A socket for each transport, all on one port, also when the system chooses it."""
-    wanted, bound = parse_address(listen), list[socket.socket]()
-    for transport in sorted(transports, reverse=True):  # the free port of "udp" is free for "tcp" more often
+def _bound(listen: str, transports: Sequence[Transport], tls_port: int, sockets: ExitStack) -> list[_Bound]:
+    """A socket for each transport: UDP and TCP on one port, also when the system chooses it, TLS on its own."""
+    wanted, bound = parse_address(listen), list[_Bound]()
+    for transport in sorted(transports, key="udp tcp tls".index):  # the free port of "udp" is free for "tcp" more often
+        if transport == "tls" and bound:
+            wanted = wanted[0], tls_port
         sock = bound_socket(wanted, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
         sockets.callback(sock.close)
-        bound.append(sock)
+        bound.append((transport, sock))
         wanted = sock.getsockname()[:2]
     return bound
 

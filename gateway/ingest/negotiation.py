@@ -9,28 +9,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gateway.calls.offer import answerable
+from gateway.calls.offer import OURS, answerable, maskable
+from gateway.ingest.keying import Keying
 from media.errors import Unsupported
-from media.sdp import Direction, LocalMedia, Media, OfferedMedia, SessionDescription, answer, offer, parse
+from media.sdp import (
+    PLAIN_RTP,
+    SECURE_RTP,
+    Direction,
+    LocalMedia,
+    Media,
+    OfferedMedia,
+    SessionDescription,
+    answer,
+    offer,
+    parse,
+)
 
 
 class Negotiation:
-    """The state of one call. `ports` are those of its legs, by the index of their m-line."""
+    """The state of one call. `ports` are those of its legs, by the index of their m-line; `keying` has its keys."""
 
-    def __init__(self, ports: Mapping[int, int], *, origin_id: int, address: str, receive_only: bool) -> None:
+    def __init__(
+        self,
+        ports: Mapping[int, int],
+        keying: Keying,
+        *,
+        origin_id: int,
+        address: str,
+        receive_only: bool,
+        masked: bool = True,
+    ) -> None:
+        self.keying = keying
         self._ports = ports
         self._origin_id = origin_id
         self._address = address
         self._receive_only = receive_only
+        self._masked = masked  # keys' tones are to be silenced
         self._peers: SessionDescription | None = None
         self._ours: SessionDescription | None = None
 
-    def answer(self, offered: SessionDescription) -> bytes:
-        """Our answer to the peer's offer."""
+    def answer(self, offered: SessionDescription, ports: Mapping[int, int] | None = None) -> bytes:
+        """Our answer to the peer's offer, as `Keying.taken` or `read` left it; `ports` where there are legs for other
+        m-lines than before."""
         self._peers = offered
+        self._ports = self._ports if ports is None else ports
         described = answer(
             offered,
-            [self._local(index) for index in range(len(offered.media))],
+            [self._local(index, media) for index, media in enumerate(offered.media)],
             origin_id=self._origin_id,
             origin_version=self._version,
             address=self._address,
@@ -42,7 +67,7 @@ class Negotiation:
         """Our offer, to a peer that leaves it to us: as many m-lines as there were, at first one for audio."""
         direction = Direction.RECVONLY if self._receive_only else Direction.SENDRECV
         lines = max(len(self._peers.media) if self._peers else 0, *(index + 1 for index in self._ports))
-        offered = [OfferedMedia(self._ports.get(index, 0), direction=direction) for index in range(lines)]
+        offered = [self._offered(index, direction) for index in range(lines)]
         described = offer(offered, origin_id=self._origin_id, origin_version=self._version, address=self._address)
         if self._peers is not None:
             described = replace(described, media=tuple(map(_as_before, described.media, self._peers.media)))
@@ -50,7 +75,10 @@ class Negotiation:
 
     def read(self, body: bytes) -> SessionDescription:
         """A description that the call can go on with. Raises `Malformed`, or `Unsupported` where it cannot."""
-        described = parse(body)
+        offered = parse(body)
+        return self._usable(self.keying.taken(maskable(offered) if self._masked else offered))
+
+    def _usable(self, described: SessionDescription) -> SessionDescription:
         if self._peers is not None and len(described.media) < len(self._peers.media):
             raise Unsupported("m-lines are missing")
         if not answerable(described):
@@ -59,12 +87,20 @@ class Negotiation:
 
     def answered(self, body: bytes) -> SessionDescription:
         """The peer's answer to our offer. Raises as `read` does."""
-        self._peers = self.read(body)
+        self._peers = self._usable(self.keying.answered(parse(body)))
         return self._peers
 
-    def _local(self, index: int) -> LocalMedia | None:
+    def _local(self, index: int, media: Media) -> LocalMedia | None:
         port = self._ports.get(index)
-        return None if port is None else LocalMedia(port)
+        return None if port is None or not media.port else LocalMedia(port, self.keying.answer(index, media))
+
+    def _offered(self, index: int, direction: Direction) -> OfferedMedia:
+        """One m-line of ours; where keys may be left out it says so by its protocol (RFC 8643)."""
+        lines = self.keying.offer(index) if index in self._ports else ()
+        protocol = PLAIN_RTP if self.keying.optional or not lines else SECURE_RTP
+        if self._peers is not None and index < len(self._peers.media) and lines:
+            protocol = self._peers.media[index].protocol
+        return OfferedMedia(self._ports.get(index, 0), OURS, direction=direction, protocol=protocol, cryptos=lines)
 
     @property
     def _version(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from gateway.calls.call import Parties
+from gateway.ingest.correlation import identifiers_in
+from gateway.ingest.privacy import is_private
 from gateway.sip.errors import Malformed
 from gateway.sip.grammar import NameAddr, Uri, split_list
 from gateway.sip.message import Request
@@ -14,9 +16,14 @@ DISPLAY_CHARACTERS_MAX = 256  # of a display name; more is cut off
 IDENTITIES_MAX = 2  # P-Asserted-Identity has one value, or one of sip and one of tel (RFC 3325 §9.1)
 
 
-def parties_of(request: Request, source: str, *, trusted: bool, transport: str = "udp") -> Parties:
-    """Caller and called party; of a `trusted` trunk the caller is whom P-Asserted-Identity names (RFC 3325)."""
-    caller = (asserted(request) if trusted else None) or request.from_
+def parties_of(request: Request, source: str, *, trusted: bool, transport: str = "udp", found_by: str = "") -> Parties:
+    """Caller and called party; of a `trusted` trunk the caller is whom P-Asserted-Identity names (RFC 3325).
+
+    What others assert is kept beside it: it may be all that is known of an emergency call's anonymous caller.
+    `found_by` names the header that the trunk's calls are found by, if any.
+    """
+    claimed = asserted(request)
+    caller = (claimed if trusted else None) or request.from_
     return Parties(
         from_user=user_of(caller.uri),
         from_display="".join(filter(str.isprintable, caller.display))[:DISPLAY_CHARACTERS_MAX],
@@ -28,6 +35,8 @@ def parties_of(request: Request, source: str, *, trusted: bool, transport: str =
         protocol_call_id=request.call_id,
         private=is_private(request),
         transport=transport,
+        asserted_uri="" if claimed is None else claimed.uri,
+        found_by=identifiers_in(request, found_by),
     )
 
 
@@ -40,11 +49,6 @@ def asserted(request: Request) -> NameAddr | None:
             if Uri.parse(party.uri).scheme in ("sip", "sips", "tel"):
                 return party
     return None
-
-
-def is_private(request: Request) -> bool:
-    """Whether the caller asked that the identity be kept from the called party (`Privacy: id`, RFC 3325 §9.3)."""
-    return any("id" in value.lower().replace(" ", "").split(";") for value in request.headers.all("Privacy"))
 
 
 def user_of(uri: str) -> str:

@@ -12,13 +12,18 @@ from contextlib import asynccontextmanager
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Call
-from gateway.calls.offer import answerable
+from gateway.calls.offer import answerable, maskable
 from gateway.calls.switchboard import RETRY_AFTER_S, Switchboard
+from gateway.calls.terms import media_terms
 from gateway.config import Settings
+from gateway.ingest.certificates import Contexts
 from gateway.ingest.identity import Identity
+from gateway.ingest.info import InfoService
+from gateway.ingest.keying import Keying
 from gateway.ingest.listeners import Listeners
 from gateway.ingest.negotiation import Negotiation
 from gateway.ingest.parties import parties_of, user_of
+from gateway.ingest.recording import recording_of
 from gateway.ingest.warmup import warm_up
 from gateway.sip.events import (
     Acknowledged,
@@ -26,9 +31,11 @@ from gateway.sip.events import (
     Cancelled,
     Ended,
     Event,
+    Informed,
     Invited,
     Probed,
     Reinvited,
+    Told,
     Updated,
 )
 from gateway.sip.events import Settings as AgentSettings
@@ -38,7 +45,7 @@ from gateway.sip.uas import UserAgent
 from gateway.sip.upkeep import LOST
 from gateway.tenants import Directory
 from media.errors import Malformed, MediaError
-from media.sdp import parse
+from media.sdp import SessionDescription, parse
 from storage.model import CallId
 
 log = logging.getLogger(__name__)
@@ -58,6 +65,7 @@ class SipIngest:
         self._calls: dict[int, tuple[Call, Negotiation]] = {}
         self._dialogs: dict[CallId, int] = {}
         self._early: dict[CallId, bytes] = {}  # our descriptions for calls that hear an announcement unanswered
+        self._infos = InfoService(switchboard.pauses, switchboard.tasks, self._inform, self._counted)
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0.0  # when the message came that is being worked on
         self.on_set_up: Callable[[float], None] = lambda seconds: None
@@ -80,6 +88,10 @@ class SipIngest:
     def directory(self, directory: Directory) -> None:
         """Others, from the next request on; calls that stand keep theirs."""
         self._identity.directory = directory
+
+    def secure(self, contexts: Contexts | None) -> None:
+        """Certificates of connections over TLS, from the next one on."""
+        self._listeners.secure(contexts)
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """One message."""
@@ -152,8 +164,12 @@ class SipIngest:
                 self._on_reinvited(event)
             case Updated():
                 self._on_updated(event)
+            case Told():
+                self._switchboard.streams.told(self._calls[event.dialog][0], event.request.metadata)
             case Acknowledged() | Agreed():
                 self._on_answered(event)
+            case Informed():
+                self._infos.serve(self._calls[event.dialog][0], event)
             case Probed():
                 self._on_probed(event)
             case Ended():
@@ -168,20 +184,26 @@ class SipIngest:
             self._counted["refused_unknown_source"] += 1
             self._agent.reject(event.dialog, 403, "Forbidden", now)
             return
+        keying = Keying(media_terms(match, event.request.uri, secure=event.flow.secure), secrets.token_bytes)
         try:
-            offer = parse(event.body) if event.body else None
+            offer = keying.taken(parse(event.body)) if event.body else None
         except Malformed as error:
             self._counted["refused_sdp"] += 1
             self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
             return
-        if offer is not None and not answerable(offer):
+        if not (keying.possible if offer is None else answerable(offer)):
             self._counted["refused_codec"] += 1
-            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_CODEC)])
+            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_MEDIA)])
             return
         try:
-            trusted, transport = match.trunk.trusted, event.flow.transport
-            parties = parties_of(event.request, event.granted.source, trusted=trusted, transport=transport)
-            call = self._switchboard.begin(match, offer, parties)
+            trusted, transport, found_by = match.trunk.trusted, event.flow.transport, match.trunk.found_by
+            parties = parties_of(
+                event.request, event.granted.source, trusted=trusted, transport=transport, found_by=found_by
+            )
+            match, roster = recording_of(match, event.request, offer)
+            if offer is not None and match.tenant.dtmf_inband == "mask":
+                offer = maskable(offer)
+            call = self._switchboard.begin(match, offer, parties, roster)
         except Busy as busy:
             self._counted["refused_busy"] += 1
             self._counted[f"busy_{busy.reason.replace(' ', '_')}"] += 1
@@ -189,10 +211,11 @@ class SipIngest:
             retry = [("Retry-After", str(RETRY_AFTER_S))]
             self._agent.reject(event.dialog, 503, "Service Unavailable", now, headers=retry)
             return
-        negotiation = self._negotiation(call)
+        negotiation = self._negotiation(call, keying)
         self._calls[event.dialog] = (call, negotiation)
         self._dialogs[call.id] = event.dialog
         described = negotiation.offer() if offer is None else negotiation.answer(offer)
+        call.srtp = keying.agreed
         self._switchboard.answering(call)
         if match.trunk.early_media and call.announcement is not None and offer is not None:
             self._early[call.id] = described
@@ -214,6 +237,7 @@ class SipIngest:
         call, negotiation = self._calls[event.dialog]
         now = time.monotonic()
         if not event.body:
+            self._switchboard.streams.told(call, event.request.metadata)
             self._agent.accept(event.dialog, negotiation.offer(), now)
             return
         try:
@@ -223,8 +247,7 @@ class SipIngest:
         except MediaError:
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now)
         else:
-            self._switchboard.update(call, offer)
-            self._agent.accept(event.dialog, negotiation.answer(offer), now)
+            self._agent.accept(event.dialog, self._taken(call, negotiation, offer, event), now)
 
     def _on_updated(self, event: Updated) -> None:
         call, negotiation = self._calls[event.dialog]
@@ -233,8 +256,17 @@ class SipIngest:
         except MediaError:
             self._agent.update(event.dialog, None, time.monotonic())
         else:
-            self._switchboard.update(call, offer)
-            self._agent.update(event.dialog, negotiation.answer(offer), time.monotonic())
+            described = self._taken(call, negotiation, offer, event)
+            self._agent.update(event.dialog, described, time.monotonic())
+
+    def _taken(
+        self, call: Call, negotiation: Negotiation, offer: SessionDescription, event: Reinvited | Updated
+    ) -> bytes:
+        """Our answer to an offer within the call, which holds from now on; its keys first, for legs that are new."""
+        negotiation.keying.settle(offer)
+        call.srtp = negotiation.keying.agreed
+        self._switchboard.update(call, offer, event.request.metadata)
+        return negotiation.answer(offer, {leg.index: leg.pair.port for leg in call.legs})
 
     def _on_answered(self, event: Acknowledged | Agreed) -> None:
         """The peer's answer to our offer; one that cannot be used ends the call (RFC 3261 §14.1, §13.3.1)."""
@@ -243,10 +275,17 @@ class SipIngest:
             return
         call, negotiation = found
         try:
-            self._switchboard.update(call, negotiation.answered(event.body))
+            described = negotiation.answered(event.body)
+            call.srtp = negotiation.keying.agreed
+            self._switchboard.update(call, described)
         except MediaError:
             self._counted["refused_answer"] += 1
             self._agent.bye(event.dialog, time.monotonic(), _BAD_ANSWER)
+
+    def _inform(self, event: Informed, status: int) -> None:
+        """Answer an INFO, at once or later; one whose dialog has ended meanwhile is answered."""
+        self._agent.inform(event.dialog, event.seq, status, time.monotonic())
+        self._pump()
 
     def _on_probed(self, event: Probed) -> None:
         found = self._calls.get(event.dialog)
@@ -260,15 +299,17 @@ class SipIngest:
             self._early.pop(found[0].id, None)
             self._switchboard.end(found[0], event.why)
 
-    def _negotiation(self, call: Call) -> Negotiation:
+    def _negotiation(self, call: Call, keying: Keying) -> Negotiation:
         return Negotiation(
             {leg.index: leg.pair.port for leg in call.legs},
+            keying,
             origin_id=int(call.id[:12], 16),
             address=self._settings.media.address,
             receive_only=call.trunk.receive_only,
+            masked=call.policy.dtmf_inband == "mask",
         )
 
 
-_NO_CODEC = '305 callvault "Incompatible media format: PCMA, PCMU over RTP/AVP are taken"'
+_NO_MEDIA = '305 callvault "Incompatible media format: no codec that is taken, or not encrypted as it must be"'
 
 _BAD_ANSWER = 'SIP;cause=488;text="the answer to the offer cannot be used"'

@@ -1,4 +1,4 @@
-"""SIP's connections: who may have one, for how long, and by which of them a message goes.
+"""SIP's connections, TCP and TLS: who may have one, for how long, and by which of them a message goes.
 
 A connection is closed when it is too slow (a message that does not end, a reader that does not read), too old without
 use, or cannot be read on. What was on its way is then the transactions' business: their timers give up, and a reply
@@ -11,10 +11,13 @@ import asyncio
 import itertools
 import socket
 from collections import Counter
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, cast
 
-from gateway.sip.flow import Flow
+from gateway.ingest.certificates import names_of
+from gateway.ingest.handshakes import HANDSHAKE_S, SHUTDOWN_S, Handshakes
+from gateway.sip.flow import Flow, Transport
 from gateway.sip.framing import PONG, Broken, Framer, Message, Ping
 from gateway.sip.grammar import Address
 
@@ -56,11 +59,17 @@ KEEPALIVE_S = 60
 """Between the kernel's probes of an idle connection, so that a peer that vanished is found before a BYE is due."""
 
 
-class Connection(asyncio.Protocol):
-    """One connection, accepted or opened."""
+class Known(Protocol):
+    """Whether an address, or one of a certificate's names, belongs to a trunk or proxy."""
 
-    def __init__(self, streams: Streams, local: Address, number: int) -> None:
-        self.flow = Flow("tcp", local, ("", 0), number)
+    def __call__(self, host: str, names: Sequence[str] = ()) -> bool: ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection, accepted or opened; over TLS from the end of its handshake."""
+
+    def __init__(self, streams: Streams, transport: Transport, local: Address, number: int) -> None:
+        self.flow = Flow(transport, local, ("", 0), number)
         self.known = True
         self._streams = streams
         self._framer = Framer()
@@ -72,6 +81,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         remote = self._transport.get_extra_info("peername")  # None if it is gone already
         self.flow = self.flow.to((remote[0], remote[1]) if remote else self.flow.remote)
+        if (encrypted := self._transport.get_extra_info("ssl_object")) is not None:
+            self.flow = replace(self.flow, names=names_of(encrypted))
         if not remote or not self._streams.opened(self):
             self._transport.abort()
             return
@@ -149,8 +160,8 @@ class Connection(asyncio.Protocol):
 class Streams:
     """All connections of one agent.
 
-    `receive` gets each message and its way, `known` says whether an address belongs to a trunk or proxy, `reachable`
-    whether we may open a connection to it. Connections that we open are tasks of `tasks`.
+    `receive` gets each message and its way, `reachable` says whether we may open a connection to an address, `trusts`
+    whether a certificate with these names is one to find there. Connections that we open are tasks of `tasks`.
     """
 
     def __init__(
@@ -159,51 +170,60 @@ class Streams:
         counters: Counter[str],
         tasks: asyncio.TaskGroup,
         *,
-        known: Callable[[str], bool],
+        known: Known,
         reachable: Callable[[str], bool],
+        trusts: Callable[[str, Sequence[str]], bool],
     ) -> None:
         self.take = receive
         self.counters = counters
         self._tasks = tasks
         self._known = known
         self._reachable = reachable
+        self._trusts = trusts
+        self.handshakes = Handshakes(counters, tasks, known)
         self._numbers = itertools.count(1)
         self._servers: list[asyncio.Server] = []
         self._open: dict[int, Connection] = {}
-        self._by_remote: dict[Address, Connection] = {}
+        self._by_remote: dict[tuple[Transport, Address], Connection] = {}
         self._by_source: Counter[str] = Counter()
         self._strangers = 0
-        self._waiting: dict[Address, list[bytes]] = {}
+        self._waiting: dict[tuple[Transport, Address], list[bytes]] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    async def listen(self, sock: socket.socket, local: Address) -> None:
+    async def listen(self, sock: socket.socket, local: Address, transport: Transport = "tcp") -> None:
         """Accept connections on a bound socket."""
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            lambda: Connection(self, local, next(self._numbers)), sock=sock, backlog=BACKLOG
-        )
+
+        def connection() -> Connection:
+            return Connection(self, transport, local, next(self._numbers))
+
+        if transport == "tls":
+            self.handshakes.listen(sock, BACKLOG, connection)
+            return
+        server = await asyncio.get_running_loop().create_server(connection, sock=sock, backlog=BACKLOG)
         self._servers.append(server)
 
     def close(self) -> None:
         """Stop accepting, and close what is open."""
         for server in self._servers:
             server.close()
+        self.handshakes.close()
         for connection in list(self._open.values()):
             connection.close()
 
     def send(self, data: bytes, flow: Flow) -> None:
         """By the flow's connection if it stands, else by one to its address, which is opened if it must and may be."""
-        connection = self._open.get(flow.connection or 0) or self._by_remote.get(flow.remote)
+        to = flow.transport, flow.remote
+        connection = self._open.get(flow.connection or 0) or self._by_remote.get(to)
         if connection is not None:
             connection.send(data)
-        elif flow.remote in self._waiting:
-            waiting = self._waiting[flow.remote]
+        elif to in self._waiting:
+            waiting = self._waiting[to]
             if sum(map(len, waiting)) + len(data) <= WAITING_BYTES_MAX:
                 waiting.append(data)
         elif len(self._open) + len(self._waiting) < CONNECTIONS_MAX and self._reachable(flow.remote[0]):
-            self._waiting[flow.remote] = [data]
+            self._waiting[to] = [data]
             self._tasks.create_task(self._connect(flow))
         else:
             self.counters["unreachable"] += 1
@@ -211,7 +231,7 @@ class Streams:
     def opened(self, connection: Connection) -> bool:
         """Whether there is room for it."""
         source = connection.flow.remote[0]
-        connection.known = self._known(source)
+        connection.known = self._known(source, connection.flow.names)
         limit = PER_SOURCE_MAX if connection.known else PER_STRANGER_MAX
         full = len(self._open) >= CONNECTIONS_MAX or self._by_source[source] >= limit
         if full or (not connection.known and self._strangers >= STRANGERS_MAX):
@@ -220,7 +240,7 @@ class Streams:
         assert connection.flow.connection is not None
         self.counters["connections"] += 1
         self._open[connection.flow.connection] = connection
-        self._by_remote[connection.flow.remote] = connection
+        self._by_remote[connection.flow.transport, connection.flow.remote] = connection
         self._by_source[source] += 1
         self._strangers += not connection.known
         return True
@@ -231,23 +251,41 @@ class Streams:
             return
         self.counters["connections_closed"] += 1
         source = connection.flow.remote[0]
-        if self._by_remote.get(connection.flow.remote) is connection:
-            del self._by_remote[connection.flow.remote]
+        to = connection.flow.transport, connection.flow.remote
+        if self._by_remote.get(to) is connection:
+            del self._by_remote[to]
         self._by_source[source] -= 1
         if not self._by_source[source]:
             del self._by_source[source]
         self._strangers -= not connection.known
 
     async def _connect(self, flow: Flow) -> None:
-        loop = asyncio.get_running_loop()
-        connection = Connection(self, flow.local, next(self._numbers))
+        to = flow.transport, flow.remote
+        connection = Connection(self, flow.transport, flow.local, next(self._numbers))
         try:
             async with asyncio.timeout(CONNECT_S):
-                await loop.create_connection(lambda: connection, *flow.remote, local_addr=(flow.local[0], 0))
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection, *flow.remote, local_addr=(flow.local[0], 0), **self._encryption(flow)
+                )
         except (OSError, TimeoutError):
             self.counters["connections_failed"] += 1
         else:
-            for data in self._waiting[flow.remote]:
+            if flow.secure and not self._trusts(flow.remote[0], connection.flow.names):
+                self.counters["certificates_refused"] += 1
+                connection.close()
+            for data in self._waiting[to]:
                 connection.send(data)
         finally:
-            del self._waiting[flow.remote]
+            del self._waiting[to]
+
+    def _encryption(self, flow: Flow) -> dict[str, Any]:
+        if not flow.secure:
+            return {}
+        if self.handshakes.contexts is None:
+            raise ConnectionError("no certificate")
+        return {
+            "ssl": self.handshakes.contexts.client,
+            "server_hostname": flow.remote[0],
+            "ssl_handshake_timeout": HANDSHAKE_S,
+            "ssl_shutdown_timeout": SHUTDOWN_S,
+        }

@@ -19,6 +19,7 @@ class Alarm(StrEnum):
     JOBS_DEAD = "jobs_dead"
     CLOCK_UNSYNCHRONISED = "clock_unsynchronised"
     MEDIA_LOST = "media_lost"
+    MEDIA_SPARE_MISSING = "media_spare_missing"
     KEYS_AWAY = "keys_away"
     SPEECH_MODEL_MISSING = "speech_model_missing"
     NAMES_MODEL_MISSING = "names_model_missing"

@@ -48,6 +48,8 @@ _MEDIA_COUNTS = (
     ("packets", "media_packets", "Media packets received"),
     ("late", "media_packets_late", "Packets that came too late to be put in order"),
     ("foreign", "media_packets_foreign", "Packets from addresses that are nobody's"),
+    ("unauthentic", "media_packets_unauthentic", "Packets of SRTP calls that their keys did not fit"),
+    ("replayed", "media_packets_replayed", "Packets of SRTP calls that came a second time, or too late to tell"),
     ("overflowed", "media_packets_overflowed", "Packets that the kernel dropped because a buffer was full"),
     ("dropped", "spool_chunks_dropped", "Chunks of audio that found no room in the spool"),
     ("shed", "media_cells_shed", "20 ms cells without a speech decision, for lack of time"),
@@ -55,7 +57,7 @@ _MEDIA_COUNTS = (
 _MEDIA_GAUGES = (
     ("legs", "media_legs", 1.0, "Streams being received"),
     ("lost", "media_packets_missing", 1.0, "Packets missing since the start; one less where one comes after all"),
-    ("busy", "media_busy_ratio", 1.0, "Share of the last second that the media worker spent in ticks"),
+    ("busy", "media_busy_ratio", 1.0, "Share of the last second that the busiest media worker spent in ticks"),
     ("spool_lag_ms", "spool_lag_seconds", 1e-3, "Age of the oldest audio that is not durable yet"),
     ("fsync_ms", "spool_fsync_seconds", 1e-3, "The slowest fsync of the last second"),
     ("exposure_ms", "spool_exposure_seconds", 1e-3, "Audio of each track that a power cut would cost now"),
@@ -98,7 +100,8 @@ class Snapshot:
 
     counters: Mapping[str, int] = field(default_factory=dict)
     calls: int = 0
-    stats: Stats | None = None
+    stats: Stats | None = None  # of all media workers together
+    media_workers: Mapping[str, int] = field(default_factory=dict)  # how many there are, by state
     restarts: Mapping[str, int] = field(default_factory=dict)
     alarms: Iterable[str] = ()
     uploads: Uploads = Uploads()
@@ -150,6 +153,7 @@ class _Shown(Collector):
         yield _labelled("child_restarts", "Child processes started again", "child", now.restarts)
         yield _alarms(now.alarms)
         yield from _media(now.stats)
+        yield _workers(now.media_workers)
         yield from _uploads(now.uploads)
         yield from _keys(now.keys)
         for name, text, value in (
@@ -206,6 +210,13 @@ def _media(stats: Stats | None) -> Iterator[Metric]:
     tick.add_metric(["0.5"], stats.tick_p50_ms / 1e3)
     tick.add_metric(["0.99"], stats.tick_p99_ms / 1e3)
     yield tick
+
+
+def _workers(states: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily("callvault_media_workers", "Media workers, by what they do", labels=["state"])
+    for state, count in sorted(states.items()):
+        family.add_metric([state], count)
+    return family
 
 
 def _uploads(uploads: Uploads) -> Iterator[Metric]:

@@ -20,8 +20,9 @@ from storage.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-RELOADABLE = ("tenants", "trunks", "sip.proxies", "log.level", "http.metrics_networks")
-"""Keys, with all below them, that take effect at once; of any other a change needs a restart."""
+RELOADABLE = ("tenants", "trunks", "sip.proxies", "sip.tls", "log.level", "http.metrics_networks")
+"""Keys, with all below them, that take effect at once; of any other a change needs a restart. What certificate files
+hold is read anew whether or not their names have changed."""
 
 KEYS_TOLD_MAX = 50  # in one log line; a thousand trunks may change at once
 

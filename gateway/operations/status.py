@@ -34,7 +34,9 @@ class Parts:
     counters: Callable[[], Mapping[str, int]]
     calls: Callable[[], int]
     stats: Callable[[], Stats | None]
-    media_alive: Callable[[], bool]
+    media_complete: Callable[[], bool]  # whether as many media workers as are wanted take calls
+    media_workers: Callable[[], Mapping[str, int]]  # how many there are, by state
+    media_spare_missing: Callable[[], bool]  # whether none stands by to go on with a dead one's calls
     restarts: Callable[[], Mapping[str, int]]
     queue_up: Callable[[], bool]
 
@@ -84,6 +86,7 @@ class Status:
             counters=dict(parts.counters()),
             calls=parts.calls(),
             stats=parts.stats(),
+            media_workers=dict(parts.media_workers()),
             restarts=dict(parts.restarts()),
             alarms=self.alarms.standing(),
             uploads=self._uploads,
@@ -101,7 +104,8 @@ class Status:
     def _judge(self, now: float) -> None:
         parts, slow, stats = self._parts, self._slow, self._parts.stats()
         alarms = self.alarms
-        alarms.set(Alarm.MEDIA_LOST, not parts.media_alive(), now)
+        alarms.set(Alarm.MEDIA_LOST, not parts.media_complete(), now)
+        alarms.set(Alarm.MEDIA_SPARE_MISSING, parts.media_spare_missing(), now)
         alarms.set(Alarm.QUEUE_AWAY, not parts.queue_up(), now)
         alarms.set(Alarm.CLOCK_UNSYNCHRONISED, slow.clock.synchronised is False, now)
         if slow.jobs_dead is not None:

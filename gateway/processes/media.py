@@ -1,4 +1,4 @@
-"""The media worker's process: the engine with the sealed spool as its sink."""
+"""A media worker's process: the engine with the sealed spool, which workers write side by side, as its sink."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from media.worker import Worker
 from storage.errors import StoreError
 from storage.model import ArtefactId, ArtefactRef, CallId, Kind, ParticipantId, Secret, TenantId
 from storage.spool import SpoolWriter
-from storage.spoollock import writing
+from storage.spoollock import writing_beside_others
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def main(fd: int) -> None:
     logs.set_level(settings.log.level)
     folder = settings.data_folder / "spool"
     try:
-        with writing(folder):
+        with writing_beside_others(folder):
             _work(control, settings, folder)
     except StoreError as error:
         log.error("media worker cannot write the spool", extra={"reason": str(error)})

@@ -7,6 +7,7 @@ from gateway.sip.dialog import Dialog, Invitation, Stage
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.errors import Malformed
 from gateway.sip.exchanges import Exchanges
+from gateway.sip.info import Infos
 from gateway.sip.invitations import Invitations
 from gateway.sip.message import Request
 from gateway.sip.reply import Incoming
@@ -20,12 +21,13 @@ RETRY_AFTER = ("Retry-After", "5")
 
 
 class Conversation:
-    """Finds out what a message inside a dialog is for; its three parts say what becomes of it."""
+    """Finds out what a message inside a dialog is for; its four parts say what becomes of it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self.invitations = Invitations(endpoint)
         self.exchanges = Exchanges(endpoint, self.invitations)
+        self.infos = Infos(endpoint)
         self.upkeep = Upkeep(endpoint)
 
     def request(self, call: Dialog | None, request: Request, incoming: Incoming, now: float) -> None:
@@ -61,6 +63,8 @@ class Conversation:
                 continue
             if kind == "update":
                 self.exchanges.due(call, which, now)
+            elif kind == "info":
+                self.infos.answer(call, which, 500, now)
             else:
                 self.invitations.due(kind, call, which, now)
         for number in self._endpoint.sessions.due(now):
@@ -80,6 +84,8 @@ class Conversation:
                 self._endpoint.forget(call, now)
             case "PRACK":
                 self.exchanges.prack(call, request, incoming, transaction, now)
+            case "INFO":
+                self.infos.take(call, request, incoming, transaction, now)
             case "INVITE" | "UPDATE":
                 terms = self.terms(request, call.session)
                 if isinstance(terms, Refusal):

@@ -18,7 +18,7 @@ from typing import Literal
 from gateway.sip.errors import Malformed
 from gateway.sip.flow import Flow
 from gateway.sip.gate import Granted
-from gateway.sip.grammar import DEFAULT_PORT, NameAddr, Uri, split_list
+from gateway.sip.grammar import NameAddr, Uri, split_list
 from gateway.sip.headers import Headers
 from gateway.sip.message import Request, Response
 from gateway.sip.reliable import RAck, Unacknowledged
@@ -29,6 +29,9 @@ from gateway.sip.transaction import Transaction
 MAX_UNACKED = 4
 """Accepted INVITEs without ACK in one dialog. A peer that lost ACKs may re-INVITE once or twice before our 200 comes
 again; more is no accident."""
+
+
+SIPS = "sips:"
 
 
 class Stage(Enum):
@@ -53,7 +56,7 @@ class Invitation:
     unacknowledged: Unacknowledged | None = None
     agreed: bool = False
     """Whether offer and answer were exchanged before the 2xx, which then has no SDP (RFC 6337 §3.1.1)."""
-    held: bytes | None = None
+    held: bytes | None = field(default=None, repr=False)
     """SDP of a 200 that waits for a PRACK (RFC 3262 §3)."""
 
 
@@ -67,11 +70,19 @@ class Update:
     terms: Terms | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An INFO that waits for the gateway's answer."""
+
+    incoming: Incoming
+    transaction: Transaction
+
+
 @dataclass(slots=True)
 class Answer:
     """A 200 to an INVITE that is sent again until its ACK comes (§13.3.1.4)."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     flow: Flow
     give_up_at: float
     interval_s: float
@@ -103,13 +114,15 @@ class Dialog:
     stage: Stage = Stage.EARLY
     invitation: Invitation | None = None
     update: Update | None = None
+    questions: dict[int, Question] = field(default_factory=dict)
+    """By their CSeq number."""
     answers: dict[int, Answer] = field(default_factory=dict)
     """By the CSeq number of their INVITE."""
     farewell: tuple[tuple[str, str], ...] = ()
     """Headers of the BYE that is still to be sent."""
     allows: frozenset[str] = frozenset()
     """Methods that the peer says it takes; empty if it never said."""
-    sdp: bytes = b""
+    sdp: bytes = field(default=b"", repr=False)
     """Our last description, for a refresh that must be a re-INVITE."""
     session: Session | None = None
     min_se: int = MIN_S
@@ -120,10 +133,12 @@ class Dialog:
     """Our probe that waits for its answer."""
     late_rack: RAck | None = None
     """Of a provisional response that was overtaken by its 2xx: its PRACK is still welcome (RFC 3262 §3)."""
-    ack: tuple[int, bytes] = (-1, b"")
+    ack: tuple[int, bytes] = field(default=(-1, b""), repr=False)
     """CSeq number and bytes of the ACK of our last INVITE, for a 2xx that comes again."""
     placed: bool = False
     """Whether we placed the call, and made its Call-ID."""
+    sips: bool = False
+    """Whether it must be encrypted on every hop, so that our Contact says so (RFC 3261 §12.1.1)."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -138,7 +153,7 @@ class Dialog:
             return "ours"
         if invitation is not None and invitation.unacknowledged is not None and invitation.unacknowledged.is_offer:
             return "ours"
-        offered = invitation is not None and bool(invitation.request.body) and not invitation.agreed
+        offered = invitation is not None and bool(invitation.request.sdp) and not invitation.agreed
         return "peers" if offered or self.update is not None else ""
 
     @property
@@ -157,7 +172,8 @@ class Dialog:
         """The way of our requests: the dialog's connection, or to the first route or the peer's Contact.
 
         Names are not resolved here; for those, and for a Contact that names no host, it is where the peer's last
-        request came from. `transport=tcp` there moves a dialog from datagrams to a connection of its own.
+        request came from. `transport=tcp` there moves a dialog from datagrams to a connection of its own; an encrypted
+        one stays so whatever is said, and another does not become one: the peer was not asked who it is.
         """
         try:
             uri = Uri.parse(NameAddr.parse(self.routes[0]).uri if self.routes else self.remote_target)
@@ -165,8 +181,10 @@ class Dialog:
             ipaddress.ip_address(host)
         except ValueError:
             return self.flow
-        flow = self.flow.to((host, uri.port or DEFAULT_PORT))
-        return replace(flow, transport="tcp") if uri.transport == "tcp" else flow
+        if not self.flow.secure and (uri.scheme == "sips" or uri.transport == "tls"):
+            return self.flow
+        flow = self.flow.to((host, uri.port or self.flow.default_port))
+        return replace(flow, transport="tcp") if uri.transport == "tcp" and not flow.secure else flow
 
     def request(
         self,
@@ -198,6 +216,11 @@ def target_of(message: Request | Response) -> str:
     if Uri.parse(contact.uri).scheme not in ("sip", "sips"):
         raise Malformed("Contact is no SIP URI")
     return contact.uri
+
+
+def _must_be_encrypted(request: Request, target: str, routes: tuple[str, ...]) -> bool:
+    last_hop = NameAddr.parse(routes[0]).uri if routes else target
+    return any(uri.lower().startswith(SIPS) for uri in (request.uri, last_hop))
 
 
 def methods_of(message: Request | Response) -> frozenset[str]:
@@ -240,6 +263,7 @@ class Dialogs:
             granted,
             request.cseq.number,
             allows=methods_of(request),
+            sips=_must_be_encrypted(request, target, routes),
         )
         self._add(dialog)
         return dialog
@@ -261,6 +285,7 @@ class Dialogs:
             stage=Stage.CONFIRMED,
             allows=methods_of(success),
             placed=True,
+            sips=invite.uri.lower().startswith(SIPS),
         )
         self._add(dialog)
         return dialog

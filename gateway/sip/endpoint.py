@@ -12,8 +12,9 @@ from gateway.sip.events import BRANCH_BYTES, Ended, Event, Settings, Why, contac
 from gateway.sip.flow import Flow
 from gateway.sip.gate import Gate
 from gateway.sip.machines import GIVE_UP_S, State
+from gateway.sip.message import SDP
 from gateway.sip.reply import Incoming, Replies
-from gateway.sip.screening import CAPABILITIES, SDP, Refusal
+from gateway.sip.screening import CAPABILITIES, Refusal
 from gateway.sip.session_timer import Session
 from gateway.sip.transaction import Outgoing, Transaction, Transactions
 
@@ -134,7 +135,7 @@ class Endpoint:
         flow = self.way(call)
         fields = [("User-Agent", self.settings.server_name), *headers]
         if method in ("INVITE", "UPDATE", "OPTIONS"):
-            fields += [contact(flow), *CAPABILITIES]
+            fields += [contact(flow, sips=call.sips), *CAPABILITIES]
         if body:
             fields.append(("Content-Type", SDP))
         request = call.request(method, via(flow, self.random(BRANCH_BYTES)), headers=tuple(fields), body=body)
@@ -188,6 +189,9 @@ class Endpoint:
         if call.update is not None:
             update, call.update = call.update, None
             self.respond(update.incoming, update.transaction, status, now)
+        for question in call.questions.values():
+            self.respond(question.incoming, question.transaction, status, now)
+        call.questions.clear()
 
     # The session timer
 

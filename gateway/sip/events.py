@@ -2,12 +2,12 @@
 
 Order that a gateway can rely on, for each dialog number: `Invited` first and once, `Ended` last and once, whatever
 happens; between them `Acknowledged` for each accepted INVITE whose ACK came, `Reinvited` / `Cancelled`, `Updated`,
-`Agreed` and `Probed`.
+`Told`, `Agreed`, `Informed` and `Probed`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from gateway.sip.flow import Flow
@@ -15,6 +15,7 @@ from gateway.sip.gate import Granted
 from gateway.sip.grammar import Address
 from gateway.sip.message import Request
 from gateway.sip.session_timer import MIN_S, WANTED_S
+from gateway.sip.siprec.session import SERVER, is_recording
 
 BRANCH_BYTES = 9
 """Of chance in a branch: no two of ours are ever equal, and nobody guesses one to answer in another's place."""
@@ -45,9 +46,13 @@ def sent_by(local: Address) -> str:
     return f"[{local[0]}]:{local[1]}" if ":" in local[0] else f"{local[0]}:{local[1]}"
 
 
-def contact(flow: Flow) -> tuple[str, str]:
-    """Our Contact header for messages that go by `flow`."""
-    return "Contact", f"<sip:{sent_by(flow.local)}{f';transport={flow.transport}' if flow.reliable else ''}>"
+def contact(flow: Flow, asked: Request | None = None, *, sips: bool = False) -> tuple[str, str]:
+    """Our Contact header for messages that go by `flow`, in a dialog that must be encrypted or another; in answers to a
+    recording client it says what we are."""
+    feature = f";{SERVER}" if asked is not None and is_recording(asked) else ""
+    if sips:
+        return "Contact", f"<sips:{sent_by(flow.local)}>{feature}"
+    return "Contact", f"<sip:{sent_by(flow.local)}{f';transport={flow.transport}' if flow.reliable else ''}>{feature}"
 
 
 def via(flow: Flow, chance: bytes) -> str:
@@ -61,7 +66,7 @@ class Invited:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     """The SDP offer, or empty (an INVITE without one)."""
     flow: Flow
     granted: Granted
@@ -73,7 +78,7 @@ class Reinvited:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     flow: Flow
 
 
@@ -83,8 +88,16 @@ class Updated:
 
     dialog: int
     request: Request
-    body: bytes
+    body: bytes = field(repr=False)
     flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Metadata of a recording session in an UPDATE that offers nothing; it is answered already."""
+
+    dialog: int
+    request: Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,21 @@ class Agreed:
     """The peer's answer to an offer of ours: in the PRACK of an early offer, or to a re-INVITE that refreshed."""
 
     dialog: int
-    body: bytes
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Informed:
+    """An INFO of the peer: answer with `inform`, once what it asks for is so."""
+
+    dialog: int
+    seq: int
+    """Its CSeq number, by which it is answered."""
+    record: bool | None
+    """That the recording go on (True) or stand still (False); None: nothing of it."""
+    digit: str
+    """The key that was pressed; empty for none."""
+    duration_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +135,7 @@ class Acknowledged:
     """The ACK of an accepted INVITE came; if the INVITE had no offer, with the answer to ours."""
 
     dialog: int
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +153,4 @@ class Ended:
     why: Why
 
 
-Event = Invited | Reinvited | Updated | Acknowledged | Agreed | Cancelled | Probed | Ended
+Event = Invited | Reinvited | Updated | Told | Informed | Acknowledged | Agreed | Cancelled | Probed | Ended

@@ -1,7 +1,8 @@
 """What the peer says inside a dialog by UPDATE (RFC 3311) and PRACK (RFC 3262): offers, answers, signs of life.
 
-An UPDATE without SDP is answered here: it moves the target and the session timer. One with an offer, and a PRACK with
-one, is the gateway's to answer, at once: a request that is no INVITE cannot wait for people.
+An UPDATE without SDP is answered here: it moves the target and the session timer, and may bring metadata, of which the
+gateway is told. One with an offer, and a PRACK with one, is the gateway's to answer, at once: a request that is no
+INVITE cannot wait for people.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from gateway.sip.dialog import Dialog, Stage, Update
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.errors import Malformed
-from gateway.sip.events import Updated, contact
+from gateway.sip.events import Told, Updated, contact
 from gateway.sip.invitations import Invitations
 from gateway.sip.machines import GIVE_UP_S
 from gateway.sip.message import Request
@@ -40,7 +41,9 @@ class Exchanges:
         now: float,
     ) -> None:
         """An UPDATE; its session timer's terms are acceptable."""
-        if not request.body:
+        if not request.sdp:
+            if request.metadata:
+                self._endpoint.events.append(Told(call.number, request))
             self._yes(call, Update(request, incoming, transaction, terms), b"", now)
         elif refusal := self._refusal(call):
             self._endpoint.refuse(incoming, refusal, transaction, now)
@@ -51,10 +54,10 @@ class Exchanges:
         """A PRACK: it may answer an offer of ours, or make one once the media are settled (RFC 3262 §5)."""
         ours = call.open_offer == "ours"
         try:
-            refusal = self._invitations.pracked(call, RAck.parse(request.headers.required("RAck")), request.body, now)
+            refusal = self._invitations.pracked(call, RAck.parse(request.headers.required("RAck")), request.sdp, now)
         except Malformed as error:
             refusal = Refusal(400, reason=f"Bad Request: {error.reason}")
-        offers = bool(request.body) and not ours and refusal is None
+        offers = bool(request.sdp) and not ours and refusal is None
         if offers:
             refusal = self._refusal(call)
         if refusal:
@@ -98,11 +101,12 @@ class Exchanges:
         call.update = update
         request = update.request
         self._endpoint.deadlines.set(now + UPDATE_S_MAX, ("update", call.number, request.cseq.number))
-        self._endpoint.events.append(Updated(call.number, request, request.body, update.incoming.flow))
+        self._endpoint.events.append(Updated(call.number, request, request.sdp, update.incoming.flow))
 
     def _yes(self, call: Dialog, update: Update, body: bytes, now: float) -> None:
         terms = update.terms
-        fields = [contact(update.incoming.flow), *CAPABILITIES, *(terms.headers() if terms else ())]
+        ours = contact(update.incoming.flow, update.request, sips=call.sips)
+        fields = [ours, *CAPABILITIES, *(terms.headers() if terms else ())]
         self._endpoint.respond(update.incoming, update.transaction, 200, now, fields, body=body)
         if update.request.method == "UPDATE":
             call.heard(update.request)

@@ -6,7 +6,7 @@ message is handed out for a 400, and the connection is to be closed. Nothing is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sip.errors import Malformed
 from gateway.sip.headers import parse_lines
@@ -23,7 +23,7 @@ _BREAKS = b"\r\n"
 class Message:
     """One whole message."""
 
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Ping:
 class Broken:
     """The stream cannot be read on: answer `data` as a malformed message, if it is anything, and close."""
 
-    data: bytes
+    data: bytes = field(repr=False)
     reason: str
 
 

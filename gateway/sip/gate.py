@@ -14,11 +14,14 @@ from gateway.sip.screening import Refusal
 class Granted:
     """A request may be served: by which trunk it came, and from whom.
 
-    `source` is the peer's address, or what a listed proxy says that it is; it does not show in `repr`.
+    `source` is the peer's address, or what a listed proxy says that it is; `name` is that of the certificate that it is
+    known by, if it is; `secure` says whether it came over TLS. Only the trunk shows in `repr`.
     """
 
     trunk: str = ""
     source: str = ""
+    name: str = ""
+    secure: bool = False
 
     def __repr__(self) -> str:
         return f"Granted({self.trunk})"
@@ -35,6 +38,10 @@ class Gate(Protocol):
         """Whether a request may be served. `former` is what its dialog was granted, for a request inside one."""
         ...
 
+    def urgent(self, request: Request, granted: Granted) -> bool:
+        """Whether a new call may use the room that is kept for those that must not be refused."""
+        ...
+
     def hears(self, flow: Flow) -> bool:
         """Whether anything at all that comes this way is answered, malformed requests included."""
         ...
@@ -49,6 +56,9 @@ class OpenGate:
 
     def admit(self, request: Request, flow: Flow, now: float, former: Granted | None = None) -> Verdict:
         return former or Granted(source=flow.remote[0])
+
+    def urgent(self, request: Request, granted: Granted) -> bool:
+        return False
 
     def hears(self, flow: Flow) -> bool:
         return True

@@ -30,6 +30,7 @@ MAX_CSEQ = 2**31 - 1
 """RFC 3261 §8.1.1.5: less than 2**31."""
 
 DEFAULT_PORT = 5060
+SECURE_PORT = 5061  # over TLS
 
 # An opening quote or bracket that is never closed swallows the rest: that keeps the scan linear.
 _QUOTED = r'"(?:[^"\\]|\\.)*+(?:"|\\?$)'

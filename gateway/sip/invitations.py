@@ -18,7 +18,7 @@ from gateway.sip.events import Acknowledged, Agreed, Reinvited, Why, contact
 from gateway.sip.machines import GIVE_UP_S, T1, T2
 from gateway.sip.message import Request
 from gateway.sip.reliable import RAck, Unacknowledged
-from gateway.sip.screening import CAPABILITIES, SDP, Refusal
+from gateway.sip.screening import CAPABILITIES, Refusal
 
 PENDING_S_MAX = 180.0
 """An INVITE that the gateway leaves unanswered is answered 487 after this (RFC 3261's timer C); no call hangs on us."""
@@ -46,7 +46,7 @@ class Invitations:
             return False
         required = reliable.TAG in invitation.request.tokens("Require")
         known = required or reliable.TAG in invitation.request.tokens("Supported")
-        offerless = not invitation.request.body and not invitation.agreed
+        offerless = not invitation.request.sdp and not invitation.agreed
         body = sdp or b""
         if invitation.agreed or (offerless and not known):
             body = b""  # said already; or an offer that could get lost
@@ -108,7 +108,7 @@ class Invitations:
             return
         self.take(call, invitation, now)
         request, flow = invitation.request, invitation.incoming.flow
-        self._endpoint.events.append(Reinvited(call.number, request, request.body, flow))
+        self._endpoint.events.append(Reinvited(call.number, request, request.sdp, flow))
 
     def acknowledged(self, ack: Request, now: float) -> None:
         """The ACK of a 200, which must bring the answer if the 200 made the offer."""
@@ -116,7 +116,7 @@ class Invitations:
         answer = call.answers.pop(ack.cseq.number, None) if call else None
         if call is None or answer is None:
             return  # a repeated one, or of a call that is gone
-        body = ack.body if ack.media_type == SDP else b""
+        body = ack.sdp
         if call.stage is not Stage.CONFIRMED:
             if not call.answers:
                 self._endpoint.ask(call, "BYE", now, call.farewell)
@@ -209,7 +209,8 @@ class Invitations:
         body: bytes,
         headers: Iterable[tuple[str, str]] = (),
     ) -> bytes:
-        fields = [contact(invitation.incoming.flow), *CAPABILITIES, *headers]
+        ours = contact(invitation.incoming.flow, invitation.request, sips=call.sips)
+        fields = [ours, *CAPABILITIES, *headers]
         data = self._endpoint.response(
             invitation.incoming, status, fields, to_tag=call.local_tag, body=body, routes=True
         )
@@ -226,7 +227,7 @@ class Invitations:
         headers = [("Require", reliable.TAG), ("RSeq", str(number))]
         data = self._provisional(call, invitation, 183 if body else 180, now, body, headers)
         rack = RAck(number, invitation.request.cseq.number, "INVITE")
-        is_offer = bool(body) and not invitation.request.body
+        is_offer = bool(body) and not invitation.request.sdp
         invitation.unacknowledged = Unacknowledged(rack, data, now, bool(body), is_offer)
         invitation.agreed = invitation.agreed or (bool(body) and not is_offer)
         call.sdp = body or call.sdp
@@ -234,7 +235,8 @@ class Invitations:
 
     def _accepted(self, call: Dialog, invitation: Invitation, sdp: bytes, now: float) -> None:
         incoming, transaction, terms = invitation.incoming, invitation.transaction, invitation.terms
-        fields = [contact(incoming.flow), *CAPABILITIES, *(terms.headers() if terms else ())]
+        ours = contact(incoming.flow, invitation.request, sips=call.sips)
+        fields = [ours, *CAPABILITIES, *(terms.headers() if terms else ())]
         body = b"" if invitation.agreed else sdp
         data = self._endpoint.response(incoming, 200, fields, to_tag=call.local_tag, body=body, routes=True)
         self._endpoint.transactions.respond(transaction, 200, data, now)
@@ -242,7 +244,7 @@ class Invitations:
         call.late_rack = invitation.unacknowledged.rack if invitation.unacknowledged else None
         call.sdp = body or call.sdp
         call.heard(invitation.request)
-        seq, is_offer = invitation.request.cseq.number, bool(body) and not invitation.request.body
+        seq, is_offer = invitation.request.cseq.number, bool(body) and not invitation.request.sdp
         call.answers[seq] = Answer(transaction.last, transaction.flow, now + GIVE_UP_S, T1, is_offer)
         self._endpoint.deadlines.set(now + T1, ("answer", call.number, seq))
         self._endpoint.settle(call, terms.session(now) if terms else None)

@@ -7,11 +7,13 @@ rest is read when asked for. `Answerable` says what is wrong with a request that
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from gateway.sip import multipart
 from gateway.sip.errors import Malformed
 from gateway.sip.grammar import CSeq, NameAddr, Via, first_of, is_token, parse_call_id, split_list
 from gateway.sip.headers import Headers, format_lines, parse_lines
+from gateway.sip.multipart import Part
 
 MAX_MESSAGE_BYTES = 65_535
 """No datagram is longer."""
@@ -27,6 +29,12 @@ MAX_ROUTES = 64
 
 MAX_FORWARDS = 255
 """RFC 3261 §20.22."""
+
+SDP = "application/sdp"
+METADATA = ("application/rs-metadata", "application/rs-metadata+xml")
+"""RFC 7866 §9 has the first; older drafts, and many clients still, the second."""
+RECORDING_SESSION = "recording-session"
+"""The disposition that says metadata whatever the type says (RFC 7866 §9.1)."""
 
 END_OF_HEAD = re.compile(rb"\r\n\r\n|\n\r?\n")
 _VERSION = re.compile(r"\ASIP\s*+/\s*+[0-9]++\.[0-9]++", re.IGNORECASE)
@@ -58,6 +66,7 @@ class Request:
     to: NameAddr
     call_id: str
     cseq: CSeq
+    _read: list[tuple[Part, ...]] = field(default_factory=list, init=False, compare=False)  # the parts, once read
 
     def __repr__(self) -> str:
         return f"Request({self.method})"
@@ -90,7 +99,41 @@ class Request:
     @property
     def media_type(self) -> str:
         """Content-Type without parameters, in lower case; empty without one."""
-        return "".join((self.headers.first("Content-Type") or "").partition(";")[0].split()).lower()
+        return multipart.word(self.headers.first("Content-Type") or "")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The body's parts, one for a body that is no multipart, none without a body. Raises `Malformed`."""
+        if not self._read:
+            self._read.append(self._parse_parts())
+        return self._read[0]
+
+    @property
+    def sdp(self) -> bytes:
+        """The session description: the body, or the first part that is one; empty without one."""
+        if self.media_type == SDP:
+            return self.body
+        try:
+            return next((part.body for part in self.parts if part.media_type == SDP), b"")
+        except Malformed:
+            return b""
+
+    @property
+    def metadata(self) -> tuple[bytes, ...]:
+        """What the body says of a recording session (RFC 7865), unread; usually one document or none."""
+        try:
+            parts = self.parts
+        except Malformed:
+            return ()
+        return tuple(p.body for p in parts if p.media_type in METADATA or p.disposition == RECORDING_SESSION)
+
+    def _parse_parts(self) -> tuple[Part, ...]:
+        if not self.body:
+            return ()
+        if multipart.is_multipart(self.media_type):
+            return multipart.parse(self.headers.first("Content-Type") or "", self.body)
+        disposition = multipart.word(self.headers.first("Content-Disposition") or "")
+        return (Part(self.media_type, disposition, required=True, body=self.body),)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

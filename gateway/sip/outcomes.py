@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -12,7 +12,7 @@ class Progress:
 
     call: int
     status: int
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Answered:
     """The call stands; `body` is the SDP answer, or the offer that was answered. The ACK is sent already."""
 
     call: int
-    body: bytes
+    body: bytes = field(repr=False)
     call_id: str
 
 
@@ -39,7 +39,7 @@ class Reanswered:
 
     call: int
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

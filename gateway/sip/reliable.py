@@ -7,7 +7,7 @@ acknowledged, and advises it for all). The interval doubles without the upper bo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sip.errors import Malformed
 from gateway.sip.grammar import is_token
@@ -65,7 +65,7 @@ class Unacknowledged:
     """A reliable provisional response that waits for its PRACK."""
 
     rack: RAck
-    data: bytes
+    data: bytes = field(repr=False)
     sent_at: float
     has_sdp: bool
     is_offer: bool

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.sip.errors import Malformed
 from gateway.sip.flow import Flow
-from gateway.sip.grammar import DEFAULT_PORT, NameAddr, Via, split_list
+from gateway.sip.grammar import NameAddr, Via, split_list
 from gateway.sip.headers import Headers, format_lines
 from gateway.sip.message import Answerable, Request
 
@@ -25,10 +25,12 @@ PHRASES = {
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
+    413: "Request Entity Too Large",
     415: "Unsupported Media Type",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
     422: "Session Interval Too Small",
+    469: "Bad Info Package",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
@@ -79,7 +81,7 @@ class Incoming:
         Over a stream the address counts only once that connection is gone: the source's, at the port of sent-by.
         """
         if self.flow.reliable:
-            return self.flow.to((self.flow.remote[0], self.via.port or DEFAULT_PORT))
+            return self.flow.to((self.flow.remote[0], self.via.port or self.flow.default_port))
         return self.flow.to(self.via.reply_to(self.flow.remote))
 
 

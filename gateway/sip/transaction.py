@@ -6,7 +6,7 @@ response that matters, and each timeout. Nothing here knows dialogs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sip.deadlines import Deadlines
 from gateway.sip.flow import Flow
@@ -54,7 +54,7 @@ class Transaction:
     flow: Flow
     request: Request | None = None  # of a client's; a server's would only hold memory
     merge_key: Key | None = None
-    last: bytes = b""
+    last: bytes = field(default=b"", repr=False)
     interval_s: float = T1
 
 

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.sip import reliable, session_timer
 from gateway.sip.conversation import Conversation
 from gateway.sip.deadlines import Deadlines
-from gateway.sip.dialog import Dialog, Stage, checked_routes
+from gateway.sip.dialog import SIPS, Dialog, Stage, checked_routes
 from gateway.sip.endpoint import Endpoint
 from gateway.sip.errors import Malformed
-from gateway.sip.events import BRANCH_BYTES, Ended, Reinvited, Settings, Updated, contact, via
+from gateway.sip.events import BRANCH_BYTES, Ended, Informed, Reinvited, Settings, Updated, contact, via
 from gateway.sip.flow import Flow
 from gateway.sip.gate import OpenGate
 from gateway.sip.headers import Headers
 from gateway.sip.machines import GIVE_UP_S
-from gateway.sip.message import Request, Response, parse
+from gateway.sip.message import SDP, Request, Response, parse
 from gateway.sip.outcomes import Answered, CallerEvent, Failed, HungUp, Progress, Reanswered
 from gateway.sip.reliable import RAck
 from gateway.sip.reply import TAG_BYTES, Incoming
-from gateway.sip.screening import CAPABILITIES, SDP, Refusal, screen
+from gateway.sip.screening import CAPABILITIES, Refusal, screen
 from gateway.sip.transaction import Outgoing, Transaction
 
 RING_S_MAX = 180.0
@@ -40,7 +40,7 @@ class _Call:
     number: int
     invite: Request
     flow: Flow
-    media: bytes
+    media: bytes = field(repr=False)
     """Our offer, or our answer where the INVITE has none."""
     ringing: bool = False
     cancelled: bool = False
@@ -48,7 +48,7 @@ class _Call:
     early: Dialog | None = None
     rseq: int = 0
     """Of the last reliable provisional response that came in order."""
-    peers_media: bytes = b""
+    peers_media: bytes = field(default=b"", repr=False)
     """SDP of a reliable provisional response."""
     dialog: Dialog | None = None
     asked: Transaction | None = None
@@ -101,7 +101,8 @@ class Caller:
         fields = [("Via", self._via(flow)), ("Max-Forwards", "70")]
         fields += [("From", f"<{caller}>;tag={self._endpoint.random(TAG_BYTES).hex()}"), ("To", f"<{target}>")]
         fields += [("Call-ID", self._endpoint.random(16).hex()), ("CSeq", "1 INVITE")]
-        fields += [("User-Agent", self._endpoint.settings.server_name), contact(flow), *CAPABILITIES, *headers]
+        ours = contact(flow, sips=target.lower().startswith(SIPS))
+        fields += [("User-Agent", self._endpoint.settings.server_name), ours, *CAPABILITIES, *headers]
         fields += [("Content-Type", SDP)] if offer else []
         request = Request.make("INVITE", target, Headers(tuple(fields)), offer)
         self._calls[self._last] = _Call(self._last, request, flow, offer or answer)
@@ -186,6 +187,8 @@ class Caller:
                     self._conversation.invitations.accept(dialog, call.media, now)
                 case Updated() if call is not None and dialog is not None:
                     self._conversation.exchanges.answer(dialog, call.media, now)
+                case Informed() if dialog is not None:  # keys are of no use here, and nothing is recorded
+                    self._conversation.infos.answer(dialog, event.seq, 200 if event.record is None else 403, now)
                 case Ended() if call is not None and event.why != "local":
                     self._over(call, HungUp(call.number, "peer" if event.why == "bye" else "lost"), now, keep=True)
 
@@ -318,7 +321,7 @@ class Caller:
                 self._conversation.invitations.acknowledged(request, now)
         elif transactions.repeated(request, now):
             pass
-        elif refusal := screen(request):
+        elif refusal := screen(request, secure=incoming.flow.secure):
             self._endpoint.refuse(incoming, refusal)
         elif request.to.tag:
             dialog = self._endpoint.dialogs.find(request)

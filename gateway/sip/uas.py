@@ -25,8 +25,11 @@ from gateway.sip.reply import TAG_BYTES, Incoming
 from gateway.sip.screening import CAPABILITIES, Refusal, screen
 from gateway.sip.transaction import Outgoing
 
-IN_DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE"})
+IN_DIALOG_ONLY = frozenset({"BYE", "PRACK", "UPDATE", "INFO"})
 """Methods that mean nothing outside a dialog."""
+
+URGENT_DIALOGS = 64
+"""Calls beyond `max_dialogs` that are taken where the gate says that they must not be refused; then they are, too."""
 
 
 class UserAgent:
@@ -95,6 +98,11 @@ class UserAgent:
         """The answer to the offer that `Updated` told of; None refuses it, and the media stay as they were."""
         call = self._endpoint.dialogs.get(dialog)
         return call is not None and self._conversation.exchanges.answer(call, sdp, now)
+
+    def inform(self, dialog: int, seq: int, status: int, now: float) -> bool:
+        """The final answer to the INFO that `Informed` told of."""
+        call = self._endpoint.dialogs.get(dialog)
+        return call is not None and self._conversation.infos.answer(call, seq, status, now)
 
     def bye(self, dialog: int, now: float, reason: str | None = None) -> bool:
         """Ends the call whatever its stage; `reason` is the value of a Reason header (RFC 3326).
@@ -166,7 +174,7 @@ class UserAgent:
         verdict = self._gate.admit(request, incoming.flow, now, call.granted if call else None)
         if not isinstance(verdict, Granted):
             self._turn_away(incoming, verdict)
-        elif refusal := screen(request):
+        elif refusal := screen(request, secure=incoming.flow.secure):
             self._endpoint.refuse(incoming, refusal)
         elif request.to.tag:
             self._conversation.request(call, request, incoming, now)
@@ -194,16 +202,30 @@ class UserAgent:
     def _full(self) -> bool:
         return len(self._endpoint.dialogs) >= self._endpoint.settings.max_dialogs
 
+    def _refused_room(self, request: Request, granted: Granted) -> bool:
+        """Whether there is no room for this call: there is more of it for those that must not be refused."""
+        if not self._full():
+            return False
+        beyond = len(self._endpoint.dialogs) - self._endpoint.settings.max_dialogs
+        return beyond >= URGENT_DIALOGS or not self._gate.urgent(request, granted)
+
+    def _refused_unseen(self, request: Request, granted: Granted) -> bool:
+        """The same before anything is kept of it; urgent calls may use what is reserved for requests in dialogs."""
+        transactions = self._endpoint.transactions
+        if not transactions.full(in_dialog=False):
+            return False
+        return transactions.full(in_dialog=True) or not self._gate.urgent(request, granted)
+
     def _invite(self, request: Request, incoming: Incoming, granted: Granted, now: float) -> None:
         transactions = self._endpoint.transactions
-        if self.draining or transactions.full(in_dialog=False):
+        if self.draining or self._refused_unseen(request, granted):
             self._endpoint.refuse(incoming, Refusal(503, (RETRY_AFTER,)))
             return
         # These two can change between a request and its retransmission, so the answer is kept.
         if transactions.merged(request):
             self._endpoint.refuse(incoming, Refusal(482), transactions.serve(request, incoming), now)
             return
-        if self._full():
+        if self._refused_room(request, granted):
             refusal = Refusal(503, (RETRY_AFTER,))
             self._endpoint.refuse(incoming, refusal, transactions.serve(request, incoming), now)
             return
@@ -219,7 +241,7 @@ class UserAgent:
             return
         transaction = transactions.serve(request, incoming, call.number, merge=True)
         self._invitations.take(call, Invitation(request, incoming, transaction, terms), now)
-        self._endpoint.events.append(Invited(call.number, request, request.body, incoming.flow, granted))
+        self._endpoint.events.append(Invited(call.number, request, request.sdp, incoming.flow, granted))
 
     def _cancel(self, request: Request, incoming: Incoming, now: float) -> None:
         transactions = self._endpoint.transactions

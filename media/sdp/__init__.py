@@ -1,5 +1,16 @@
 """Session descriptions (RFC 8866) and the offer/answer rules we follow (RFC 3264)."""
 
+from media.sdp.crypto import (
+    PLAIN_RTP,
+    SECURE_RTP,
+    SUITES,
+    Crypto,
+    MasterKey,
+    Terms,
+    answering,
+    crypto_of,
+    narrowed,
+)
 from media.sdp.description import (
     Attribute,
     Connection,
@@ -19,23 +30,36 @@ from media.sdp.negotiation import (
     codecs_of,
     event_payload_type,
     offer,
+    redundancy_payload_type,
+    wanted_of_opus,
 )
 
 __all__ = [
+    "PLAIN_RTP",
+    "SECURE_RTP",
+    "SUITES",
     "Attribute",
     "Connection",
+    "Crypto",
     "Direction",
     "LocalMedia",
+    "MasterKey",
     "Media",
     "OfferedMedia",
     "Origin",
     "RtpMap",
     "SessionDescription",
+    "Terms",
     "answer",
     "answered_direction",
+    "answering",
     "choose_codec",
     "codecs_of",
+    "crypto_of",
     "event_payload_type",
+    "narrowed",
     "offer",
     "parse",
+    "redundancy_payload_type",
+    "wanted_of_opus",
 ]

@@ -39,6 +39,10 @@ class Attribute:
     def __str__(self) -> str:
         return self.name if self.value is None else f"{self.name}:{self.value}"
 
+    def __repr__(self) -> str:
+        """A key does not show (RFC 4568)."""
+        return f"Attribute({self.name!r}, {'hidden' if self.name == 'crypto' else repr(self.value)})"
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:

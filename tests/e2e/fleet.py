@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gateway.caller import CallFailed, CallResult, Track, place_call
 from gateway.client import Client
 from media.codecs import g711
-from tests.e2e.test_call import tone
+from tests.e2e.test_call import RATE_HZ, tone
 
 BLOCK = 160  # samples of a packet
 BLOCK_MS = 20
@@ -102,24 +102,36 @@ class Kept:
     blocks: int
     until_ms: int  # the end of the last block that is there, from the start of what was sent
     wrong: int  # blocks that are there and were never sent like that
+    pieces: tuple[tuple[int, int], ...]  # of each piece the first block that is there, and the one behind its last
 
 
 def kept_of(client: Client, call: str, track: int, sent: Samples) -> Kept:
-    """Compare a downloaded track with what was sent, packet by packet."""
+    """Compare a downloaded track with what was sent, packet by packet, within each piece of its time map."""
     coded = g711.encode_alaw(np.pad(sent, (0, -len(sent) % BLOCK)))
     said = g711.decode_alaw(coded).reshape(-1, BLOCK)
     where = {block.tobytes(): number for number, block in enumerate(said)}
     heard = np.frombuffer(client.get(f"/v1/calls/{call}/audio?track={track}")[44:], "<i2")
-    at = int(np.flatnonzero(heard)[0]) if heard.any() else 0
     found: set[int] = set()
+    pieces: list[tuple[int, int]] = []
     wrong = 0
-    for block in heard[at : at + (len(heard) - at) // BLOCK * BLOCK].reshape(-1, BLOCK):
-        if block.any():
+    for start, end, at_us in facts_of(client, call, track)["map"]:
+        at = round(at_us * RATE_HZ / 1_000_000)
+        here: list[int] = []
+        for block in heard[at : at + (end - start) // BLOCK * BLOCK].reshape(-1, BLOCK):
             number = where.get(block.tobytes())
-            wrong += number is None
-            if number is not None:
-                found.add(number)
-    return Kept(len(found), (max(found, default=-1) + 1) * BLOCK_MS, wrong)
+            wrong += number is None and bool(block.any())
+            here += [] if number is None else [number]
+        found.update(here)
+        if here:
+            pieces.append((min(here), max(here) + 1))
+    return Kept(len(found), (max(found, default=-1) + 1) * BLOCK_MS, wrong, tuple(pieces))
+
+
+def facts_of(client: Client, call: str, track: int) -> dict[str, Any]:
+    """What is known of a track."""
+    tracks = [entry["track"] for entry in client.json(f"/v1/calls/{call}")["tracks"]]
+    found: dict[str, Any] = next(entry["facts"] for entry in tracks if entry["index"] == track)
+    return found
 
 
 def by_user(client: Client, prefix: str, newest: int) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from gateway.client import ApiError, Client
 Found = TypeVar("Found")
 
 START_S = 60.0
+STARTED = 19  # of the words behind the name in /proc/PID/stat: when it was started (proc(5), field 22)
 STOP_S = 60.0
 
 
@@ -74,9 +75,23 @@ class System:
         return Client(f"http://127.0.0.1:{self.http}", self.tokens[key])
 
     def children(self) -> dict[str, int]:
-        """Process ids of the running children, by module or program name."""
+        """Process ids of the running children, by module or program name; of several of one name the oldest.
+
+        So of media workers one that takes calls: the one that stands by is always the newest.
+        """
+        found: dict[str, int] = {}
+        for name, pid in self.processes():
+            found.setdefault(name, pid)
+        return found
+
+    def media_workers(self) -> list[int]:
+        """Process ids of the media workers, those that take calls first."""
+        return [pid for name, pid in self.processes() if name == "gateway.processes.media"]
+
+    def processes(self) -> list[tuple[str, int]]:
+        """Name and id of every running child, the oldest first."""
         assert self.process is not None
-        found = {}
+        found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -87,8 +102,8 @@ class System:
                 continue
             if int(stat[1]) == self.process.pid and stat[0] != "Z":
                 name = words[2].decode() if len(words) > 2 and words[1] == b"-m" else Path(words[0].decode()).name
-                found[name] = int(entry.name)
-        return found
+                found.append((int(stat[STARTED]), name, int(entry.name)))
+        return [(name, pid) for _, name, pid in sorted(found)]
 
     def stop(self) -> int:
         """SIGTERM; returns the exit status."""

@@ -140,7 +140,7 @@ def carry_out(system: System, this: Round) -> None:
         children = until(lambda: _with_target(system.children(), this.target))
         this.killed_at, this.killed_mono = time.time(), time.monotonic()
         if this.target in (GATEWAY, EVERYTHING):
-            for pid in children.values() if this.target == EVERYTHING else ():
+            for _, pid in system.processes() if this.target == EVERYTHING else ():
                 os.kill(pid, signal.SIGKILL)
             system.kill()
             fleet.abandon()
@@ -204,7 +204,8 @@ def _lost_ms(this: Round, call: Placed, row: dict[str, Any], track: int, kept: K
     assert kept.wrong == 0, f"{call.user} has audio that was never sent"
     if call.result is not None:
         sent_ms = len(call.result.payloads[track]) // 8
-        if row["state"] != "stored":
+        went_on = this.target == MEDIA and call.result.hung_up_by == "us"  # another worker had its sockets
+        if row["state"] != "stored" and not went_on:
             sent_ms = min(sent_ms, round(1000 * (this.killed_mono - call.result.answered_at)))
     else:
         answered = datetime.fromisoformat(row["detail"]["answered"]).timestamp()

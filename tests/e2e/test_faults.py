@@ -86,9 +86,8 @@ def test_after_kill_9_of_everything_the_call_is_interrupted_and_at_most_a_second
     in_background(system, "cut-off", 8.0, results)
     live(client, "cut-off", results)
     time.sleep(3.0)
-    children = system.children()
     killed_at = time.monotonic()
-    for pid in children.values():
+    for _, pid in system.processes():
         os.kill(pid, signal.SIGKILL)
     system.kill()
     system.start()
@@ -106,14 +105,15 @@ def test_after_kill_9_of_everything_the_call_is_interrupted_and_at_most_a_second
         system.stop()
 
 
-def test_a_killed_media_worker_ends_its_calls_as_interrupted_and_new_calls_are_taken(tmp_path: Path) -> None:
+def test_without_a_worker_that_stands_by_calls_end_as_interrupted_and_new_calls_are_taken(tmp_path: Path) -> None:
     with running(tmp_path) as system:
         client = system.client()
         results: list[CallResult | Exception] = []
         caller = in_background(system, "worker-lost", 20.0, results)
         live(client, "worker-lost", results)
         time.sleep(2.0)
-        os.kill(system.children()["gateway.processes.media"], signal.SIGKILL)
+        for pid in reversed(system.media_workers()):
+            os.kill(pid, signal.SIGKILL)
         caller.join(10)
         assert not caller.is_alive()  # hung up by us
         call = until(lambda: call_from(client, "worker-lost"))

@@ -42,6 +42,7 @@ loadmodule "rr.so"
 loadmodule "pv.so"
 loadmodule "textops.so"
 loadmodule "siputils.so"
+{secure}
 request_route {{
     if (is_method("CANCEL")) {{ if (t_check_trans()) {{ t_relay(); }} exit; }}
     remove_hf("X-Source-Address");
@@ -60,15 +61,23 @@ def kamailio(folder: Path, behind: int, way: str) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
+    configuration = CONFIGURATION.format(host=HOST, port=port, modules=MODULES, behind=behind, way=way, secure="")
+    with proxying(folder, configuration, port):
+        yield port
+
+
+@contextmanager
+def proxying(folder: Path, configuration: str, port: int) -> Iterator[None]:
+    """A kamailio of that configuration, which listens on that port."""
     file = folder / "kamailio.cfg"
-    file.write_text(CONFIGURATION.format(host=HOST, port=port, modules=MODULES, behind=behind, way=way))
+    file.write_text(configuration)
     command = [str(KAMAILIO), "-DD", "-E", "-f", str(file), "-m", "16", "-M", "4", "-Y", str(folder)]
     with (folder / "kamailio.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
     try:
         until(lambda: accepts(port) or process.poll() is not None)
         assert process.poll() is None, (folder / "kamailio.log").read_text(errors="replace")
-        yield port
+        yield
     finally:
         process.terminate()
         process.wait(30)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from gateway.calls.call import track_document
 from media.codecs import BY_NAME, g711
-from media.framelog import Frames, Tally, decode, encode
+from media.framelog import NEW_PIECE, Frames, Reason, Tally, decode, encode
+from media.lives import life_begins
 from media.timeline import TrackFacts, facts_from_chunks
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
@@ -69,6 +70,30 @@ def spooled(
             left -= len(spool.poll())
             time.sleep(0.005)
     return made
+
+
+def gone_on(recordings: Recordings, made: Spooled, *, chunks: int, after_ms: int) -> None:
+    """The call's worker died, and another received so many chunks from that call time on, until it died too."""
+    (artefact,) = made.audio
+    base = life_begins(1)
+    with SpoolWriter(recordings.spool_folder, node="test", file_bytes=4 << 20, commit_s=0.01) as spool:
+        spool.open(0, artefact.ref, artefact.key)
+        spool.release(0)
+        numbers, octets = np.zeros(0, np.int64), np.zeros(0, np.uint8)
+        none = Frames(numbers, numbers, numbers, octets, octets, b"")
+        began = encode(none, head=base, written_us=after_ms * 1000, pending=Reason.WORKER_LOST)
+        spool.append(0, base, base, began)
+        for at, raw in enumerate(_track(chunks)):
+            chunk = decode(raw)
+            frames = replace(
+                chunk.frames,
+                timestamps=chunk.frames.timestamps + base,
+                arrivals_us=chunk.frames.arrivals_us + after_ms * 1000,
+                flags=np.array([0 if at else NEW_PIECE | Reason.WORKER_LOST, *[0] * 19], np.uint8),
+            )
+            start = base + at * CHUNK_SAMPLES
+            again = encode(frames, head=0, written_us=chunk.written_us + after_ms * 1000, tally=chunk.tally)
+            spool.append(0, start, start + CHUNK_SAMPLES, again)
 
 
 def ended(recordings: Recordings, made: Spooled) -> None:

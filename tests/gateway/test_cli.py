@@ -30,6 +30,13 @@ def test_help_names_every_command_and_each_explains_itself(capsys: pytest.Captur
         assert len(capsys.readouterr().out.splitlines()) > 4
 
 
+def test_how_many_media_workers_there_are_is_said_with_serve() -> None:
+    assert parser().parse_args(["serve", "--media-workers", "3"]).media_workers == 3
+    refused = callvault("serve", "--media-workers", "0")
+    assert refused.returncode == 2
+    assert "media.workers" in refused.stderr
+
+
 def test_the_version_is_the_distributions() -> None:
     assert callvault("--version").stdout.startswith("callvault 0.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,15 @@ def test_the_keyring_never_lies_inside_the_data_folder() -> None:
     settings = load(None, {}, {"data": "/srv/vault"}).settings
     assert settings.objects_url == "file:/srv/vault/objects"
     assert settings.keys_url == "file:/srv/vault-keys"
+
+
+def test_the_spool_must_hold_a_file_of_each_media_worker_and_two_more() -> None:
+    sizes = {"store.spool_limit_mib": 256, "store.spool_file_mib": 64}
+    assert load(None, {}, sizes | {"media.workers": 2}).settings.media.workers == 2
+    with pytest.raises(ConfigError) as caught:
+        load(None, {}, sizes | {"media.workers": 3})
+    (problem,) = caught.value.problems
+    assert "each of media.workers" in problem
 
 
 def test_environment_overrides_the_file_and_origins_are_told(tmp_path: Path) -> None:
@@ -47,6 +57,14 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
 def test_an_environment_variable_that_names_no_setting_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"sip\.lisen: unknown key"):
         load(None, {"CALLVAULT_SIP__LISEN": "127.0.0.1:1"})
+
+
+@pytest.mark.parametrize(
+    "sip", [{"transports": ["tls"]}, {"listeners": [{"name": "a", "address": "127.0.0.1:1", "transports": ["tls"]}]}]
+)
+def test_tls_without_a_certificate_is_an_error(sip: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"tls\.certificate"):
+        Settings.model_validate({"sip": sip})
 
 
 def test_a_trunk_of_an_unknown_tenant_is_an_error() -> None:

@@ -20,7 +20,13 @@ def settings(trunk: dict[str, Any], **sip: Any) -> Settings:
 @pytest.mark.parametrize(
     ("trunk", "problem"),
     [
-        ({}, "needs sources, users or a listener"),
+        ({}, "needs sources, users, tls_names or a listener"),
+        ({"tls_names": ["a"], "sources": ["192.0.2.0/24"]}, "need the transport tls and sip.tls.client_ca"),
+        ({"tls_names": ["a", "A"], "sources": ["192.0.2.0/24"]}, "tls name 'a' is defined twice"),
+        (
+            {"tls_names": ["a"], "users": [{"name": "u", "sha256": HASH}], "sources": ["192.0.2.0/24"]},
+            "tls_names and users: one of them",
+        ),
         ({"listener": "lan", "sources": ["192.0.2.0/24"]}, "names listener 'lan', which is not defined"),
         ({"users": [{"name": "u", "sha256": HASH}]}, "needs media_networks"),
         ({"users": [{"name": "u"}], "sources": ["192.0.2.0/24"]}, "has no hash"),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from media import framelog
-from media.codecs import PCMA, Codec
+from media.codecs import PCMA, Plain
 from media.codecs.g711 import Samples
 from media.engine import TICK_NS, Engine
 from media.messages import Event, Open, Speech
@@ -74,10 +74,17 @@ class MemorySink:
 def udp_socket(port: int = 0) -> socket.socket:
     """A bound, stamping socket as the pool makes them, on any free port if none is given."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    _made.append(sock)  # also one that cannot be bound
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     sock.bind((LOOPBACK, port))
-    _made.append(sock)
     return sock
+
+
+def duplicated(pair: tuple[socket.socket, socket.socket]) -> tuple[socket.socket, socket.socket]:
+    """What travels to a worker with a command: the same sockets under other descriptors."""
+    copies = (pair[0].dup(), pair[1].dup())
+    _made.extend(copies)
+    return copies
 
 
 def close_sockets() -> None:
@@ -125,6 +132,8 @@ class Bench:
         self.events: list[Event] = []  # the others
         self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so
         self._ports: dict[int, tuple[str, int]] = {}
+        self.sent_ns = 0  # CLOCK_REALTIME, right after the last packet since the last tick
+        self._former: dict[int, tuple[int, ...]] = {}  # by port, as the gateway keeps it
 
     def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
         """Open a leg that takes `sender`, which has its own codec; the address of its RTP port."""
@@ -133,12 +142,14 @@ class Bench:
             fields["remote"] = sender.address
         sockets: tuple[socket.socket, socket.socket] = changes.pop("sockets", None) or (udp_socket(), udp_socket())
         address = sockets[0].getsockname()
+        fields["former"] = self._former.get(address[1], ()) if address else ()  # a tap has no address
         self.engine.open(Open(leg, **{**fields, **changes}), *sockets, self.now_ns)
         self._ports[leg] = address
         return self._ports[leg]
 
     def send(self, sender: Sender, data: bytes, leg: int = 1) -> None:
         sender.sock.sendto(data, self._ports[leg])
+        self.sent_ns = time.time_ns()
 
     def wait(self, ms: float = 20) -> None:
         """Let time pass, in ticks; the last one may be shorter."""
@@ -153,7 +164,9 @@ class Bench:
         self._tick()
 
     def _tick(self) -> None:
-        for event in self.engine.tick(self.now_ns, time.time_ns()):
+        # What was sent for this tick came at its instant, also where the machine stood still in between.
+        wall_ns, self.sent_ns = self.sent_ns or time.time_ns(), 0
+        for event in self.engine.tick(self.now_ns, wall_ns):
             if isinstance(event, Speech):
                 self.speech.append(event)
             else:
@@ -172,6 +185,8 @@ class Bench:
         (ended,) = self.engine.ended()
         facts = TrackFacts.from_json(ended.facts)
         assert ended.leg == leg
+        if address := self._ports[leg]:
+            self._former[address[1]] = ended.former
         assert facts_from_chunks(self.chunks(leg)) == facts
         return facts
 
@@ -183,7 +198,7 @@ class Bench:
         return render_pcm(self.chunks(leg), facts, 0, total_samples(facts))
 
 
-def noise(ms: int, seed: int = 1, codec: Codec = PCMA) -> bytes:
+def noise(ms: int, seed: int = 1, codec: Plain = PCMA) -> bytes:
     """G.711 in which every stretch differs from every other."""
     samples = np.random.default_rng(seed).normal(0, 4000, ms * 8).astype(np.int16)
     return codec.encode(samples)

@@ -8,7 +8,7 @@ import pytest
 
 from .bench import CORES, Twins, close_sockets
 
-OVER_BOTH = frozenset({"test_engine", "test_receive", "test_vad", "test_quiet", "test_playout"})
+OVER_BOTH = frozenset({"test_engine", "test_receive", "test_vad", "test_quiet", "test_playout", "test_srtp"})
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -11,10 +11,11 @@ import pytest
 from media.codecs import PCMA, PCMU
 from media.errors import Unavailable, Unsupported
 from media.messages import Open, Update
+from media.receive import BURST
 from media.rtcp import Goodbye, ReceiverReport, SenderReport, parse, to_bytes
 from media.timeline import Gap
 
-from .bench import Bench, Sender, first_sample, noise, udp_socket
+from .bench import START_NS, Bench, Sender, first_sample, noise, udp_socket
 
 
 @pytest.mark.parametrize("ptime_ms", [10, 20, 30, 40, 60])
@@ -380,6 +381,82 @@ def test_pause_and_hold_keep_nothing_and_are_named() -> None:
     assert (facts.tally.packets, facts.tally.withheld, facts.tally.lost) == (60, 50, 0)
 
 
+def test_a_pause_keeps_what_came_before_it_and_nothing_after_however_late_it_is_read() -> None:
+    bench, sender = Bench(), Sender()
+    bench.open(1, sender)
+    before = noise(100, 1)
+    bench.play(sender, before[:640])
+    bench.send(sender, sender.packet(before[640:]))  # it waits in the socket when the command comes
+    paused_us = bench.engine.pause(1, bench.now_ns)
+    assert paused_us == (bench.now_ns - START_NS) // 1000
+    for _ in range(20 * BURST):  # more than is read at once when the pause ends
+        bench.send(sender, sender.packet(noise(20, 2)))
+    bench.now_ns += 400_000_000
+    resumed_us = bench.engine.resume(1, bench.now_ns)
+    assert resumed_us == paused_us + 400_000
+    bench.wait()
+    after = noise(200, 3)
+    bench.play(sender, after)
+    facts = bench.close()
+    kept = b"".join(chunk.frames.payload for chunk in bench.chunks())
+    assert kept == before + after
+    assert facts.tally.packets == 15
+
+
+def test_a_pause_that_is_asked_for_twice_goes_on_as_it_was() -> None:
+    bench, sender = Bench(), Sender()
+    bench.open(1, sender)
+    bench.play(sender, noise(100))
+    bench.engine.pause(1, bench.now_ns)
+    bench.play(sender, noise(200))
+    bench.engine.pause(1, bench.now_ns)
+    bench.play(sender, noise(200))
+    bench.engine.resume(1, bench.now_ns)
+    bench.engine.resume(1, bench.now_ns)
+    bench.play(sender, noise(100))
+    gaps = [gap for gap in bench.close().gaps if gap.reason == "paused"]
+    assert [gap.end_us - gap.start_us for gap in gaps] == [400_000]
+    assert bench.engine.pause(1, bench.now_ns) is None  # it is closed
+
+
+def test_a_pause_outlasts_hold_and_names_the_silence_around_it() -> None:
+    bench, sender = Bench(), Sender()
+    bench.open(1, sender)
+    bench.play(sender, noise(100))
+    bench.engine.pause(1, bench.now_ns)
+    bench.engine.update(Update(1, {8: "PCMA"}, sender.address, receiving=False), bench.now_ns)
+    bench.wait(1000)
+    sender.rest(1000)
+    bench.engine.update(Update(1, {8: "PCMA"}, sender.address), bench.now_ns)
+    bench.play(sender, noise(200))  # the hold is over, the pause is not
+    bench.engine.update(Update(1, {8: "PCMA"}, sender.address, receiving=False), bench.now_ns)
+    bench.engine.resume(1, bench.now_ns)
+    bench.wait(500)
+    sender.rest(500)
+    bench.engine.update(Update(1, {8: "PCMA"}, sender.address), bench.now_ns)
+    bench.play(sender, noise(100))
+    facts = bench.close()
+    assert facts.tally.packets == 10
+    assert [(gap.reason, gap.end_us - gap.start_us) for gap in facts.gaps if gap.reason in {"paused", "hold"}] == [
+        ("paused", 1_700_000)
+    ]
+
+
+def test_a_call_that_ends_in_a_pause_says_so_and_a_leg_may_begin_in_one() -> None:
+    bench, sender = Bench(), Sender()
+    bench.open(1, sender, paused=True)
+    bench.play(sender, noise(300))
+    assert bench.chunks()[0].pending.name == "PAUSED"  # a crash now would leave that
+    bench.engine.resume(1, bench.now_ns)
+    bench.play(sender, noise(100))
+    bench.engine.pause(1, bench.now_ns)
+    bench.play(sender, noise(300))
+    facts = bench.close()
+    assert facts.tally.packets == 5
+    assert [(gap.reason, gap.end_us) for gap in facts.gaps if gap.reason == "paused"][-1] == ("paused", facts.ended_us)
+    assert facts.gaps[0].reason == "paused"
+
+
 def test_nothing_is_read_before_the_start_and_nothing_older_than_the_origin_is_kept() -> None:
     bench, sender = Bench(), Sender()
     bench.open(1, sender, origin_ns=0)
@@ -447,7 +524,7 @@ def test_what_cannot_be_received_is_refused() -> None:
     rtp, rtcp = udp_socket(), udp_socket()
     for command in (
         Open(1, {}),
-        Open(1, {9: "G722"}),
+        Open(1, {18: "G729"}),
         Open(1, {8: "PCMA"}, remote=("2001:db8::1", 4000)),
         Open(1, {8: "PCMA"}, networks=("nowhere",)),
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from media.dtmf import Press
 from media.errors import Malformed
 from media.messages import (
     MESSAGE_BYTES_MAX,
@@ -15,12 +16,15 @@ from media.messages import (
     Open,
     OpenFailed,
     Pause,
+    Paused,
     Play,
     Played,
+    Pressed,
     Quiet,
     Ready,
     Release,
     Resume,
+    Resumed,
     Speech,
     SpoolFull,
     Start,
@@ -43,8 +47,11 @@ from media.messages import (
         Update(1, {8: "PCMA"}, None, False, 101, False, 14_400.0),
         Load("a" * 64),
         Play(1, "a" * 64),
-        Pause(1),
-        Resume(1),
+        Pause(1, 7),
+        Resume(1, 8),
+        Paused(1, 7, 1_000_000),
+        Pressed(1, Press("#", 1_500_000, 160)),
+        Resumed(1, 8, 2_000_000),
         Release(1),
         Close(1),
         Drain(),
@@ -72,7 +79,7 @@ def test_what_is_encoded_is_decoded_again(message: Message) -> None:
         b'"Drain"',
         b'{"type":"Nothing"}',
         b'{"type":"Pause"}',
-        b'{"type":"Pause","leg":1,"more":2}',
+        b'{"type":"Pause","leg":1,"order":1,"more":2}',
         b'{"type":"Open","leg":1,"codecs":{"x":"PCMA"}}',
         b'{"type":"Open","leg":1,"codecs":{"8":"PCMA"},"remote":["a"]}',
         b" " * (MESSAGE_BYTES_MAX + 1),

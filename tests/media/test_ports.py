@@ -47,6 +47,23 @@ def test_every_pair_is_handed_out_once_and_then_none() -> None:
             pool.take(0.0)
 
 
+def test_the_last_pairs_are_kept_for_who_is_urgent() -> None:
+    pool = PortPool("127.0.0.1", FIRST + 100, FIRST + 164)  # 32 pairs, two of them kept
+    with ExitStack() as open_sockets:
+        for _ in range(30):
+            open_sockets.callback(pool.take(0.0).close)
+        with pytest.raises(Unavailable):
+            pool.take(0.0)
+        rested = pool.take(0.0, urgent=True)
+        pool.release(rested, 0.0)
+        with pytest.raises(Unavailable):
+            pool.take(59.9)
+        open_sockets.callback(pool.take(60.0, urgent=True).close)
+        open_sockets.callback(pool.take(60.0, urgent=True).close)
+        with pytest.raises(Unavailable):
+            pool.take(60.0, urgent=True)
+
+
 def test_a_port_that_another_program_holds_is_passed_over() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", FIRST + 51))

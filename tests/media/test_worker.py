@@ -26,9 +26,12 @@ from media.messages import (
     Open,
     OpenFailed,
     Pause,
+    Paused,
     Play,
     Played,
     Ready,
+    Resume,
+    Resumed,
     Speech,
     SpoolFull,
     Start,
@@ -136,6 +139,17 @@ def test_speech_is_told_within_the_tick_after_the_deciding_packet(worker: Proces
     assert 0 <= speech.decided_ns - (speech.stamp_ns - offset_ns) < 1_000_000_000  # no timed test: an order
 
 
+def test_a_pause_and_its_end_are_confirmed_with_their_order_and_call_time(worker: Process) -> None:
+    sender = Sender()
+    worker.open(1, sender)
+    worker.tell(Pause(1, 7))
+    paused = worker.expect(Paused)
+    worker.tell(Resume(1, 8))
+    resumed = worker.expect(Resumed)
+    assert (paused.leg, paused.order, resumed.leg, resumed.order) == (1, 7, 1, 8)
+    assert 0 < paused.at_us < resumed.at_us < PATIENCE_S * 1_000_000
+
+
 def test_a_leg_opened_before_its_call_waits_for_its_start(worker: Process) -> None:
     sender = Sender()
     address = worker.open(1, sender, origin_ns=0)
@@ -147,12 +161,12 @@ def test_a_leg_opened_before_its_call_waits_for_its_start(worker: Process) -> No
 
 def test_what_cannot_be_opened_is_said_and_the_worker_lives_on(worker: Process) -> None:
     sender = Sender()
-    worker.open(1, sender, codecs={9: "G722"})
+    worker.open(1, sender, codecs={18: "G729"})
     assert worker.expect(OpenFailed).leg == 1
     worker.tell(Open(2, {8: "PCMA"}))
     assert worker.expect(OpenFailed).leg == 2
     worker.control.send(b"not a message")
-    worker.tell(Pause(77))
+    worker.tell(Pause(77, 1))
     worker.tell(Close(77))
     worker.open(3, sender)
     worker.tell(Close(3))

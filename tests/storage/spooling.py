@@ -148,6 +148,9 @@ class MemorySlices:
             if ref.artefact in self.completed and ref.call not in self.manifests
         ]
 
+    def streams_of(self, calls: Sequence[CallId]) -> dict[ArtefactId, CallId]:
+        return {ref.artefact: ref.call for ref in self.refs.values() if ref.call in calls}
+
     def store_manifests(self, due: Sequence[tuple[TenantId, CallId]]) -> list[Refused | None]:
         self.manifests += [call for _, call in due]
         return [None for _ in due]

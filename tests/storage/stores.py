@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from storage.erasure import Step
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
-from storage.records import NewArtefact, NewCall, Wanted
+from storage.records import Identifier, NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
 from storage.uploader import Uploader
 from tests.storage.spooling import durable
@@ -50,6 +51,13 @@ def begin_call(store: Recordings, tenant: TenantId) -> NewCall:
 def save_call(store: Recordings, tenant: TenantId) -> NewCall:
     """A saved call."""
     new = begin_call(store, tenant)
+    store.save([new])
+    return new
+
+
+def saved_with(store: Recordings, tenant: TenantId, *found: Identifier) -> NewCall:
+    """A saved call that is found by these."""
+    new = replace(begin_call(store, tenant), identifiers=found)
     store.save([new])
     return new
 

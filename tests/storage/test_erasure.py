@@ -25,7 +25,7 @@ from storage.ledger import Ledger, verify_certificate
 from storage.model import ArtefactId, CallId, CallState, Kind, Root, Secret, TenantId, new_id
 from storage.providers import KeyProvider, open_provider
 from storage.recordings import Recordings
-from storage.records import Derived, NewCall
+from storage.records import Derived, Identifier, NewCall
 from storage.signing import Signer
 from storage.slices import StreamKey
 from storage.tables import artefact_keys, artefacts, buckets, epochs
@@ -41,6 +41,12 @@ from tests.storage.stores import (
     stored_call,
     upload,
 )
+
+NUMBER = Identifier("number", "+31201234567")
+
+
+def found_by(store: Recordings, tenant: TenantId, identifier: Identifier) -> list[CallId]:
+    return [record.id for record in store.find(tenant, [identifier])]
 
 
 def erase(store: Recordings, new: NewCall) -> dict[str, Any]:
@@ -326,6 +332,8 @@ def test_killed_after_any_step_the_next_start_finishes(tmp_path: Path, step: Ste
     with open_at(tmp_path) as store:
         tenant = store.tenant("acme")
         erased, neighbour = stored_call(store, tenant), stored_call(store, tenant)
+        for new in (erased, neighbour):
+            store.identify(new, [NUMBER])
         copy_data(tmp_path, "backup")
     child = [sys.executable, "-c", _ERASE_IN_CHILD, str(tmp_path), tenant, erased.call, step.value]
     assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
@@ -333,6 +341,7 @@ def test_killed_after_any_step_the_next_start_finishes(tmp_path: Path, step: Ste
         assert_erased(store, erased)
         assert_opens(store, neighbour)
         during = stored_call(store, tenant)
+        assert found_by(store, tenant, NUMBER) == [neighbour.call]
         assert store.resume_erasures() == (0 if step is Step.SWEEP else 1)
         assert store.resume_erasures() == 0
         assert verify_certificate(store.certificate(tenant, erased.call), store.fingerprint())
@@ -340,6 +349,7 @@ def test_killed_after_any_step_the_next_start_finishes(tmp_path: Path, step: Ste
         assert_erased(store, erased)
         assert_opens(store, neighbour)
         assert_opens(store, during)
+        assert found_by(store, tenant, NUMBER) == [neighbour.call]
         store.check()
     with open_at(tmp_path, data="backup") as restored, pytest.raises(Erased):
         restored.document(tenant, erased.find(Kind.IDENTITY).ref.artefact)

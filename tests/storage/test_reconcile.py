@@ -11,11 +11,11 @@ from storage.accounts import CALLS_AT_ONCE
 from storage.audit import NAMED_MAX, ORPHAN, Audit, Weight, both
 from storage.model import CallState, Kind, TenantId, new_id
 from storage.recordings import Recordings
-from storage.records import NewCall
+from storage.records import Identifier, NewCall
 from storage.slices import object_name
 from storage.spool import SpoolWriter
 from storage.spoolfile import spool_files
-from storage.tables import artefacts, manifests, slices
+from storage.tables import artefacts, manifests, slices, tags
 from storage.uploader import Uploader
 from tests.storage.spooling import until
 from tests.storage.stores import ACTOR, GROUND, audio_of, begin_call, save_call, spool, stored_call, upload
@@ -52,6 +52,17 @@ def slice_of(store: Recordings, new: NewCall, number: int = 0) -> tuple[str, str
             slices.select().with_only_columns(slices.c.stream_id).where(slices.c.artefact == artefact.ref.artefact)
         )
     return str(stream_id), object_name(artefact.ref, str(stream_id))
+
+
+def test_search_tags_that_lead_nowhere_are_unexplained(store: Recordings, tenant: TenantId) -> None:
+    store.identify(stored_call(store, tenant), [Identifier("number", "+31201234567")])
+    assert look(store).findings == {}
+    bucket, artefact = new_id(), new_id()
+    change(store, tags.insert().values(bucket=bucket, artefact=artefact, tag=b"x" * 16))
+    assert named(look(store), Weight.UNEXPLAINED) == {
+        "search tags of a bucket that is not there": {bucket},
+        "search tags of an artefact that is not there": {artefact},
+    }
 
 
 def test_stored_call_is_accounted_for_to_the_last_hash(store: Recordings, tenant: TenantId) -> None:

@@ -27,7 +27,17 @@ from storage.errors import (
     Truncated,
     Unavailable,
 )
-from storage.model import NO_PARTICIPANT, ArtefactId, ArtefactState, CallId, CallState, Kind, TenantId, new_id
+from storage.model import (
+    NO_PARTICIPANT,
+    ArtefactId,
+    ArtefactState,
+    CallId,
+    CallState,
+    Kind,
+    ParticipantId,
+    TenantId,
+    new_id,
+)
 from storage.recordings import Recordings
 from storage.records import Change, Derived, NewCall, Wanted
 from storage.tables import documents
@@ -413,6 +423,41 @@ def test_of_a_group_of_changes_the_impossible_ones_are_told_and_the_others_made(
     assert store.document(tenant, identity_of(kept)) == b"who"
     assert store.call(tenant, kept.call).state is CallState.NO_MEDIA
     assert [json.loads(row.body)["call"] for row in store.outbox_pending()] == [kept.call]
+
+
+def test_of_two_changes_of_one_call_in_a_group_the_later_ones_document_stands(
+    store: Recordings, tenant: TenantId
+) -> None:
+    new = save_call(store, tenant)
+    changes = [
+        Change(new, {identity_of(new): b"told"}),
+        Change(new, {identity_of(new): b"ended"}, CallState.NO_MEDIA),
+    ]
+    assert store.settle(changes) == [None, None]
+    assert store.document(tenant, identity_of(new)) == b"ended"
+
+
+def test_a_live_call_gets_further_streams_and_one_that_is_over_or_erased_does_not(
+    store: Recordings, tenant: TenantId
+) -> None:
+    live, over, erased = (save_call(store, tenant) for _ in range(3))
+    store.put_documents(over, {}, CallState.NO_MEDIA)
+    store.erase_call(tenant, erased.call, ground=GROUND, actor=ACTOR)
+    wanted = [Wanted(ParticipantId(new_id()), Kind.AUDIO, PURPOSE)]
+    before = len(store.call(tenant, live.call).artefacts)
+    added = store.begin(tenant, live.call, wanted)
+    store.extend(added)
+    spool(store, [(added.artefacts[0], [b"later"])])
+    upload(store)
+    record = store.call(tenant, live.call)
+    assert len(record.artefacts) == before + 1
+    with store.stream(tenant, added.artefacts[0].ref.artefact) as stream:
+        assert stream.records_missing == 0
+    assert store.resume(tenant, live.call).artefacts[-1].ref == added.artefacts[0].ref
+    with pytest.raises(Refused, match="over"):
+        store.extend(store.begin(tenant, over.call, wanted))
+    with pytest.raises(Erased):
+        store.extend(store.begin(tenant, erased.call, wanted))
 
 
 def test_a_call_is_saved_with_its_first_documents_and_they_can_be_replaced(store: Recordings, tenant: TenantId) -> None:

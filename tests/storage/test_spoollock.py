@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import Unavailable
-from storage.spoollock import has_uploader, has_writer, server_of, serving, writing
+from storage.spoollock import has_uploader, has_writer, server_of, serving, writing, writing_beside_others
 
 HOLDER = """
 import sys, time
@@ -30,6 +30,19 @@ def test_second_writer_is_refused_and_told_which_process_is_the_first(tmp_path: 
         writing(tmp_path, wait_s=0.0),
     ):
         raise AssertionError("both write")
+
+
+def test_writers_of_one_server_work_side_by_side_and_keep_others_out(tmp_path: Path) -> None:
+    with writing_beside_others(tmp_path, 0.0), writing_beside_others(tmp_path, 0.0):
+        assert has_writer(tmp_path)
+        with pytest.raises(Unavailable, match="another callvault"), writing(tmp_path, wait_s=0.0):
+            raise AssertionError("somebody thinks that there is nobody")
+    with (
+        writing(tmp_path, wait_s=0.0),
+        pytest.raises(Unavailable, match="another callvault"),
+        writing_beside_others(tmp_path, 0.0),
+    ):
+        raise AssertionError("one that wants to be alone is not")
 
 
 def test_writer_is_seen_while_it_writes_and_not_afterwards(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from dataclasses import asdict
 
 from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError
-from gateway.operations.doctor import machine, parts
+from gateway.operations.doctor import certificate, machine, parts
 from gateway.operations.doctor.row import Row, State
 
 CHECKS: Sequence[Callable[[Settings], Iterator[Row]]] = (
-    *(machine.user, machine.ports, machine.limits, machine.clock, machine.disk, machine.native),
+    *(machine.user, machine.ports, certificate.certificate),
+    *(machine.limits, machine.clock, machine.disk, machine.native),
     *(parts.store, parts.spool, parts.queue, parts.models),
 )
 """A new check is one function and one place here."""

@@ -36,12 +36,9 @@ RUNNING = "in use by the callvault that runs here"
 def ports(settings: Settings) -> Iterator[Row]:
     """Every address that is listened on, and the beginning of the RTP range."""
     running = has_writer(settings.data_folder / "spool")
-    listeners = [("sip.listen", settings.sip.listen, settings.sip.transports)]
-    listeners += [(f"sip.listeners.{one.name}", one.address, one.transports) for one in settings.sip.listeners]
-    for name, address, transports in listeners:
-        for transport in transports:
-            kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-            yield _port(f"{name} ({transport})", parse_address(address), kind, running)
+    for name, transport, address in settings.sip.places():
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        yield _port(f"{name} ({transport})", address, kind, running)
     yield _port("http.listen", parse_address(settings.http.listen), socket.SOCK_STREAM, running)
     yield _rtp_ports(settings)
 
@@ -77,7 +74,7 @@ def _rtp_ports(settings: Settings) -> Row:
 
 
 def limits(settings: Settings) -> Iterator[Row]:
-    """Descriptors, receive buffers, locked memory and swap."""
+    """Descriptors, receive buffers, locked memory and swap, cores."""
     need = DESCRIPTORS_A_CALL * settings.sip.calls_max + DESCRIPTORS_BESIDE
     have = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     text = "unlimited" if have == resource.RLIM_INFINITY else str(have)
@@ -94,6 +91,13 @@ def limits(settings: Settings) -> Iterator[Row]:
         warn=got < RECEIVE_BUFFER_BYTES,
     )
     yield _swap(Path("/proc/swaps"))
+    workers, cores = settings.media.workers, os.cpu_count() or 1
+    yield graded(
+        "media workers",
+        f"{workers} and one that stands by, on {cores} cores",
+        "lower media.workers: those that share a core share its calls too, and each costs memory",
+        warn=workers > cores,
+    )
 
 
 def _swap(swaps: Path) -> Row:

@@ -31,12 +31,15 @@ class World:
         self.recordings, self.call = recordings, call
         self.stats: Stats | None = None
         self.media_alive = self.queue_up = True
+        self.spare_missing = False
         self.networks = ["127.0.0.0/8", "192.0.2.0/28"]
         parts = Parts(
             counters=lambda: {"calls_answered": 1},
             calls=lambda: 0,
             stats=lambda: self.stats,
-            media_alive=lambda: self.media_alive,
+            media_complete=lambda: self.media_alive,
+            media_workers=lambda: {"taking_calls": 2, "standing_by": 1},
+            media_spare_missing=lambda: self.spare_missing,
             restarts=dict,
             queue_up=lambda: self.queue_up,
         )
@@ -125,11 +128,12 @@ def test_a_look_raises_what_is_wrong_and_ends_what_is_not(world: World) -> None:
     with world.client() as client:
         portal = client.portal
         assert portal is not None
-        world.stats, world.media_alive, world.queue_up = late, False, False
+        world.stats, world.media_alive, world.queue_up, world.spare_missing = late, False, False, True
         portal.call(world.status.look)
         expected = {Alarm.MEDIA_LOST, Alarm.QUEUE_AWAY, Alarm.SPOOL_FULL, Alarm.SPOOL_BEHIND}
+        expected.add(Alarm.MEDIA_SPARE_MISSING)
         assert all(alarm in alarms for alarm in expected)
-        world.stats, world.media_alive, world.queue_up = well, True, True
+        world.stats, world.media_alive, world.queue_up, world.spare_missing = well, True, True, False
         portal.call(world.status.look)
         assert not any(alarm in alarms for alarm in expected)
 

@@ -16,7 +16,7 @@ from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
 from storage.spoollock import writing
-from tests.gateway.spooling import CHUNK_MS, Spooled, damage, spooled
+from tests.gateway.spooling import CHUNK_MS, Spooled, damage, gone_on, spooled
 
 
 def saved(store: Recordings, tenant: TenantId, *kinds: Kind) -> NewCall:
@@ -83,6 +83,20 @@ def test_recovery_goes_on_past_a_damaged_record_and_names_it(store: Recordings, 
     assert store.call(tenant, made.new.call).state is CallState.INTERRUPTED
     assert detail_of(store, tenant, made.new)["missing_ms"][0][0] == pytest.approx(5 * CHUNK_MS, abs=20)
     assert store.reconcile(explain).total(Weight.UNEXPLAINED) == 0
+
+
+def test_call_whose_worker_had_died_before_its_gateway_did_says_both(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [3], end=False)
+    gone_on(store, made, chunks=2, after_ms=2000)
+    answered_s = 1772359200.0  # 2026-03-01T10:00:00Z
+    assert recover_call(store, tenant, made.new.call, answered_s + 4.0) is CallState.INTERRUPTED
+    account = detail_of(store, tenant, made.new)
+    assert account["missing_ms"] == [[3 * CHUNK_MS, 2000, 2000 + 2 * CHUNK_MS - 20, 4000]]
+    facts = json.loads(store.document(tenant, made.audio[0].ref.artefact))["facts"]
+    assert facts["packets"] == 5 * 20
+    assert [3 * CHUNK_MS * 1000, 2_000_000, "worker_lost"] in facts["gaps"]
+    assert replay(store).held is None
+    assert set(store.reconcile(explain).findings) == {(Weight.PENDING, "job not handed to the queue yet")}
 
 
 def test_calls_of_a_server_that_still_writes_are_not_taken_for_a_dead_ones(store: Recordings, tenant: TenantId) -> None:

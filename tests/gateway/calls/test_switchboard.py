@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,7 @@ from gateway.calls.announcement import Prompt
 from gateway.calls.call import Call, Parties
 from gateway.calls.callbook import Beginning, CallBook
 from gateway.calls.media_link import File, MediaLink
+from gateway.calls.offer import OFFERED
 from gateway.calls.switchboard import Switchboard
 from gateway.config import Settings
 from gateway.events import Hub
@@ -47,15 +50,20 @@ a=label:2
 """
 PARTIES = Parties("100", "", "sip:100@test", "200", "sip:200@test", "sip:200@test", "127.0.0.1", "call-id")
 NO_FACTS = TrackFacts((), 8000, NOTHING, None, None, 0, (), ())
+PORTS = 12_000 + os.getpid() % 80 * 100
+"""Other ports for each process that tests run in at the same time, below those that systems give to anybody."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Worker(MediaLink):
     """Takes the place of the media process: keeps the commands, and closes legs at once when told to."""
 
     on_event: Callable[[Message], None]
     commands: list[Command] = field(default_factory=list)
     dead: bool = False
+    answers: bool = True
+    legs: set[int] = field(default_factory=set)
+    pid: int = 0
 
     @property
     def alive(self) -> bool:
@@ -63,7 +71,7 @@ class Worker(MediaLink):
 
     def send(self, command: Command, files: Sequence[File] = ()) -> None:
         self.commands.append(command)
-        if isinstance(command, Close):
+        if isinstance(command, Close) and self.answers:
             asyncio.get_running_loop().call_soon(self.on_event, Ended(command.leg, NO_FACTS.to_json()))
 
     def kinds(self) -> list[str]:
@@ -77,6 +85,11 @@ class Bench:
     worker: Worker
     recordings: Recordings
     ended: list[str]
+    hub: Hub
+
+    def hear(self, stats: Stats) -> None:
+        """The worker's statistics."""
+        self.board.workers.hear(self.worker, stats, time.monotonic())
 
     def answer(self, call: Call, offer: SessionDescription | None) -> None:
         self.board.answering(call)
@@ -98,12 +111,13 @@ async def bench(
         async with asyncio.TaskGroup() as tasks:
             book = CallBook(recordings, save)
             writing = asyncio.create_task(book.run())
-            board = Switchboard(recordings, book, PortPool("127.0.0.1", 42000, 42100), Hub(), tasks)
+            hub = Hub()
+            board = Switchboard(recordings, book, PortPool("127.0.0.1", PORTS, PORTS + 100), hub, tasks)
             worker = Worker(board.on_media)
-            board.media = worker
+            board.workers.join(worker)
             ended: list[str] = []
             board.hang_up = ended.append
-            yield Bench(board, book, worker, recordings, ended)
+            yield Bench(board, book, worker, recordings, ended, hub)
             writing.cancel()
             with suppress(asyncio.CancelledError):
                 await writing
@@ -146,7 +160,7 @@ def test_a_call_goes_from_keys_to_release_to_its_record(tmp_path: Path) -> None:
 def test_a_full_spool_does_what_the_policy_says_and_the_record_says_which(tmp_path: Path, policy: str) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
-            b.board.on_media(stats(full=True))
+            b.hear(stats(full=True))
             match = b.match(when_full=policy)
             if policy == "refuse":
                 with pytest.raises(Busy, match="spool full"):
@@ -169,12 +183,12 @@ def test_a_worker_that_ticks_three_quarters_of_the_time_refuses_calls_until_it_i
     async def work() -> None:
         async with bench(tmp_path) as b:
             for _ in range(BUSY_SECONDS - 1):
-                b.board.on_media(stats(busy=0.8))
+                b.hear(stats(busy=0.8))
             b.board.admit(b.match())
-            b.board.on_media(stats(busy=0.8))
+            b.hear(stats(busy=0.8))
             with pytest.raises(Busy, match="limit"):
                 b.board.admit(b.match())
-            b.board.on_media(stats(busy=0.2))
+            b.hear(stats(busy=0.2))
             b.board.admit(b.match())
 
     run(work())
@@ -184,7 +198,7 @@ def test_slow_ticks_without_load_refuse_nobody(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             for _ in range(2 * BUSY_SECONDS):
-                b.board.on_media(stats(tick_ms=40.0, busy=0.3))
+                b.hear(stats(tick_ms=40.0, busy=0.3))
             assert b.board.admit(b.match()) == ""
 
     run(work())
@@ -193,10 +207,10 @@ def test_slow_ticks_without_load_refuse_nobody(tmp_path: Path) -> None:
 def test_a_spool_that_is_two_seconds_behind_refuses_calls(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
-            b.board.on_media(stats(lag_ms=2100))
+            b.hear(stats(lag_ms=2100))
             with pytest.raises(Busy, match="spool behind"):
                 b.board.admit(b.match())
-            b.board.on_media(stats())
+            b.hear(stats())
             b.board.admit(b.match())
 
     run(work())
@@ -273,7 +287,7 @@ def test_a_leg_that_cannot_be_opened_and_a_lost_worker_end_calls_as_interrupted_
                 if trouble == "leg":
                     b.board.on_media(OpenFailed(call.legs[0].number, "test"))
                 else:
-                    b.board.on_media_lost()
+                    b.board.on_media_lost(b.worker, None)
                 assert call.id in b.ended
                 b.board.end(call, "local")
                 await b.board.settled(15)
@@ -361,7 +375,7 @@ def test_a_worker_that_dies_during_the_announcement_leaves_a_record_that_says_so
             b.answer(call, offer())
             assert call.saved is not None
             await call.saved
-            b.board.on_media_lost()
+            b.board.on_media_lost(b.worker, None)
             b.board.end(call, "local")
             await b.board.settled(15)
             assert b.recordings.call(call.tenant, call.id).state is CallState.NOT_RECORDED
@@ -406,7 +420,7 @@ def test_who_is_not_recorded_or_cannot_be_reached_hears_no_announcement(tmp_path
     async def work() -> None:
         async with bench(tmp_path) as b:
             prompted(b)
-            b.board.on_media(stats(full=why == "unrecorded"))
+            b.hear(stats(full=why == "unrecorded"))
             match = b.match(when_full="unrecorded")
             if why == "recording client":
                 match = Match(match.trunk.model_copy(update={"receive_only": True}), match.tenant)
@@ -452,7 +466,7 @@ def test_a_call_whose_peer_made_no_offer_takes_nothing_until_its_answer_says_fro
             call = b.board.begin(b.match(), None, PARTIES)
             b.answer(call, None)
             (opened,) = (command for command in b.worker.commands if isinstance(command, Open))
-            assert (opened.remote, opened.codecs) == (None, {8: "PCMA", 0: "PCMU"})
+            assert (opened.remote, opened.codecs) == (None, OFFERED)
             b.board.update(call, offer())
             (update,) = (command for command in b.worker.commands if isinstance(command, Update))
             assert update.remote == ("127.0.0.1", 40000)

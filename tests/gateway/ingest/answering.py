@@ -1,4 +1,4 @@
-"""The agent behind its real listeners, UDP and TCP, with its real gate: it answers every call that is let in."""
+"""The agent behind its real listeners, UDP, TCP and TLS, with its real gate: it answers every call that is let in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.config import Settings
+from gateway.config import Settings, SipTls
+from gateway.ingest.certificates import contexts
 from gateway.ingest.identity import Identity
 from gateway.ingest.listeners import Listeners
 from gateway.sip.events import Acknowledged, Ended, Event, Invited, Reinvited
@@ -69,6 +70,15 @@ class ListeningServer:
         return self._listeners.address
 
     @property
+    def secure_address(self) -> tuple[str, int]:
+        """Where it listens over TLS."""
+        return self._listeners.secure_address
+
+    def secure(self, tls: SipTls) -> None:
+        """Certificates of new connections."""
+        self._listeners.secure(contexts(tls))
+
+    @property
     def invited(self) -> list[Invited]:
         """The calls that were let in, in order."""
         return [event for event in self.events if isinstance(event, Invited)]
@@ -113,6 +123,8 @@ class ListeningServer:
         self._loop = loop
         self._stop = asyncio.Event()
         self._listeners = Listeners(self.settings, self.identity, self._receive, self.counters)
+        if self.settings.sip.secure:
+            self.secure(self.settings.sip.tls)
         async with self._listeners.open():
             self._started.set()
             await self._stop.wait()

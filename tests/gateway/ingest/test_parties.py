@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.ingest.parties import is_private, parties_of
+from gateway.ingest.parties import parties_of
 from gateway.sip.message import Request
 from tests.gateway.sip.bench import packet, request_of
 
@@ -44,12 +44,9 @@ def test_only_what_can_name_a_caller_is_asserted(value: str, user: str) -> None:
     assert parties_of(invite(f"P-Asserted-Identity: {value}"), "192.0.2.9", trusted=True).from_user == user
 
 
-@pytest.mark.parametrize(
-    ("header", "private"),
-    [("", False), ("Privacy: id", True), ("Privacy: header; ID;critical", True), ("Privacy: none", False)],
-)
-def test_a_wish_for_privacy_is_seen(header: str, private: bool) -> None:
-    assert is_private(invite(header)) is private
+def test_what_nobody_vouches_for_is_kept_beside_who_calls() -> None:
+    parties = parties_of(invite(ASSERTED), "192.0.2.9", trusted=False)
+    assert (parties.from_user, parties.asserted_uri) == ("alice", "sip:+3150@carrier.example;user=phone")
 
 
 def test_a_display_name_is_cut_and_has_no_control_characters() -> None:

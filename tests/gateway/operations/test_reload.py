@@ -62,6 +62,14 @@ def test_what_needs_a_restart_is_told_by_key() -> None:
     assert plan(settings(), new).changed == ("log.level",)
 
 
+def test_another_certificate_needs_no_restart() -> None:
+    def secure(name: str) -> dict[str, Any]:
+        return {"transports": ["tls"], "tls": {"certificate": f"/etc/{name}.crt", "key": f"/etc/{name}.key"}}
+
+    found = plan(settings(sip=secure("old")), settings(sip=secure("new")))
+    assert (found.changed, found.restart) == (("sip.tls.certificate", "sip.tls.key"), ())
+
+
 def test_a_changed_secret_is_a_change_and_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     def trunk(digit: str) -> dict[str, Any]:
         return TRUNK | {"users": [{"name": "u", "sha256": digit * 64}]}

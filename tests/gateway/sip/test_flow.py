@@ -110,6 +110,9 @@ def test_our_requests_go_nowhere_that_the_gate_does_not_reach(host: str) -> None
         def admit(self, request: object, flow: Flow, now: float, former: object = None) -> Granted:
             return Granted("carrier", flow.remote[0])
 
+        def urgent(self, request: object, granted: object) -> bool:
+            return False
+
         def hears(self, flow: Flow) -> bool:
             return True
 

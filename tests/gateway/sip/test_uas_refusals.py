@@ -5,19 +5,22 @@ from __future__ import annotations
 import pytest
 import sipmessage
 
-from gateway.sip.message import MAX_MESSAGE_BYTES
+from gateway.sip.gate import Granted, OpenGate
+from gateway.sip.message import MAX_MESSAGE_BYTES, Request
+from gateway.sip.uas import URGENT_DIALOGS
 from tests.gateway.sip.bench import FLOW, Bench, only, packet, reply_to, request_of, response_of
 from tests.gateway.sip.test_message import TORTURE
 
 UNKNOWN_DIALOG = "nobody"
+ACCEPTED = "application/sdp, application/rs-metadata, application/rs-metadata+xml, multipart/mixed"
 
 
 @pytest.mark.parametrize(
     ("raw", "status", "header"),
     [
-        (packet("OPTIONS"), 200, ("Accept", "application/sdp")),
-        (packet("FROBNICATE"), 501, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE")),
-        (packet("REGISTER"), 405, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE")),
+        (packet("OPTIONS"), 200, ("Accept", ACCEPTED)),
+        (packet("FROBNICATE"), 501, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO")),
+        (packet("REGISTER"), 405, ("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO")),
         (packet("INVITE", extra="Require: path, gruu\nRequire: path, 100rel"), 420, ("Unsupported", "path, gruu")),
         (packet("INVITE", extra="Supported: timer\nSession-Expires: 89"), 422, ("Min-SE", "90")),
         (packet("INVITE", extra="Session-Expires: soon"), 400, None),
@@ -25,7 +28,7 @@ UNKNOWN_DIALOG = "nobody"
         (packet("INVITE", extra="Min-SE: -1"), 400, None),
         (packet("INVITE", uri="sips:a@b"), 416, None),
         (packet("INVITE", uri="nobodyKnowsThisScheme:totallyopaquecontent"), 416, None),
-        (packet("INVITE", extra="Content-Type: application/isup"), 415, ("Accept", "application/sdp")),
+        (packet("INVITE", extra="Content-Type: application/isup"), 415, ("Accept", ACCEPTED)),
         (packet("INVITE", extra="Content-Encoding: gzip"), 415, ("Accept-Encoding", "identity")),
         (packet("INVITE", drop="Contact"), 400, None),
         (packet("INVITE").replace(b"Contact: <sip:", b"Contact: <tel:"), 400, None),
@@ -33,6 +36,8 @@ UNKNOWN_DIALOG = "nobody"
         (packet("INVITE", drop="CSeq"), 400, None),
         (packet("INVITE", extra="Content-Length: 9999"), 400, None),
         (packet("BYE"), 481, None),
+        (packet("INFO", extra="Record: off"), 481, None),
+        (packet("INFO", to_tag=UNKNOWN_DIALOG, extra="Record: off"), 481, None),
         (packet("UPDATE"), 481, None),
         (packet("PRACK", extra="RAck: 1 1 INVITE"), 481, None),
         (packet("UPDATE", to_tag=UNKNOWN_DIALOG), 481, None),
@@ -62,7 +67,7 @@ def test_reason_of_a_400_names_the_rule() -> None:
 def test_answer_is_read_by_a_strict_reader() -> None:
     response = sipmessage.Response.parse(only(Bench().send(packet("OPTIONS"))))
     assert isinstance(response, sipmessage.Response)
-    assert (response.code, response.supported, response.content_length) == (200, ["100rel", "timer"], 0)
+    assert (response.code, response.supported, response.content_length) == (200, ["100rel", "timer", "siprec"], 0)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +154,22 @@ def test_more_calls_than_allowed_get_503_until_one_ends() -> None:
     assert bench.status(packet("INVITE", call="third", branch="third")) == [100]
 
 
+class Urgent(OpenGate):
+    """Calls to 112 must not be refused."""
+
+    def urgent(self, request: Request, granted: Granted) -> bool:
+        return request.uri.startswith("sip:112@")
+
+
+def test_an_urgent_call_is_taken_beyond_the_allowed_number_and_there_is_an_end_to_that() -> None:
+    bench = Bench(max_dialogs=1, gate=Urgent())
+    bench.call()
+    for number in range(URGENT_DIALOGS):
+        assert bench.status(packet("INVITE", call=f"urgent-{number}", uri="sip:112@192.0.2.1")) == [100]
+        assert bench.status(packet("INVITE", call=f"other-{number}")) == [503]
+    assert bench.status(packet("INVITE", call="last", uri="sip:112@192.0.2.1")) == [503]
+
+
 def test_merged_request_is_a_loop() -> None:
     bench = Bench()
     assert bench.status(packet("INVITE", branch="way-1")) == [100]
@@ -169,7 +190,7 @@ def test_own_probes_and_refreshes_are_read_by_a_strict_reader(allow: str, method
     for raw, method in zip((probe, only(bench.next(45))), methods, strict=True):
         request = sipmessage.Request.parse(raw)
         assert isinstance(request, sipmessage.Request)
-        assert (request.method, request.supported) == (method, ["100rel", "timer"])
+        assert (request.method, request.supported) == (method, ["100rel", "timer", "siprec"])
 
 
 def test_own_requests_are_read_by_a_strict_reader() -> None:

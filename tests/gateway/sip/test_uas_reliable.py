@@ -52,7 +52,7 @@ def test_reliable_where_it_is_demanded_or_sdp_must_get_across(
     assert (response.status, response.body) == (status, sdp or b"")
     assert (response.headers.first("RSeq") is not None) == reliable
     assert response.contact is not None
-    assert response.headers.first("Allow") == "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE"
+    assert response.headers.first("Allow") == "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO"
 
 
 def test_it_is_sent_again_until_its_prack() -> None:

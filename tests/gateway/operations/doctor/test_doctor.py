@@ -13,10 +13,11 @@ import pytest
 from gateway.cli import main
 from gateway.config import Settings
 from gateway.operations.clock import UNKNOWN, ClockState
-from gateway.operations.doctor import machine, parts
+from gateway.operations.doctor import certificate, machine, parts
 from gateway.operations.doctor.command import as_text, examine
 from gateway.operations.doctor.row import Row, State
 from storage.spoollock import writing
+from tests.gateway.ingest.authority import Authority
 
 
 def settings(folder: Path, **sections: Any) -> Settings:
@@ -63,6 +64,45 @@ def test_an_address_of_another_machine_fails(tmp_path: Path) -> None:
     assert named(iter(rows), "media ports").state is State.FAIL
 
 
+def test_tls_has_a_port_of_its_own(tmp_path: Path, taken: str) -> None:
+    host, _, port = taken.rpartition(":")
+    tls = {"certificate": "/nowhere/a.crt", "key": "/nowhere/a.key"}
+    beside = {"listen": f"{host}:0", "transports": ["tcp", "tls"], "tls_port": int(port), "tls": tls}
+    alone = {"listen": taken, "transports": ["tls"], "tls": tls}
+    for sip in (beside, alone):
+        assert named(machine.ports(settings(tmp_path, sip=sip)), "sip.listen (tls)").state is State.FAIL
+
+
+def secure(folder: Path, certificate: tuple[Path, Path]) -> Settings:
+    files = dict(zip(("certificate", "key"), map(str, certificate), strict=True))
+    return settings(folder, sip={"transports": ["tls"], "tls": files})
+
+
+@pytest.mark.parametrize(
+    ("days", "state", "found"),
+    [(90.5, State.OK, "good for 90 days"), (9.5, State.WARN, "good for 9 days"), (-2.5, State.FAIL, "expired 3 days")],
+)
+def test_a_certificate_is_told_before_it_expires(tmp_path: Path, days: float, state: State, found: str) -> None:
+    row = named(certificate.certificate(secure(tmp_path, Authority(tmp_path).issue("sip", days=days))), "certificate")
+    assert (row.state, row.found[: len(found)]) == (state, found)
+
+
+def test_a_key_that_others_can_read_fails_with_its_cure(tmp_path: Path) -> None:
+    files = Authority(tmp_path).issue("sip")
+    checked = secure(tmp_path, files)
+    assert named(certificate.certificate(checked), "certificate key").state is State.OK
+    files[1].chmod(0o640)
+    row = named(certificate.certificate(checked), "certificate key")
+    assert (row.state, row.mend) == (State.FAIL, f"chmod 0600 {files[1]}")
+
+
+def test_a_certificate_that_cannot_be_used_fails_and_none_is_no_fault(tmp_path: Path) -> None:
+    (row,) = certificate.certificate(secure(tmp_path, (tmp_path / "a.crt", tmp_path / "a.key")))
+    assert row.state is State.FAIL
+    (row,) = certificate.certificate(settings(tmp_path))
+    assert row.state is State.OK
+
+
 def test_too_few_ports_for_the_calls_is_a_warning(tmp_path: Path) -> None:
     few = settings(tmp_path, media={"port_first": 42000, "port_last": 42100})
     assert named(machine.ports(few), "media ports").state is not State.OK
@@ -75,7 +115,8 @@ def test_more_calls_than_descriptors_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_limits_are_all_told(tmp_path: Path) -> None:
-    assert [row.name for row in machine.limits(settings(tmp_path))] == ["open files", "receive buffer", "swap"]
+    rows = [row.name for row in machine.limits(settings(tmp_path))]
+    assert rows == ["open files", "receive buffer", "swap", "media workers"]
 
 
 @pytest.mark.parametrize(

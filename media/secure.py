@@ -1,0 +1,68 @@
+"""The step between receive and intake for legs whose media is SRTP: packets are opened where they lie in the arena.
+
+A packet that is not authentic, or comes a second time, is counted and changes nothing: to the rest of the engine it
+never came. So it is not latched on, not placed, and no sign of life.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from media.legs import Leg, Table
+from media.receive import SLOT_BYTES, Arena, Batch
+from media.srtp import AUTHENTIC, REPLAYED, TOO_OLD
+
+
+class SecureLegs:
+    """The protected legs of a table."""
+
+    def __init__(self, table: Table, legs: list[Leg | None], arena: Arena) -> None:
+        self._table = table
+        self._legs = legs
+        self._arena = arena
+        slots = len(arena.words)
+        self._lengths = np.zeros(slots, np.int32)
+        octets, lengths = arena.octets.ctypes.data, self._lengths.ctypes.data
+        self._slots = [ctypes.c_void_p(octets + i * SLOT_BYTES) for i in range(slots)]
+        self._lengths_at = [ctypes.c_void_p(lengths + i * 4) for i in range(slots)]
+
+    def open(self, batch: Batch) -> Batch:
+        """The batch with its protected packets opened, and without those that are not authentic.
+
+        What comes from a source that is not the leg's is left as it is: intake will not take it.
+        """
+        table, keys = self._table, batch.keys
+        secured = table.secured[keys]
+        if not secured.any():
+            return batch
+        tried = np.flatnonzero(secured & ((batch.sources == table.source[keys]) | table.latching[keys]))
+        if not len(tried):
+            return batch
+        self._lengths[tried] = batch.lengths[tried]
+        legs, slots, lengths = self._legs, self._slots, self._lengths_at
+        failed: list[int] = []
+        rows = zip(tried.tolist(), keys[tried].tolist(), self._arena.words[tried, 2].tolist(), strict=True)
+        for i, row, ssrc in rows:
+            leg = legs[row]
+            if leg is None or leg.protection is None:
+                continue
+            verdict = leg.protection.open(slots[i], lengths[i], ssrc)
+            if verdict != AUTHENTIC:
+                failed.append(i)
+                (table.replayed if verdict in (REPLAYED, TOO_OLD) else table.unauthentic)[row] += 1
+        batch.lengths[tried] = self._lengths[tried]
+        return self._without(batch, failed) if failed else batch
+
+    def _without(self, batch: Batch, failed: list[int]) -> Batch:
+        """The rest of a batch, moved together: a datagram's place is its slot."""
+        kept = np.ones(len(batch.keys), np.bool_)
+        kept[failed] = False
+        count = int(kept.sum())
+        whole = self._arena.octets.reshape(-1, SLOT_BYTES)
+        whole[:count] = whole[: len(kept)][kept]
+        return Batch(
+            *(batch.keys[kept], batch.lengths[kept], batch.sources[kept], batch.stamps_ns[kept]),
+            *(batch.overflowed[kept], batch.more),
+        )

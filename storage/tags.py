@@ -1,0 +1,215 @@
+"""Blind tags: what a call is found by, in rows that show neither the identifier nor that two calls share one.
+
+Each bucket has an index key, derived from the bucket's. The n-th artefact of a bucket that has some identifier is found
+by the tag of that identifier and n, counted from 0 without a hole: so no two rows are ever equal, and an erased call's
+old tag does not tell, by being equal to a survivor's, whose number it was. A search asks for 0, 1, 2 … until one is
+missing; a new row's number is found by doubling and halving.
+
+An epoch change that replaces a bucket computes the survivors' tags anew, from their identifiers, which are kept sealed
+under their artefacts' keys; the old tags are waste as soon as the old bucket key is.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import struct
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Connection, func, select
+
+from storage.envelope import derive, length_prefixed
+from storage.errors import Tampered, Unavailable
+from storage.keys import Bucket
+from storage.model import ArtefactId, ArtefactRef, Secret
+from storage.records import Identifier
+from storage.tables import artefacts, identifiers, tags
+
+TAG_BYTES = 16
+"""128 bits: among 10⁹ rows two are equal by chance with a probability of 10⁻²¹."""
+
+ROWS_AT_ONCE = 500
+"""Looked up with one query: below SQLite's oldest limit of 999 values."""
+
+_WIDTH_MAX = 256
+"""Numbers asked for at once of one identifier in one bucket, after fewer were all there."""
+
+_PROBES = 16
+"""Numbers asked for at once when the first free one is sought: a query costs more than sixteen look-ups."""
+
+_COUNT_BITS = 40
+"""Of a number: more artefacts than that no bucket has."""
+
+_NONCE_BYTES = 12
+_AT = select(tags.c.tag, tags.c.artefact)
+
+Item = TypeVar("Item")
+
+_INDEX_LABEL, _SEAL_LABEL = b"callvault tags v1", b"callvault identifiers v1"
+
+
+def index_key(bucket: Bucket) -> bytes:
+    """The key of a bucket's tags."""
+    return derive(Secret(bucket.key), b"", _INDEX_LABEL)
+
+
+def tag(key: bytes, identifier: Identifier, n: int) -> bytes:
+    """The tag of the `n`-th artefact that has the identifier."""
+    return _tag(key, _message(identifier), n)
+
+
+def seal_identifiers(ref: ArtefactRef, key: Secret, found: Sequence[Identifier]) -> bytes:
+    """Identifiers for their row: they open only with the artefact's key, in this place."""
+    nonce = os.urandom(_NONCE_BYTES)
+    plain = json.dumps([[identifier.type, identifier.value] for identifier in found]).encode()
+    return nonce + AESGCM(derive(key, b"", _SEAL_LABEL)).encrypt(nonce, plain, _place(ref))
+
+
+def open_identifiers(ref: ArtefactRef, key: Secret, sealed: Iterable[bytes]) -> list[Identifier]:
+    """The identifiers in all rows of one artefact; Tampered."""
+    decrypt = AESGCM(derive(key, b"", _SEAL_LABEL)).decrypt
+    found = []
+    for row in sealed:
+        try:
+            plain = decrypt(row[:_NONCE_BYTES], row[_NONCE_BYTES:], _place(ref))
+        except (InvalidTag, ValueError):
+            raise Tampered(f"the identifiers of artefact {ref.artefact} do not open") from None
+        found += [Identifier(type_, value) for type_, value in json.loads(plain)]
+    return found
+
+
+def write_tags(
+    connection: Connection, bucket: Bucket, items: Sequence[tuple[ArtefactRef, Secret, Sequence[Identifier]]]
+) -> None:
+    """Writes tags and sealed identifiers of artefacts whose keys this bucket wraps; within a write transaction."""
+    key = index_key(bucket)
+    counts = _counts(connection, key, {_message(identifier) for _, _, found in items for identifier in found})
+    rows = [row for ref, _, found in items for row in _rows(bucket, key, ref.artefact, found, counts)]
+    sealed = [{"artefact": ref.artefact, "sealed": seal_identifiers(ref, k, found)} for ref, k, found in items if found]
+    if rows:
+        connection.execute(tags.insert(), rows)
+        connection.execute(identifiers.insert(), sealed)
+
+
+def move_tags(
+    connection: Connection, after: Bucket, survivors: Iterable[tuple[ArtefactRef, Secret]], counts: dict[bytes, int]
+) -> int:
+    """Tags of a replaced bucket's survivors under its successor, which has none yet; gives how many.
+
+    `counts` goes through the calls for one bucket.
+    """
+    key = index_key(after)
+    moved = 0
+    for batch in batches(survivors, ROWS_AT_ONCE):
+        sealed: dict[str, list[bytes]] = {}
+        query = select(identifiers).where(identifiers.c.artefact.in_([ref.artefact for ref, _ in batch]))
+        for row in connection.execute(query.order_by(identifiers.c.serial)):
+            sealed.setdefault(row.artefact, []).append(row.sealed)
+        rows: list[dict[str, Any]] = []
+        for ref, secret in batch:
+            if ref.artefact in sealed:
+                found = open_identifiers(ref, secret, sealed[ref.artefact])
+                rows += _rows(after, key, ref.artefact, found, counts)
+        if rows:
+            connection.execute(tags.insert(), rows)
+        moved += len(rows)
+    return moved
+
+
+def compare_tags(connection: Connection, before: str, after: str, alive: Collection[str]) -> None:
+    """Unavailable if an artefact in a state of `alive` has fewer tags in the bucket after than in the one before."""
+    there = _tally(connection, after, alive)
+    for artefact, count in _tally(connection, before, alive).items():
+        if there[artefact] < count:
+            raise Unavailable(f"artefact {artefact} has lost tags in the new epoch: nothing is destroyed")
+
+
+def find_tagged(connection: Connection, keys: Sequence[bytes], wanted: Sequence[Identifier]) -> set[ArtefactId]:
+    """The artefacts that have one of the identifiers, in buckets with these index keys."""
+    found: set[ArtefactId] = set()
+    asked = [(key, message, range(1)) for message in map(_message, wanted) for key in keys]
+    while asked:
+        numbered = {_tag(key, of, n): at for at, (key, of, numbers) in enumerate(asked) for n in numbers}
+        met = Counter[int]()
+        for batch in batches(numbered, ROWS_AT_ONCE):
+            for there, artefact in connection.execute(_AT.where(tags.c.tag.in_(batch))).all():
+                found.add(ArtefactId(artefact))
+                met[numbered[there]] += 1
+        asked = [(key, of, _next(ns)) for at, (key, of, ns) in enumerate(asked) if met[at] == len(ns)]
+    return found
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items, so many at a time."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _next(numbers: range) -> range:
+    return range(numbers.stop, numbers.stop + min(4 * len(numbers), _WIDTH_MAX))
+
+
+def _message(identifier: Identifier) -> bytes:
+    """The two, length-prefixed; in full, since an epoch change makes hundred thousands."""
+    type_, value = identifier.type.encode(), identifier.value.encode()
+    return struct.pack(">H", len(type_)) + type_ + struct.pack(">H", len(value)) + value
+
+
+def _tag(key: bytes, message: bytes, n: int) -> bytes:
+    return hmac.digest(key, message + struct.pack(">Q", n), "sha256")[:TAG_BYTES]
+
+
+def _place(ref: ArtefactRef) -> bytes:
+    where = (ref.tenant, ref.call, ref.participant, ref.artefact, ref.kind.value, ref.purpose)
+    return length_prefixed(_SEAL_LABEL, *(part.encode() for part in where))
+
+
+def _rows(
+    bucket: Bucket, key: bytes, artefact: ArtefactId, found: Iterable[Identifier], counts: dict[bytes, int]
+) -> list[dict[str, Any]]:
+    rows = []
+    for message in map(_message, found):
+        n = counts.get(message, 0)
+        counts[message] = n + 1
+        rows.append({"bucket": bucket.id, "artefact": artefact, "tag": _tag(key, message, n)})
+    return rows
+
+
+def _counts(connection: Connection, key: bytes, messages: Collection[bytes]) -> dict[bytes, int]:
+    """How many rows each of these has in the bucket; most have none, which is one query for all of them."""
+    counts: dict[bytes, int] = {}
+    for batch in batches(messages, ROWS_AT_ONCE):
+        first = {_tag(key, message, 0): message for message in batch}
+        for found in connection.scalars(select(tags.c.tag).where(tags.c.tag.in_(first))).all():
+            counts[first[found]] = _count(connection, key, first[found])
+    return counts
+
+
+def _count(connection: Connection, key: bytes, message: bytes) -> int:
+    """The first number that is free, where 0 is not: first between which powers of two, then closer and closer."""
+    there, free = _between(connection, key, message, [1 << power for power in range(_COUNT_BITS)])
+    while free - there > 1:
+        step = max(1, (free - there) // _PROBES)
+        there, free = _between(connection, key, message, [*range(there, free, step), free])
+    return free
+
+
+def _between(connection: Connection, key: bytes, message: bytes, numbers: Sequence[int]) -> tuple[int, int]:
+    """The last of these rising numbers that is taken, or 0, and the next of them."""
+    asked = {_tag(key, message, n): n for n in numbers}
+    taken = [asked[found] for found in connection.scalars(select(tags.c.tag).where(tags.c.tag.in_(asked))).all()]
+    last = max(taken, default=0)
+    return last, next(n for n in numbers if n > last)
+
+
+def _tally(connection: Connection, bucket: str, alive: Collection[str]) -> Counter[str]:
+    query = select(tags.c.artefact, func.count().label("tagged")).join(artefacts, artefacts.c.id == tags.c.artefact)
+    query = query.where(tags.c.bucket == bucket, artefacts.c.state.in_(alive)).group_by(tags.c.artefact)
+    return Counter({row.artefact: row.tagged for row in connection.execute(query)})

@@ -1,0 +1,53 @@
+"""What goes over loopback, as somebody on the wire sees it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+ETH_P_ALL = 0x0003
+IP_BYTES, UDP_BYTES, ETHERNET_BYTES = 20, 8, 14
+UDP = 17
+BUFFER_BYTES = 16 << 20
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="NO LOOK AT THE WIRE: needs root")
+
+
+@contextmanager
+def tapped() -> Iterator[list[bytes]]:
+    """The payloads of all IPv4 datagrams on loopback from now on; whole when the context is left."""
+    payloads: list[bytes] = []
+    over = threading.Event()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as tap:
+        tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        tap.bind(("lo", 0))
+        tap.settimeout(0.2)
+
+        def read() -> None:
+            while not over.is_set():
+                try:
+                    frame = tap.recv(65536)
+                except TimeoutError:
+                    continue
+                packet = frame[ETHERNET_BYTES:]
+                if len(packet) > IP_BYTES + UDP_BYTES and packet[0] == 0x45 and packet[9] == UDP:
+                    payloads.append(packet[IP_BYTES + UDP_BYTES :])
+
+        reader = threading.Thread(target=read, name="tap")
+        reader.start()
+        try:
+            yield payloads
+        finally:
+            over.set()
+            reader.join()
+
+
+def readable(payloads: list[bytes], audio: bytes) -> int:
+    """How many of the datagrams carry 20 ms of this audio in the clear, wherever in them."""
+    frames = {audio[at : at + 160] for at in range(0, len(audio) - 159, 160)}
+    return sum(any(payload[at : at + 160] in frames for at in range(len(payload) - 159)) for payload in payloads)
