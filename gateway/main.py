@@ -7,8 +7,9 @@ import asyncio
 import socket
 import sys
 
+from gateway.addresses import parse_address
 from gateway.calls.announcement import Announcements
-from gateway.config import Loaded, from_environment, parse_address
+from gateway.config import Loaded, from_environment
 from gateway.errors import ConfigError
 from gateway.ingest.certificates import contexts
 from gateway.ingest.listeners import bound_socket

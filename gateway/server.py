@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.addresses import parse_address
 from gateway.api.app import create_app
 from gateway.api.context import Context
 from gateway.api.server import ApiServer
@@ -24,7 +25,7 @@ from gateway.calls.callbook import CallBook
 from gateway.calls.media_keeper import MediaKeeper
 from gateway.calls.recovery import recover_all
 from gateway.calls.switchboard import Switchboard
-from gateway.config import Loaded, Settings, parse_address
+from gateway.config import Loaded, Settings
 from gateway.events import Hub, LiveEvent
 from gateway.ingest.certificates import Contexts, contexts, refuse_expired
 from gateway.ingest.sip import SipIngest

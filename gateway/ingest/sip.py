@@ -107,7 +107,7 @@ class SipIngest:
 
     def warm_up(self) -> None:
         """Take a call that nobody sees, so that the first real one does not pay for what is done once."""
-        warm_up(self.directory, self._settings.media.address)
+        warm_up(self.directory, self._settings.media.named)
 
     def drain(self) -> None:
         """From now on new calls get 503, and OPTIONS says so."""
@@ -302,7 +302,7 @@ class SipIngest:
             {leg.index: leg.pair.port for leg in call.legs},
             keying,
             origin_id=int(call.id[:12], 16),
-            address=self._settings.media.address,
+            address=self._settings.media.named,
             receive_only=call.trunk.receive_only,
         )
 

@@ -75,3 +75,41 @@ def test_what_has_no_way_is_dropped_and_counted() -> None:
         nowhere = Flow("udp", ("192.0.2.1", 5060), (HOST, 9))
         server.do(lambda now: server._listeners.send(b"x", nowhere))
         assert server.counters["unreachable"] == 1
+
+
+def test_messages_name_what_is_advertised_and_go_where_we_are() -> None:
+    """Behind NAT: the peer is told the outer address, while sockets and listeners' names stay with the inner one."""
+    lan = {"name": "lan", "address": f"{HOST}:0", "advertised": "198.51.100.7", "transports": ["udp"]}
+    sip = {"listen": f"{HOST}:0", "advertised": "198.51.100.7:5070", "listeners": [lan]}
+    with ListeningServer({**LAN, "sip": sip}, hang_up=True) as server:
+        [(host, port)] = server.identity.listeners
+        assert host == "198.51.100.7"
+        for place, named, trunk in (
+            (server.address, "198.51.100.7:5070", "network"),
+            ((HOST, port), f"198.51.100.7:{port}", "private"),
+        ):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(START_S)
+                client.sendto(packet("INVITE", call=named, branch=named).replace(b"branch=", b"rport;branch="), place)
+                answer = response_of(client.recv(65535))
+                assert answer.headers.first("Contact") == f"<sip:{named}>"
+                tag = answer.to.tag
+                client.sendto(packet("ACK", call=named, branch=f"{named}a", to_tag=tag), place)
+                bye, source = client.recvfrom(65535)
+                assert source == place
+                assert f"SIP/2.0/UDP {named};branch=".encode() in bye
+            assert server.invited[-1].granted.trunk == trunk
+
+
+def test_connections_of_ours_begin_where_we_are_bound() -> None:
+    with (
+        ListeningServer({"sip": {"listen": f"{HOST}:0", "advertised": "198.51.100.7"}}) as server,
+        socket.create_server((HOST, 0)) as peer,
+    ):
+        way = Flow("tcp", ("198.51.100.7", server.address[1]), peer.getsockname())
+        server.do(lambda now: server._listeners.send(b"x", way))
+        peer.settimeout(START_S)
+        accepted, (host, _) = peer.accept()
+        with accepted:
+            assert host == HOST
+            assert accepted.recv(1) == b"x"

@@ -16,6 +16,7 @@ from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.operations.doctor import certificate, machine, parts
 from gateway.operations.doctor.command import as_text, examine
 from gateway.operations.doctor.row import Row, State
+from gateway.operations.doctor.trunks import advertised
 from storage.spoollock import writing
 from tests.gateway.ingest.authority import Authority
 
@@ -218,3 +219,25 @@ def test_the_command_says_by_its_status_whether_callvault_can_run(
     file.write_text("colour = 1\n")
     assert main(arguments) == 2
     assert "colour: unknown key" in capsys.readouterr().err
+
+
+INSIDE, OUTSIDE = {"address": "10.0.0.5"}, {"address": "10.0.0.5", "advertised": "1.1.1.1"}
+CARRIER = ({"name": "carrier", "tenant": "default", "sources": ["8.8.8.0/24"]},)
+
+
+@pytest.mark.parametrize(
+    ("sip", "media", "trunks", "state"),
+    [
+        ({"listen": "10.0.0.5:5060"}, INSIDE, (), State.OK),
+        ({"listen": "10.0.0.5:5060"}, INSIDE, CARRIER, State.WARN),
+        ({"listen": "10.0.0.5:5060"}, OUTSIDE, CARRIER, State.WARN),
+        ({"listen": "10.0.0.5:5060", "advertised": "1.1.1.1"}, OUTSIDE, CARRIER, State.OK),
+        ({"listen": "1.1.1.1:5060"}, {"address": "1.1.1.1"}, CARRIER, State.OK),
+    ],
+)
+def test_a_private_address_that_the_internet_is_told_is_found(
+    tmp_path: Path, sip: dict[str, str], media: dict[str, str], trunks: tuple[object, ...], state: State
+) -> None:
+    [row] = advertised(settings(tmp_path, sip=sip, media=media, trunks=trunks))
+    assert row.state is state
+    assert ("10.0.0.5" in row.mend) is (state is State.WARN)
