@@ -67,17 +67,12 @@ class Sip(Section):
     realm: str = Field("callvault", pattern=r"^[A-Za-z0-9.\-]{1,64}$", description="of digest challenges")
     calls_max: int = Field(2000, ge=1, le=100_000, description="dialogs at once; beyond it 503 with Retry-After")
     drain_s: float = Field(30.0, ge=0, le=3600, description="how long running calls may go on after SIGTERM")
+    nameservers: tuple[Listening, ...] = Field(
+        (), description="DNS servers, address and port, for the names of trunks; default: the system's"
+    )
     session_s: int = Field(
         1800, ge=90, le=86_400, description="session timer proposed to peers that know timers and name none"
     )
-
-    @model_validator(mode="after")
-    def _named_apart(self) -> Sip:
-        names = [named for _, named in self.reached_by() if named[1]]
-        twice = sorted({f"{host}:{port}" for host, port in names if names.count((host, port)) > 1})
-        if twice:
-            raise ValueError(f"several listeners are reached by {', '.join(twice)}: give one of them another address")
-        return self
 
     @model_validator(mode="after")
     def _certificate(self) -> Sip:
@@ -222,6 +217,9 @@ class Settings(Section):
             ]
         if any(trunk.tls_names for trunk in self.trunks) and not (self.sip.secure and self.sip.tls.client_ca):
             problems.append("trunks with tls_names need the transport tls and sip.tls.client_ca")
+        reached = [named for _, named in self.sip.reached_by() if named[1]]
+        twice = sorted({f"{host}:{port}" for host, port in reached if reached.count((host, port)) > 1})
+        problems += [f"several listeners are reached by {place}: give one of them another address" for place in twice]
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
         if self.store.spool_limit_mib < (self.media.workers + 2) * self.store.spool_file_mib:
             problems.append(

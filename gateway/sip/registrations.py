@@ -35,6 +35,7 @@ class Registrations:
         self._leaving: list[Registration] = []
         self._told: dict[str, tuple[Standing, int]] = {}
         self._closed = False
+        self._touched = False
 
     @property
     def leaving(self) -> bool:
@@ -71,6 +72,7 @@ class Registrations:
         found = next((one for one in self._all() if one.asking is transaction), None)
         if found is not None and response.status >= 200:
             found.answered(response, now)
+            self._touched = True
             self.timers(now)
         return True
 
@@ -85,13 +87,17 @@ class Registrations:
             for one in self._all():
                 if one.asking is transaction:
                     one.unanswered(now)
+                    self._touched = True
         for one in self._all():
             if one.asking is None and one.due is not None and one.due <= now and (asked := one.ask(now)):
                 one.asking = self._transactions.request(*asked, 0, now)
         self._leaving = [one for one in self._leaving if not one.over]
 
     def changes(self, now: float) -> list[Changed]:
-        """What fares otherwise than when this was asked last."""
+        """What fares otherwise than when this was asked last; a binding whose time ran out counts by its next try."""
+        if not self._touched:
+            return []
+        self._touched = False
         found = {name: (one.standing(now), one.status) for name, one in self._kept.items()}
         changed = [Changed(name, *fares) for name, fares in found.items() if self._told.get(name) != fares]
         self._told = found
