@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from gateway.addresses import parse_address
@@ -133,9 +134,7 @@ class Server:
         board.on_ready, sip.on_set_up = status.metrics.ready, status.metrics.set_up
         await stack.enter_async_context(media.running())
         await stack.enter_async_context(service(status.watch()))
-        peers = Peers(
-            settings, sip, lambda failing: status.alarms.set(Alarm.PEER_NAMES_AWAY, failing, time.monotonic())
-        )
+        peers = Peers(settings, sip, partial(status.alarms.set, Alarm.PEER_NAMES_AWAY))
         peers.apply(settings, self._accounts)
         await peers.look()
         sip.warm_up()

@@ -69,8 +69,8 @@ class _Kept:
 class Names:
     """Answers for the names that are wanted. `servers` are DNS servers, none of them for the system's.
 
-    `changed` is called whenever an answer is another one, `failing` after each round: whether any name has none, and the
-    time.
+    `changed` is called whenever an answer is another one; `failing` after each round, with whether any name has none
+    and the time.
     """
 
     def __init__(

@@ -42,7 +42,8 @@ from gateway.sip.events import (
 from gateway.sip.events import Settings as AgentSettings
 from gateway.sip.flow import Flow
 from gateway.sip.grammar import Address
-from gateway.sip.registrations import Registrations, Standing, Wanted
+from gateway.sip.registration import Standing
+from gateway.sip.registrations import Registrations, Wanted
 from gateway.sip.uas import UserAgent
 from gateway.sip.upkeep import LOST
 from gateway.tenants import Directory

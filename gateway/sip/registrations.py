@@ -103,9 +103,9 @@ class Registrations:
         self._told = found
         return changed
 
-    def standings(self, now: float) -> Counter[Standing]:
-        """How many fare how."""
-        return Counter(one.standing(now) for one in self._kept.values())
+    def standings(self, now: float) -> Counter[str]:
+        """How many fare how, by the values of `Standing`."""
+        return Counter(one.standing(now).value for one in self._kept.values())
 
     def _all(self) -> list[Registration]:
         return [*self._kept.values(), *self._leaving]

@@ -15,6 +15,7 @@ from gateway.operations.doctor.row import Row, State
 
 CHECKS: Sequence[Callable[[Settings], Iterator[Row]]] = (
     *(machine.user, machine.ports, certificate.certificate, trunks.advertised),
+    *(trunks.names, trunks.registrations),
     *(machine.limits, machine.clock, machine.disk, machine.native),
     *(parts.store, parts.spool, parts.queue, parts.models),
 )

@@ -15,6 +15,7 @@ from gateway.ingest.identity import Identity
 from gateway.ingest.listeners import Listeners, bound_socket
 from gateway.sip.flow import Flow
 from gateway.tenants import Directory
+from tests.e2e.system import until
 from tests.gateway.ingest.answering import START_S, ListeningServer
 from tests.gateway.sip.bench import packet, response_of
 from tests.gateway.sip.harness import HOST
@@ -113,3 +114,42 @@ def test_connections_of_ours_begin_where_we_are_bound() -> None:
         with accepted:
             assert host == HOST
             assert accepted.recv(1) == b"x"
+
+
+SIX = "::1"
+OVER_SIX: dict[str, Any] = {
+    "sip": {"listen": f"[{SIX}]:0"},
+    "trunks": [{"name": "six", "tenant": "default", "sources": ["::1/128"], "media_networks": ["127.0.0.0/8"]}],
+}
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM])
+def test_a_call_over_ipv6_is_answered_and_hung_up_on(kind: socket.SocketKind) -> None:
+    """Signalling alone: media is received over IPv4."""
+    with ListeningServer(OVER_SIX, hang_up=True) as server, socket.socket(socket.AF_INET6, kind) as client:
+        named = f"[{SIX}]:{server.address[1]}"
+        client.settimeout(START_S)
+        client.connect(server.address)
+        client.sendall(over_six("INVITE", client))
+        answer = response_of(client.recv(65535))
+        assert answer.status == 200
+        assert f"sip:{named}" in answer.headers.required("Contact")
+        assert answer.via.host == f"[{SIX}]"
+        client.sendall(over_six("ACK", client, branch="ack", to_tag=answer.to.tag))
+        bye = client.recv(65535).decode()
+        assert bye.startswith("BYE ")
+        assert f" {named};branch=" in bye
+        client.sendall(b"SIP/2.0 200 OK\r\n" + bye.encode().partition(b"\r\n")[2])
+        until(lambda: not server.agent.dialogs)
+        assert [event.granted.trunk for event in server.invited] == ["six"]
+        assert server.ends == {"local": 1}
+
+
+def over_six(method: str, client: socket.socket, *, branch: str = "a", to_tag: str = "") -> bytes:
+    """A request as a peer there writes it."""
+    host, port = client.getsockname()[:2]
+    way = "UDP" if client.type is socket.SOCK_DGRAM else "TCP"
+    raw = packet(method, branch=branch, to_tag=to_tag).replace(
+        b"SIP/2.0/UDP 192.0.2.9:5061", f"SIP/2.0/{way} [{host}]:{port}".encode()
+    )
+    return raw.replace(b"alice@192.0.2.9:5061", f"alice@[{host}]:{port};transport={way.lower()}".encode())

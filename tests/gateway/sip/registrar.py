@@ -90,7 +90,7 @@ class Line:
     def standing(self) -> Standing:
         """How the only registration fares."""
         [standing] = self.ours.standings(self.now)
-        return standing
+        return Standing(standing)
 
     @property
     def changes(self) -> list[Changed]:

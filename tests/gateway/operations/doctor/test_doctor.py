@@ -16,9 +16,10 @@ from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.operations.doctor import certificate, machine, parts
 from gateway.operations.doctor.command import as_text, examine
 from gateway.operations.doctor.row import Row, State
-from gateway.operations.doctor.trunks import advertised
+from gateway.operations.doctor.trunks import advertised, names, registrations
 from storage.spoollock import writing
 from tests.gateway.ingest.authority import Authority
+from tests.gateway.ingest.nameserver import NameServer
 
 
 def settings(folder: Path, **sections: Any) -> Settings:
@@ -241,3 +242,24 @@ def test_a_private_address_that_the_internet_is_told_is_found(
     [row] = advertised(settings(tmp_path, sip=sip, media=media, trunks=trunks))
     assert row.state is state
     assert ("10.0.0.5" in row.mend) is (state is State.WARN)
+
+
+def test_peers_that_dns_does_not_know_are_named(tmp_path: Path) -> None:
+    trunk = {"name": "t", "tenant": "default", "sources": ["host:here.example", "host:gone.example"]}
+    with NameServer({"here.example": [("A", "192.0.2.1")]}) as server:
+        sip = {"nameservers": [f"127.0.0.1:{server.address[1]}"]}
+        [row] = names(settings(tmp_path, sip=sip, trunks=[trunk]))
+    assert (row.state, row.found) == (State.WARN, "1 of 2 have addresses")
+    assert "gone.example" in row.mend
+    assert list(names(settings(tmp_path))) == []
+
+
+@pytest.mark.parametrize(("mode", "state"), [(0o600, State.OK), (0o640, State.FAIL)])
+def test_a_registrations_password_must_be_ours_alone(tmp_path: Path, mode: int, state: State) -> None:
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    file.chmod(mode)
+    registration = {"registrar": "sip:a.example", "user": "4420", "password_file": str(file)}
+    [row] = registrations(settings(tmp_path, trunks=[{"name": "t", "tenant": "default", "registration": registration}]))
+    assert row.state is state
+    assert ("chmod 600" in row.found) is (state is State.FAIL)
