@@ -1,7 +1,8 @@
 """RTCP beside the audio: what peers report is read and answered, what we send is reported, twice a second for all legs.
 
 A report counts only from the host whose audio the leg takes, and is a sign of its life; its answer goes back where it
-came from. Our own sender reports go there too, or to the port above the audio's while nothing has come (RFC 3550 §11).
+came from. Our own sender reports go there too; while nothing has come, to where the description says (RFC 3605), or to
+the port above the audio's (RFC 3550 §11).
 """
 
 from __future__ import annotations
@@ -137,8 +138,12 @@ def _send(leg: Leg, data: bytes, target: int) -> None:
 
 
 def _target(peer: _Peer) -> int | None:
-    """Where RTCP for this peer goes: where its own comes from, else the port above its audio's."""
-    target = peer.leg.rule.target
+    """Where RTCP for this peer goes: where its own comes from, else where its description says, else the port above its
+    audio's. Of a peer behind NAT the description says nothing that holds outside."""
+    rule, target = peer.leg.rule, peer.leg.rule.target
     if peer.source is not None and target is not None and peer.source >> 16 == target >> 16:
         return peer.source
+    told = peer.leg.reports
+    if told is not None and target is not None and (not rule.nat or told >> 16 == target >> 16):
+        return told
     return None if target is None or target & 0xFFFF == 0xFFFF else target + 1
