@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from gateway.addresses import Advertised, AdvertisedIPv4, IPv4, Listening, parse_address, reached_by
 from gateway.errors import ConfigError
 from gateway.policy import Section, Tenant, Trunk, trunk_problems
 from gateway.sip.grammar import SECURE_PORT
@@ -33,15 +34,6 @@ CLIENT_VARIABLES = frozenset({"CALLVAULT_URL", "CALLVAULT_TOKEN", "CALLVAULT_CON
 CONFIG_BYTES_MAX = 1 << 20  # a configuration larger than this is a mistake
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port` with a literal IP address; ValueError says what is wrong."""
-    host, colon, port = text.rpartition(":")
-    host = host.strip("[]")
-    if not colon or not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ValueError(f"{text!r} is not ADDRESS:PORT")
-    return str(ipaddress.ip_address(host)), int(port)
-
-
 SipTransport = Literal["udp", "tcp", "tls"]
 
 
@@ -49,15 +41,10 @@ class Listener(Section):
     """A further SIP listener; a trunk that names it is known by it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    address: str = Field(description="address and port")
+    address: Listening = Field(description="address and port")
+    advertised: Advertised = ""
     transports: tuple[SipTransport, ...] = Field(("udp", "tcp"), min_length=1)
     tls_port: int = Field(SECURE_PORT, ge=0, le=65535, description="of `tls` where it is not the only transport")
-
-    @field_validator("address")
-    @classmethod
-    def _address(cls, text: str) -> str:
-        parse_address(text)
-        return text
 
 
 class SipTls(Section):
@@ -67,7 +54,8 @@ class SipTls(Section):
 
 
 class Sip(Section):
-    listen: str = Field("127.0.0.1:5060", description="address and port of the SIP listener")
+    listen: Listening = Field("127.0.0.1:5060", description="address and port of the SIP listener")
+    advertised: Advertised = ""
     transports: tuple[SipTransport, ...] = Field(("udp", "tcp"), min_length=1, description="of `listen`")
     tls_port: int = Field(SECURE_PORT, ge=0, le=65535, description="of `tls` where it is not the only transport")
     tls: SipTls = SipTls.model_validate({})
@@ -80,15 +68,12 @@ class Sip(Section):
     realm: str = Field("callvault", pattern=r"^[A-Za-z0-9.\-]{1,64}$", description="of digest challenges")
     calls_max: int = Field(2000, ge=1, le=100_000, description="dialogs at once; beyond it 503 with Retry-After")
     drain_s: float = Field(30.0, ge=0, le=3600, description="how long running calls may go on after SIGTERM")
+    nameservers: tuple[Listening, ...] = Field(
+        (), description="DNS servers, address and port, for the names of trunks; default: the system's"
+    )
     session_s: int = Field(
         1800, ge=90, le=86_400, description="session timer proposed to peers that know timers and name none"
     )
-
-    @field_validator("listen")
-    @classmethod
-    def _listen(cls, text: str) -> str:
-        parse_address(text)
-        return text
 
     @model_validator(mode="after")
     def _certificate(self) -> Sip:
@@ -100,6 +85,12 @@ class Sip(Section):
     def secure(self) -> bool:
         """Whether anything is listened on over TLS."""
         return "tls" in self.transports or any("tls" in row.transports for row in self.listeners)
+
+    def reached_by(self) -> list[tuple[str, tuple[str, int]]]:
+        """The address and port that peers know each listener by, and the setting that has it; port 0: any."""
+        rows = [("sip.listen", self.listen, self.advertised)]
+        rows += [(f"sip.listeners.{one.name}", one.address, one.advertised) for one in self.listeners]
+        return [(name, reached_by(listen, advertised)) for name, listen, advertised in rows]
 
     def places(self) -> list[tuple[str, SipTransport, tuple[str, int]]]:
         """Everything that is listened on: the setting that says so, the transport, address and port."""
@@ -119,16 +110,23 @@ class Sip(Section):
 
 
 class Media(Section):
-    address: str = Field("127.0.0.1", description="address that RTP is received on and that answers name")
+    address: IPv4 = Field("127.0.0.1", description="IPv4 address that RTP is received on")
+    advertised: AdvertisedIPv4 = ""
     port_first: int = Field(20000, ge=1024, le=65534)
     port_last: int = Field(39999, ge=1025, le=65535)
     workers: int = Field(1, ge=1, le=64, description="processes that receive media, one core each; one more stands by")
     native: bool = Field(True, description="use the native core where it was built; a matter of speed alone")
 
-    @field_validator("address")
-    @classmethod
-    def _address(cls, text: str) -> str:
-        return str(ipaddress.ip_address(text))
+    @model_validator(mode="after")
+    def _nameable(self) -> Media:
+        if not self.advertised and ipaddress.ip_address(self.address).is_unspecified:
+            raise ValueError(f"{self.address} is no address that answers can name: set media.advertised")
+        return self
+
+    @property
+    def named(self) -> str:
+        """The address that peers send RTP to."""
+        return self.advertised or self.address
 
     @model_validator(mode="after")
     def _range(self) -> Media:
@@ -138,7 +136,7 @@ class Media(Section):
 
 
 class Http(Section):
-    listen: str = Field("127.0.0.1:8080", description="address and port of the API")
+    listen: Listening = Field("127.0.0.1:8080", description="address and port of the API")
     metrics_networks: tuple[str, ...] = Field(
         ("127.0.0.0/8", "::1/128"), description="networks that may read /metrics and /health/counters, as CIDR"
     )
@@ -147,12 +145,6 @@ class Http(Section):
     @classmethod
     def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(value)) for value in values)
-
-    @field_validator("listen")
-    @classmethod
-    def _listen(cls, text: str) -> str:
-        parse_address(text)
-        return text
 
 
 class IceServer(Section):
@@ -249,8 +241,9 @@ class Settings(Section):
             ]
         if any(trunk.tls_names for trunk in self.trunks) and not (self.sip.secure and self.sip.tls.client_ca):
             problems.append("trunks with tls_names need the transport tls and sip.tls.client_ca")
-        if self.whip.sessions_max and ":" in self.media.address:
-            problems.append("whip receives over IPv4: media.address must be an IPv4 address")
+        reached = [named for _, named in self.sip.reached_by() if named[1]]
+        twice = sorted({f"{host}:{port}" for host, port in reached if reached.count((host, port)) > 1})
+        problems += [f"several listeners are reached by {place}: give one of them another address" for place in twice]
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
         if self.store.spool_limit_mib < (self.media.workers + 2) * self.store.spool_file_mib:
             problems.append(

@@ -7,11 +7,13 @@ import asyncio
 import socket
 import sys
 
+from gateway.addresses import parse_address
 from gateway.calls.announcement import Announcements
-from gateway.config import Loaded, from_environment, parse_address
+from gateway.config import Loaded, from_environment
 from gateway.errors import ConfigError
 from gateway.ingest.certificates import contexts
 from gateway.ingest.listeners import bound_socket
+from gateway.ingest.registrars import accounts
 from gateway.operations import logs
 from gateway.server import Server
 from storage.checks import problems
@@ -38,7 +40,7 @@ def command(arguments: argparse.Namespace) -> int:
 
 
 def check(loaded: Loaded) -> None:
-    """Find everything that would keep `serve` from working: store, keyring, addresses, certificates, announcements.
+    """Find everything that would keep `serve` from working: store, keyring, addresses, and the files it names.
 
     Raises ConfigError with all of it.
     """
@@ -61,6 +63,10 @@ def check(loaded: Loaded) -> None:
             contexts(settings.sip.tls)
         except ConfigError as error:
             found += error.problems
+    try:
+        accounts(settings)
+    except ConfigError as error:
+        found += error.problems
     try:
         Announcements.load(settings).close()
     except ConfigError as error:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from gateway.peers import PeerName, RegistrarAddress, parse_source
+
 MASK = "**********"  # what a secret's dump shows; a child process that is given one has no use for the secret
 
 
@@ -101,11 +103,35 @@ class TrunkUser(Section):
         return value
 
 
+class Registration(Section):
+    """Our own registration at a trunk, which then sends its calls to where we are registered."""
+
+    registrar: str = Field(description="sip:HOST, sip:HOST:PORT; ;transport=tcp or tls behind it")
+    user: str = Field(pattern=r"^[A-Za-z0-9+._*!~-]{1,128}$", description="the number or name that is registered")
+    login: str = Field("", pattern=r'^[^\x00-\x1f\x7f"\\:]{0,128}$', description="whose password it is; default: user")
+    password_file: Path = Field(description="file of mode 0600 with the password as its only line")
+    expires_s: int = Field(3600, ge=60, le=86_400, description="asked for; the registrar decides")
+
+    @field_validator("registrar")
+    @classmethod
+    def _registrar(cls, text: str) -> str:
+        RegistrarAddress.parse(text)
+        return text
+
+    @property
+    def address(self) -> RegistrarAddress:
+        """Where it registers."""
+        return RegistrarAddress.parse(self.registrar)
+
+
 class Trunk(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     tenant: str
     listener: str = Field("", description="name of the listener that it calls")
-    sources: tuple[str, ...] = Field((), description="networks that SIP may come from, as CIDR")
+    sources: tuple[str, ...] = Field(
+        (), description="where SIP may come from: networks as CIDR, and names as host:NAME or srv:_sip._udp.NAME"
+    )
+    registration: Registration | None = Field(None, description="our own at its registrar: calls then come by it")
     tls_names: tuple[str, ...] = Field(
         (), description="it must show a client certificate with one of these names (subjectAltName)"
     )
@@ -145,10 +171,33 @@ class Trunk(Section):
     def _names(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(value.lower() for value in values)
 
-    @field_validator("sources", "media_networks")
+    @field_validator("media_networks")
     @classmethod
     def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(value)) for value in values)
+
+    @field_validator("sources")
+    @classmethod
+    def _sources(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(value if parse_source(value) else str(ipaddress.ip_network(value)) for value in values)
+
+    @property
+    def names(self) -> tuple[PeerName, ...]:
+        """What DNS is asked for its addresses: names among its sources, and its registrar's."""
+        found = [name for source in self.sources if (name := parse_source(source))]
+        if self.registration is not None and (name := self.registration.address.name) is not None:
+            found.append(name)
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Those of its sources that are written as networks."""
+        return tuple(source for source in self.sources if not parse_source(source))
+
+    @property
+    def placed(self) -> bool:
+        """Whether it says where it is."""
+        return bool(self.sources or self.names)
 
 
 def trunk_problems(listeners: Sequence[str], realm: str, trunks: Sequence[Trunk]) -> list[str]:
@@ -163,13 +212,23 @@ def trunk_problems(listeners: Sequence[str], realm: str, trunks: Sequence[Trunk]
             problems.append(f"trunk {trunk.name!r} has tls_names and users: one of them is what it is known by")
         if trunk.listener and trunk.listener not in listeners:
             problems.append(f"trunk {trunk.name!r} names listener {trunk.listener!r}, which is not defined")
-        if not (trunk.listener or trunk.sources or trunk.users or trunk.tls_names):
+        if not (trunk.listener or trunk.placed or trunk.users or trunk.tls_names):
             problems.append(f"trunk {trunk.name!r} needs sources, users, tls_names or a listener to be known by")
-        if not (trunk.sources or trunk.media_networks):
+        if not (trunk.placed or trunk.media_networks):
             problems.append(f"trunk {trunk.name!r} needs media_networks, as it has no sources")
+        if trunk.registration is not None and not _holds_registrar(trunk, trunk.registration):
+            problems.append(f"trunk {trunk.name!r}: its registrar is not within its sources")
         for user in trunk.users:
             if not (user.sha256.get_secret_value() or user.md5.get_secret_value()):
                 problems.append(f"user {user.name!r} of trunk {trunk.name!r} has no hash")
             if user.realm != realm:
                 problems.append(f"user {user.name!r} of trunk {trunk.name!r} has hashes of another realm")
     return problems
+
+
+def _holds_registrar(trunk: Trunk, registration: Registration) -> bool:
+    """A registrar that is a name brings its addresses with it."""
+    host = registration.address.host
+    return registration.address.name is not None or any(
+        ipaddress.ip_address(host) in ipaddress.ip_network(network) for network in trunk.networks
+    )

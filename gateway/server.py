@@ -14,8 +14,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from gateway.addresses import parse_address
 from gateway.api.app import create_app
 from gateway.api.context import Context
 from gateway.api.server import ApiServer
@@ -24,12 +26,15 @@ from gateway.calls.callbook import CallBook
 from gateway.calls.media_keeper import MediaKeeper
 from gateway.calls.recovery import recover_all
 from gateway.calls.switchboard import Switchboard
-from gateway.config import Loaded, Settings, parse_address
+from gateway.config import Loaded, Settings
 from gateway.events import Hub, LiveEvent
 from gateway.ingest.certificates import Contexts, contexts, refuse_expired
+from gateway.ingest.peers import Peers
+from gateway.ingest.registrars import Accounts, accounts
 from gateway.ingest.sip import SipIngest
 from gateway.ingest.whip import WhipIngest
 from gateway.operations import logs
+from gateway.operations.alarms import Alarm
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
@@ -63,6 +68,7 @@ class Server:
         self._zones: dict[TenantId, str] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
         self._contexts: Contexts | None = None
+        self._accounts: Accounts = {}
 
     async def run(self) -> None:
         """Start everything, serve until told to stop, then end in order. Raises ConfigError, StoreError."""
@@ -106,6 +112,7 @@ class Server:
                 media_complete=lambda: media.complete,
                 media_workers=lambda: media.states,
                 media_spare_missing=lambda: media.spare_missing,
+                registrations=lambda: sip.registrations.standings(time.monotonic()),
                 restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
                 queue_up=lambda: jobs.up,
             ),
@@ -136,8 +143,13 @@ class Server:
         await stack.enter_async_context(media.running())
         await stack.enter_async_context(whip.running())
         await stack.enter_async_context(service(status.watch()))
+        peers = Peers(settings, sip, partial(status.alarms.set, Alarm.PEER_NAMES_AWAY))
+        peers.apply(settings, self._accounts)
+        await peers.look()
         sip.warm_up()
         address = await stack.enter_async_context(sip.listening())
+        await stack.enter_async_context(service(peers.run()))
+        peers.place()
         context = Context(
             recordings,
             recordings.tokens,
@@ -156,7 +168,7 @@ class Server:
         await stack.enter_async_context(service(api.serve()))
         stack.callback(lambda: setattr(api, "should_exit", True))
         await api.ready()
-        await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media).run()))
+        await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media, peers).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
         log.info("serving", extra={"sip": address[1], "http": api.port, "media": settings.media.workers})
         _settle_down()
@@ -165,11 +177,14 @@ class Server:
         self._notifier.ready("serving")
         await self._stop.wait()
         await self._drain(sip, whip, board)
+        await peers.leave()
 
-    def _reloader(self, recordings: Recordings, sip: SipIngest, whip: WhipIngest, media: MediaKeeper) -> Reloader:
+    def _reloader(
+        self, recordings: Recordings, sip: SipIngest, whip: WhipIngest, media: MediaKeeper, peers: Peers
+    ) -> Reloader:
         def apply(settings: Settings) -> None:
-            self._settings = settings
-            sip.directory, whip.settings = Directory(settings), settings
+            self._settings = whip.settings = settings
+            peers.apply(settings, self._accounts)
             sip.secure(self._contexts)
             media.announce(self._take_announcements())
             logs.set_level(settings.log.level)
@@ -184,8 +199,9 @@ class Server:
         return reloader
 
     def _prepare(self, recordings: Recordings, settings: Settings) -> None:
-        """What a configuration needs before calls come under it: certificates, announcements, and keys for two days."""
+        """What a configuration needs before calls come under it: what its files hold, and keys for two days."""
         certificates = contexts(settings.sip.tls) if settings.sip.secure else None
+        known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
             _prepare_keys(recordings, settings)
@@ -196,6 +212,7 @@ class Server:
         if self._announcements is not None:
             self._announcements.close()
         self._announcements, self._zones, self._contexts = announcements, zones, certificates
+        self._accounts = known
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None

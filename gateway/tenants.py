@@ -5,14 +5,19 @@ the tenant.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from gateway.config import Settings
+from gateway.peers import PeerName
 from gateway.policy import MASK, Tenant, Trunk, TrunkUser
 from gateway.sip.digest import HASHES, Algorithm
+from gateway.sip.grammar import Address
+
+Answers = Mapping[PeerName, Sequence[Address]]
+"""What DNS says of the trunks' names: addresses, and ports where it has any."""
 
 EVERYWHERE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
 """The sources of a trunk that names none, and is known by its listener or its users."""
@@ -35,15 +40,21 @@ class Directory:
     Of the trunks that fit a request without a user, those with a listener come first, then the narrowest network.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self._networks = {trunk.name: _sources(trunk) for trunk in settings.trunks}
-        rows = [(network, trunk) for trunk in settings.trunks for network in self._networks[trunk.name]]
+    def __init__(self, settings: Settings, answers: Answers | None = None) -> None:
+        told = answers or {}
+        trunks = [_resolved(trunk, told) for trunk in settings.trunks]
+        self._networks = {
+            trunk.name: list(map(ipaddress.ip_network, trunk.sources)) if configured.placed else list(EVERYWHERE)
+            for trunk, configured in zip(trunks, settings.trunks, strict=True)
+        }
+        self._hosts = {(name.host, host) for name, addresses in told.items() for host, _ in addresses}
+        rows = [(network, trunk) for trunk in trunks for network in self._networks[trunk.name]]
         self._rows = sorted(rows, key=lambda row: (bool(row[1].listener), row[0].prefixlen), reverse=True)
         self._tenants = {tenant.name: tenant for tenant in settings.tenants}
-        self._trunks = {trunk.name: trunk for trunk in settings.trunks}
-        self._users = {user.name: (trunk, user) for trunk in settings.trunks for user in trunk.users}
-        self._named = {name: trunk for trunk in settings.trunks for name in trunk.tls_names}
-        self._asking = [trunk for trunk in settings.trunks if trunk.users]
+        self._trunks = {trunk.name: trunk for trunk in trunks}
+        self._users = {user.name: (trunk, user) for trunk in trunks for user in trunk.users}
+        self._named = {name: trunk for trunk in trunks for name in trunk.tls_names}
+        self._asking = [trunk for trunk in trunks if trunk.users]
         self._proxies = [ipaddress.ip_network(network) for network in settings.sip.proxies]
         users = [user for _, user in self._users.values()]
         self.algorithms: tuple[Algorithm, ...] = tuple(
@@ -80,7 +91,10 @@ class Directory:
     def trusts(self, host: str, names: Sequence[str]) -> bool:
         """Whether a certificate with these names is one to find at `host`, which we connect to."""
         found = self.of_names(names)
-        return host in names or (found is not None and _within_any(_address(host), self._networks[found[1].name]))
+        asked = any((name, host) in self._hosts for name in names)  # names that we were given, not DNS's (RFC 5922)
+        if host in names or asked:
+            return True
+        return found is not None and _within_any(_address(host), self._networks[found[1].name])
 
     def of_user(self, user: str, source: str, listener: str = "") -> Trunk | None:
         """The trunk of a user who has shown the password, if it may call from there."""
@@ -124,8 +138,10 @@ class Directory:
         return trunk.listener in ("", listener) and _within_any(address, self._networks[trunk.name])
 
 
-def _sources(trunk: Trunk) -> list[IPv4Network | IPv6Network]:
-    return [ipaddress.ip_network(network) for network in trunk.sources] or list(EVERYWHERE)
+def _resolved(trunk: Trunk, answers: Answers) -> Trunk:
+    """The trunk with the addresses of its names in their places: none of them for a name without an answer."""
+    hosts = [str(ipaddress.ip_network(host)) for name in trunk.names for host, _ in answers.get(name, ())]
+    return trunk.model_copy(update={"sources": (*trunk.networks, *dict.fromkeys(hosts))}) if trunk.names else trunk
 
 
 def _known_by_place(trunk: Trunk) -> bool:

@@ -159,6 +159,7 @@ class Engine:
         self._latches.know(row, NEVER if command.continues else rule.current)
         self._table.from_us[row] = command.from_us
         expect(self._table, leg, 0)
+        leg.reports = _source(command.reports)
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
         leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
         if leg.withheld is not None:
@@ -195,6 +196,7 @@ class Engine:
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
             leg.payload_type = NEVER
+        leg.reports = _source(command.reports)
         leg.held, leg.hears = not command.receiving, command.hears
         self._watch.expect(leg.row, command.quiet_s, self._call_us(leg, now_ns))
         self._withhold(leg, now_ns)

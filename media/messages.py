@@ -29,7 +29,8 @@ class Open:
     With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts.
     `event_pt` is the payload type of telephone events (RFC 4733), `red_pt` that of redundant audio (RFC 2198).
     `remote` is the description's address, the only source taken; with `nat`, a source in `networks` too, until the
-    first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
+    first latch. `reports` is where the description wants RTCP, if not at the port above.
+    `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
     `tapped` says that the sockets are ends of a tap (media/tap.py), and `remote` is nobody's.
@@ -58,6 +59,7 @@ class Open:
     quiet_s: float = QUIET_S
     tapped: bool = False
     red_pt: int | None = None
+    reports: Address | None = None
     continues: bool = False
     paused: bool = False
     keys: bool = False
@@ -94,6 +96,7 @@ class Update:
     quiet_s: float = QUIET_S
     srtp: dict[str, str] = field(default_factory=dict, repr=False)
     red_pt: int | None = None
+    reports: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,9 +345,10 @@ def _restored(fields: dict[str, Any]) -> dict[str, Any]:
     """What JSON cannot say as it was: integer keys and tuples."""
     if "codecs" in fields:
         fields["codecs"] = {int(number): str(name) for number, name in fields["codecs"].items()}
-    if fields.get("remote") is not None:
-        host, port = fields["remote"]
-        fields["remote"] = (str(host), int(port))
+    for name in ("remote", "reports"):
+        if fields.get(name) is not None:
+            host, port = fields[name]
+            fields[name] = (str(host), int(port))
     if "press" in fields:
         fields["press"] = Press(*fields["press"])
     for name in ("networks", "legs", "former"):

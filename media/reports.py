@@ -1,8 +1,9 @@
 """RTCP beside the audio: what peers report is read and answered, what we send and how we receive is reported.
 
 A report counts only from the host whose audio the leg takes, and is a sign of its life; its answer goes back where it
-came from. Our own reports go there too, or to the port above the audio's while nothing has come (RFC 3550 §11). Each
-peer whose audio has come is told how it arrives, whether it reports itself or not; nobody is told before.
+came from. Our own reports go there too; while nothing has come, to where the description says (RFC 3605), or to the
+port above the audio's (RFC 3550 §11). Each peer whose audio has come is told how it arrives, whether it reports itself
+or not; nobody is told before.
 """
 
 from __future__ import annotations
@@ -169,14 +170,18 @@ class Reports:
         )
 
     def _target(self, peer: _Peer) -> int | None:
-        """Where RTCP for this peer goes: where its own comes from, else the port above its audio's.
-
-        That port may be another stream's: recording clients number the audio of their tracks through.
+        """Where RTCP for this peer goes: where its own comes from, else where its description says, else the port above
+        its audio's. Of a peer behind NAT the description says nothing that holds outside, and the port above may be
+        another stream's: recording clients number the audio of their tracks through.
         """
-        target = peer.leg.rule.target
-        if peer.source is not None and target is not None and peer.source >> 16 == target >> 16:
+        rule, target, told = peer.leg.rule, peer.leg.rule.target, peer.leg.reports
+        if target is None:
+            return None
+        if peer.source is not None and peer.source >> 16 == target >> 16:
             return peer.source
-        if target is None or target & 0xFFFF == 0xFFFF or (self._table.source == target + 1).any():
+        if told is not None and (not rule.nat or told >> 16 == target >> 16):
+            return told
+        if target & 0xFFFF == 0xFFFF or (self._table.source == target + 1).any():
             return None
         return target + 1
 

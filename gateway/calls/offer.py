@@ -57,6 +57,17 @@ def hears(offer: SessionDescription, media: Media, *, receive_only: bool) -> boo
     return flows and not receive_only
 
 
+def reports(offer: SessionDescription, media: Media) -> tuple[str, int] | None:
+    """Where the peer says that reports go (RFC 3605); None where it leaves that to the port above its media's.
+
+    The media's own port means that both share it (RFC 5761), which our answers do not agree to.
+    """
+    told, address = media.rtcp, offer.address(media)
+    if told is None or address is None or told[0] in (0, media.port):
+        return None
+    return told[1] or address, told[0]
+
+
 def remote(offer: SessionDescription, media: Media) -> tuple[str, int] | None:
     """Where the peer says that its media comes from and goes to; None where it names nothing."""
     address = offer.address(media)

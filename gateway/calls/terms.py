@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.calls.call import Call, Leg, Tap
 from gateway.calls.keypresses import kept
 from gateway.calls.numbers import reader_of
-from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
+from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, reports, sends
 from gateway.policy import Trunk
 from gateway.tenants import Match, media_networks, within
 from media.messages import Open, Update
@@ -21,7 +23,7 @@ def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
         return Update(leg.number, OFFERED, None, True, OFFERED_EVENT_PT, False, trunk.quiet_s, leg.srtp)
     media = offer.media[leg.index]
     receiving = sends(offer, media)
-    source = remote(offer, media)
+    source, told = remote(offer, media), reports(offer, media)
     return Update(
         leg.number,
         codecs(media),
@@ -31,6 +33,7 @@ def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
         hears=hears(offer, media, receive_only=trunk.receive_only),
         quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
         red_pt=redundancy_payload_type(media),
+        reports=told if told is not None and within(told[0], _ipv4(media_networks(trunk))) else None,
         srtp=leg.srtp,
     )
 
@@ -65,8 +68,9 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         codecs=agreed.codecs,
         event_pt=agreed.event_pt,
         remote=agreed.remote,
+        reports=agreed.reports,
         nat=call.trunk.nat,
-        networks=tuple(n for n in media_networks(call.trunk) if ":" not in n),  # the engine receives IPv4
+        networks=_ipv4(media_networks(call.trunk)),
         origin_ns=call.origin_ns,
         sending=agreed.receiving,
         sink=sink,
@@ -81,3 +85,8 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         keys=kept(call),
         mask=leg.artefact is not None and call.policy.dtmf_inband == "mask",
     )
+
+
+def _ipv4(networks: Sequence[str]) -> tuple[str, ...]:
+    """Those that the engine knows; it receives IPv4."""
+    return tuple(network for network in networks if ":" not in network)

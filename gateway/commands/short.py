@@ -12,11 +12,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from gateway.addresses import parse_address
 from gateway.caller import CallFailed, Track, place_call
 from gateway.client import ApiError, Client
 from gateway.commands.speech import wav_pcm
 from gateway.commands.store import administering, complain
-from gateway.config import Settings, describe, from_environment, parse_address
+from gateway.config import Settings, describe, from_environment
 from gateway.errors import ConfigError
 from storage.errors import StoreError
 from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate

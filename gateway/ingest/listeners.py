@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 
-from gateway.config import Settings, parse_address
+from gateway.addresses import parse_address, parse_advertised
+from gateway.config import Settings
 from gateway.ingest.certificates import Contexts
 from gateway.ingest.identity import Identity
 from gateway.ingest.tcp import Streams
@@ -32,6 +33,8 @@ class Listeners:
         """Where `sip.listen` is bound, once it is open."""
         self.secure_address: Address = ("", 0)
         """The same for its TLS."""
+        self.named: dict[str, dict[Transport, Address]] = {}
+        """What peers call each listener, for each of its transports; "" is `sip.listen`."""
         self._contexts: Contexts | None = None
         self._settings = settings
         self._identity = identity
@@ -46,7 +49,10 @@ class Listeners:
         sip, identity = self._settings.sip, self._identity
         with ExitStack() as sockets:
             main = _bound(sip.listen, sip.transports, sip.tls_port, sockets)
-            further = [(row.name, _bound(row.address, row.transports, row.tls_port, sockets)) for row in sip.listeners]
+            further = [
+                (row.name, row.advertised, _bound(row.address, row.transports, row.tls_port, sockets))
+                for row in sip.listeners
+            ]
             async with asyncio.TaskGroup() as tasks:
                 with ExitStack() as stack:
                     streams = Streams(
@@ -59,8 +65,8 @@ class Listeners:
                     streams.handshakes.contexts = self._contexts
                     stack.callback(streams.close)
                     self.address = main[0][1].getsockname()[:2]
-                    for name, bound in (("", main), *further):
-                        await self._listen(streams, name, bound, stack)
+                    for name, advertised, bound in (("", sip.advertised, main), *further):
+                        await self._listen(streams, name, advertised, bound, stack)
                     yield
 
     def send(self, data: bytes, flow: Flow) -> None:
@@ -79,13 +85,18 @@ class Listeners:
         if self._streams is not None:
             self._streams.handshakes.contexts = contexts
 
-    async def _listen(self, streams: Streams, name: str, bound: Sequence[_Bound], stack: ExitStack) -> None:
+    async def _listen(
+        self, streams: Streams, name: str, advertised: str, bound: Sequence[_Bound], stack: ExitStack
+    ) -> None:
+        told = self.named[name] = {}
         for transport, sock in bound:
-            local = self._named(sock.getsockname()[:2])
+            place = sock.getsockname()[:2]
+            local = told[transport] = self._named(place, advertised, beside=transport == "tls" and len(bound) > 1)
+            streams.hosts[local] = place[0]
             if name:
                 self._identity.listeners[local] = name
             elif transport == "tls":
-                self.secure_address = local
+                self.secure_address = place
             if transport == "udp":
                 datagrams = self._datagrams[local] = Datagrams(local, self._receive, self._counters)
                 stack.callback(datagrams.close)
@@ -93,10 +104,16 @@ class Listeners:
             else:
                 await streams.listen(sock, local, transport)
 
-    def _named(self, bound: Address) -> Address:
-        """What peers call a bound address: one that stands for all of ours is no name, the media's then is."""
+    def _named(self, bound: Address, advertised: str, *, beside: bool) -> Address:
+        """What peers call a bound address: one that stands for all of ours is no name, the media's then is.
+
+        A port that is advertised is not that of TLS `beside` other transports.
+        """
+        if advertised:
+            host, port = parse_advertised(advertised)
+            return host, bound[1] if beside else port or bound[1]
         if ipaddress.ip_address(bound[0]).is_unspecified:
-            return self._settings.media.address, bound[1]
+            return self._settings.media.named, bound[1]
         return bound
 
 

@@ -24,6 +24,7 @@ from gateway.ingest.listeners import Listeners
 from gateway.ingest.negotiation import Negotiation
 from gateway.ingest.parties import parties_of, user_of
 from gateway.ingest.recording import recording_of
+from gateway.ingest.registrars import Named
 from gateway.ingest.warmup import warm_up
 from gateway.sip.events import (
     Acknowledged,
@@ -41,6 +42,8 @@ from gateway.sip.events import (
 from gateway.sip.events import Settings as AgentSettings
 from gateway.sip.flow import Flow
 from gateway.sip.grammar import Address
+from gateway.sip.registration import Standing
+from gateway.sip.registrations import Registrations, Wanted
 from gateway.sip.uas import UserAgent
 from gateway.sip.upkeep import LOST
 from gateway.tenants import Directory
@@ -66,6 +69,8 @@ class SipIngest:
         self._dialogs: dict[CallId, int] = {}
         self._early: dict[CallId, bytes] = {}  # our descriptions for calls that hear an announcement unanswered
         self._infos = InfoService(switchboard.pauses, switchboard.tasks, self._inform, self._counted)
+        self.unregistered = asyncio.Event()
+        """Set while no registration is being given up."""
         self._timer: asyncio.TimerHandle | None = None
         self._received = 0.0  # when the message came that is being worked on
         self.on_set_up: Callable[[float], None] = lambda seconds: None
@@ -93,6 +98,21 @@ class SipIngest:
         """Certificates of connections over TLS, from the next one on."""
         self._listeners.secure(contexts)
 
+    @property
+    def named(self) -> Named:
+        """What peers call our listeners, once they are open."""
+        return self._listeners.named
+
+    @property
+    def registrations(self) -> Registrations:
+        """Ours, at registrars."""
+        return self._agent.registrations
+
+    def register(self, wanted: Wanted) -> None:
+        """These accounts and no others, from now on."""
+        self._agent.registrations.want(wanted, time.monotonic())
+        self._pump()
+
     def receive(self, data: bytes, flow: Flow) -> None:
         """One message."""
         self._received = time.monotonic()
@@ -107,11 +127,14 @@ class SipIngest:
 
     def warm_up(self) -> None:
         """Take a call that nobody sees, so that the first real one does not pay for what is done once."""
-        warm_up(self.directory, self._settings.media.address)
+        warm_up(self.directory, self._settings.media.named)
 
     def drain(self) -> None:
-        """From now on new calls get 503, and OPTIONS says so."""
+        """From now on new calls get 503, OPTIONS says so, and registrars are told that we go."""
+        self.unregistered.clear()
         self._agent.draining = True
+        self._agent.registrations.leave(time.monotonic())
+        self._pump()
         self._switchboard.draining = True
 
     def hang_up(self, call: CallId) -> None:
@@ -139,6 +162,12 @@ class SipIngest:
             for event in events:
                 self._on_event(event)
         self._flush()
+        for changed in self._agent.registrations.changes(time.monotonic()):
+            level = logging.INFO if changed.standing is Standing.REGISTERED else logging.WARNING
+            told = {"trunk": changed.name, "standing": changed.standing.value, "status": changed.status}
+            log.log(level, "registration", extra=told)
+        if not self._agent.registrations.leaving:
+            self.unregistered.set()
         deadline = self._agent.next_deadline()
         if self._timer is not None:
             self._timer.cancel()
@@ -304,7 +333,7 @@ class SipIngest:
             {leg.index: leg.pair.port for leg in call.legs},
             keying,
             origin_id=int(call.id[:12], 16),
-            address=self._settings.media.address,
+            address=self._settings.media.named,
             receive_only=call.trunk.receive_only,
             masked=call.policy.dtmf_inband == "mask",
         )

@@ -181,6 +181,8 @@ class Streams:
         self._reachable = reachable
         self._trusts = trusts
         self.handshakes = Handshakes(counters, tasks, known)
+        self.hosts: dict[Address, str] = {}
+        """Where we are bound, by what peers call it: connections that we open begin there."""
         self._numbers = itertools.count(1)
         self._servers: list[asyncio.Server] = []
         self._open: dict[int, Connection] = {}
@@ -265,7 +267,7 @@ class Streams:
         try:
             async with asyncio.timeout(CONNECT_S):
                 await asyncio.get_running_loop().create_connection(
-                    lambda: connection, *flow.remote, local_addr=(flow.local[0], 0), **self._encryption(flow)
+                    lambda: connection, *flow.remote, local_addr=(self.hosts[flow.local], 0), **self._encryption(flow)
                 )
         except (OSError, TimeoutError):
             self.counters["connections_failed"] += 1

@@ -275,7 +275,7 @@ class WhipIngest:
         return session
 
     def _answer(self, offer: Offer, session: _Session, accepted: Accepted) -> bytes:
-        address = self.settings.media.address
+        address = self.settings.media.named
         ours = Ours(address, session.pair.port, accepted.ufrag, accepted.password, accepted.fingerprint)
         return write_answer(offer, ours, origin_id=int(session.id[:12], 16))
 

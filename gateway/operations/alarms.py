@@ -20,6 +20,8 @@ class Alarm(StrEnum):
     CLOCK_UNSYNCHRONISED = "clock_unsynchronised"
     MEDIA_LOST = "media_lost"
     MEDIA_SPARE_MISSING = "media_spare_missing"
+    REGISTRATION_LOST = "registration_lost"
+    PEER_NAMES_AWAY = "peer_names_away"
     KEYS_AWAY = "keys_away"
     SPEECH_MODEL_MISSING = "speech_model_missing"
     NAMES_MODEL_MISSING = "names_model_missing"

@@ -116,6 +116,7 @@ class Snapshot:
     calls: int = 0
     stats: Stats | None = None  # of all media workers together
     media_workers: Mapping[str, int] = field(default_factory=dict)  # how many there are, by state
+    registrations: Mapping[str, int] = field(default_factory=dict)  # the same, ours at registrars
     restarts: Mapping[str, int] = field(default_factory=dict)
     alarms: Iterable[str] = ()
     uploads: Uploads = Uploads()
@@ -191,7 +192,8 @@ class _Shown(Collector):
         yield _labelled("child_restarts", "Child processes started again", "child", now.restarts)
         yield _alarms(now.alarms)
         yield from _media(now.stats)
-        yield _workers(now.media_workers)
+        yield _by_state("media_workers", "Media workers, by what they do", now.media_workers)
+        yield _by_state("registrations", "Our registrations at trunks, by how they fare", now.registrations)
         yield from _uploads(now.uploads)
         yield from _keys(now.keys)
         for name, text, value in (
@@ -250,8 +252,8 @@ def _media(stats: Stats | None) -> Iterator[Metric]:
     yield tick
 
 
-def _workers(states: Mapping[str, int]) -> Metric:
-    family = GaugeMetricFamily("callvault_media_workers", "Media workers, by what they do", labels=["state"])
+def _by_state(name: str, text: str, states: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(f"callvault_{name}", text, labels=["state"])
     for state, count in sorted(states.items()):
         family.add_metric([state], count)
     return family

@@ -37,6 +37,7 @@ class Parts:
     media_complete: Callable[[], bool]  # whether as many media workers as are wanted take calls
     media_workers: Callable[[], Mapping[str, int]]  # how many there are, by state
     media_spare_missing: Callable[[], bool]  # whether none stands by to go on with a dead one's calls
+    registrations: Callable[[], Mapping[str, int]]  # how many of our own there are, by how they fare
     restarts: Callable[[], Mapping[str, int]]
     queue_up: Callable[[], bool]
 
@@ -87,6 +88,7 @@ class Status:
             calls=parts.calls(),
             stats=parts.stats(),
             media_workers=dict(parts.media_workers()),
+            registrations=dict(parts.registrations()),
             restarts=dict(parts.restarts()),
             alarms=self.alarms.standing(),
             uploads=self._uploads,
@@ -106,6 +108,7 @@ class Status:
         alarms = self.alarms
         alarms.set(Alarm.MEDIA_LOST, not parts.media_complete(), now)
         alarms.set(Alarm.MEDIA_SPARE_MISSING, parts.media_spare_missing(), now)
+        alarms.set(Alarm.REGISTRATION_LOST, parts.registrations().get("failed", 0) > 0, now)
         alarms.set(Alarm.QUEUE_AWAY, not parts.queue_up(), now)
         alarms.set(Alarm.CLOCK_UNSYNCHRONISED, slow.clock.synchronised is False, now)
         if slow.jobs_dead is not None:

@@ -1,4 +1,4 @@
-"""Digest authentication of requests (RFC 3261 §22, RFC 7616, RFC 8760): challenges, and what answers them.
+"""Digest authentication of requests (RFC 3261 §22, RFC 7616, RFC 8760): our challenges, and what answers them.
 
 Stateless until a password has been shown: a nonce is the time, chance and a MAC over both, so a challenge costs one
 hash and nothing is kept for who cannot answer it. Then the nonce's used counts are kept, in a bounded table, so that a
@@ -65,6 +65,24 @@ def ha1(algorithm: Algorithm, user: str, realm: str, password: str) -> str:
     return HASHES[algorithm](f"{user}:{realm}:{password}".encode())
 
 
+def read_digest(text: str) -> dict[str, str] | None:
+    """The parameters of a challenge or its answer, by lower-case name; None for another scheme, or what is not well
+    formed."""
+    scheme, _, rest = text.strip().partition(" ")
+    if scheme.lower() != "digest":
+        return None
+    values: dict[str, str] = {}
+    for part in split_list(rest)[:MAX_PARAMETERS]:
+        name, equals, value = part.partition("=")
+        name, value = name.strip().lower(), value.strip()
+        if not equals or name in values:
+            return None
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:].removesuffix('"'))
+        values[name] = value
+    return values
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """The request knows the password of `user`."""
@@ -107,19 +125,8 @@ class _Answer:
     @classmethod
     def parse(cls, text: str) -> _Answer | None:
         """None for another scheme, or for what is not well formed."""
-        scheme, _, rest = text.strip().partition(" ")
-        if scheme.lower() != "digest":
-            return None
-        values: dict[str, str] = {}
-        for part in split_list(rest)[:MAX_PARAMETERS]:
-            name, equals, value = part.partition("=")
-            name, value = name.strip().lower(), value.strip()
-            if not equals or name in values:
-                return None
-            if value.startswith('"'):
-                value = re.sub(r"\\(.)", r"\1", value[1:].removesuffix('"'))
-            values[name] = value
-        return cls(values)
+        values = read_digest(text)
+        return None if values is None else cls(values)
 
     def __getitem__(self, name: str) -> str:
         return self.values.get(name, "")

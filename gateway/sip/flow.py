@@ -19,7 +19,8 @@ class Flow:
 
     transport: Transport
     local: Address
-    """The address that peers reach us by: where we listen, also for a connection that we opened ourselves."""
+    """The address that peers reach us by, which Via and Contact name: where we listen, or what is advertised instead,
+    also for a connection that we opened ourselves."""
     remote: Address
     connection: int | None = None
     """A number of the shell's, never used twice; None for datagrams, and for a connection that is yet to be opened."""

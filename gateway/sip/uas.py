@@ -21,6 +21,7 @@ from gateway.sip.flow import Flow
 from gateway.sip.gate import Gate, Granted, OpenGate
 from gateway.sip.machines import State
 from gateway.sip.message import Answerable, Request, Response, parse
+from gateway.sip.registrations import Registrations
 from gateway.sip.reply import TAG_BYTES, Incoming
 from gateway.sip.screening import CAPABILITIES, Refusal, screen
 from gateway.sip.transaction import Outgoing
@@ -45,6 +46,8 @@ class UserAgent:
         self._endpoint = Endpoint(settings, random, self._gate)
         self._conversation = Conversation(self._endpoint)
         self._invitations = self._conversation.invitations
+        self.registrations = Registrations(self._endpoint.outgoing, random)
+        """Our own at registrars; their time comes with `timers`."""
 
     # What comes out
 
@@ -70,7 +73,8 @@ class UserAgent:
 
     def next_deadline(self) -> float | None:
         """When `timers` must be called next, or None."""
-        return self._endpoint.next_deadline()
+        times = (self._endpoint.next_deadline(), self.registrations.next_deadline())
+        return min((at for at in times if at is not None), default=None)
 
     # Commands
 
@@ -156,13 +160,14 @@ class UserAgent:
     def timers(self, now: float) -> None:
         """Does what is due."""
         self._conversation.timers(now)
+        self.registrations.timers(now)
 
     def _response(self, response: Response, now: float) -> None:
         transaction = self._endpoint.transactions.receive(response, now)
-        if transaction is None:
-            self.counts["stray_responses"] += 1
-        else:
+        if transaction is not None:
             self._conversation.upkeep.answered(transaction, response, now)
+        elif not self.registrations.answered(response, now):
+            self.counts["stray_responses"] += 1
 
     # Requests
 

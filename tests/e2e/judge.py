@@ -43,14 +43,15 @@ class Verdict:
     retransmissions: int
 
 
-def sipp(port_called: int, folder: Path, scenario: Sequence[str], calls: int, *more: str) -> Verdict:
+def sipp(port_called: int, folder: Path, scenario: Sequence[str], calls: int, *more: str, host: str = HOST) -> Verdict:
     """Runs sipp against a port on loopback until all calls are over."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((HOST, 0))
+    family, called = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind((host, 0))
         port = probe.getsockname()[1]
     statistics = folder / "statistics.csv"
-    command = ["sipp", *scenario, "-i", HOST, "-p", str(port), "-m", str(calls), "-nostdin", *more]
-    command += ["-trace_stat", "-stf", str(statistics), "-timeout", f"{LIMIT_S}s", f"{HOST}:{port_called}"]
+    command = ["sipp", *scenario, "-i", host, "-p", str(port), "-m", str(calls), "-nostdin", *more]
+    command += ["-trace_stat", "-stf", str(statistics), "-timeout", f"{LIMIT_S}s", f"{called}:{port_called}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S + 10, check=False)
     with statistics.open() as lines:
         last = list(csv.DictReader(lines, delimiter=";"))[-1]

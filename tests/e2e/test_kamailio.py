@@ -67,15 +67,15 @@ def kamailio(folder: Path, behind: int, way: str) -> Iterator[int]:
 
 
 @contextmanager
-def proxying(folder: Path, configuration: str, port: int) -> Iterator[None]:
-    """A kamailio of that configuration, which listens on that port."""
+def proxying(folder: Path, configuration: str, port: int, host: str = HOST) -> Iterator[None]:
+    """A kamailio of that configuration, which listens there."""
     file = folder / "kamailio.cfg"
     file.write_text(configuration)
     command = [str(KAMAILIO), "-DD", "-E", "-f", str(file), "-m", "16", "-M", "4", "-Y", str(folder)]
     with (folder / "kamailio.log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder)
     try:
-        until(lambda: accepts(port) or process.poll() is not None)
+        until(lambda: accepts(port, host) or process.poll() is not None)
         assert process.poll() is None, (folder / "kamailio.log").read_text(errors="replace")
         yield
     finally:
@@ -83,10 +83,10 @@ def proxying(folder: Path, configuration: str, port: int) -> Iterator[None]:
         process.wait(30)
 
 
-def accepts(port: int) -> bool:
+def accepts(port: int, host: str = HOST) -> bool:
     """Whether somebody listens."""
     with socket.socket() as client:
-        return client.connect_ex((HOST, port)) == 0
+        return client.connect_ex((host, port)) == 0
 
 
 TRUNK = {"name": "carrier", "tenant": "default", "sources": [f"{CALLER}/32"]}

@@ -1,4 +1,4 @@
-"""sipp over TCP, all calls on one connection and a connection for each; and as a trunk that signs its requests."""
+"""sipp over TCP, all calls on one connection or each on its own; over IPv6; as a trunk that signs its requests."""
 
 from __future__ import annotations
 
@@ -49,6 +49,18 @@ def test_a_trunk_that_signs_its_requests_is_let_in(way: str, tmp_path: Path) -> 
             assert {event.granted.trunk for event in server.invited} == {"signed"}
             assert (len(server.invited), server.ends) == (50, {"bye": 50})
             assert not server.identity.counters
+        return verdict
+
+    assert undisturbed(run) == Verdict(successful=50, failed=0, retransmissions=0)
+
+
+@pytest.mark.parametrize("way", ["t1", "u1"])
+def test_calls_are_signalled_over_ipv6(way: str, tmp_path: Path) -> None:
+    def run() -> Verdict:
+        with ListeningServer({"sip": {"listen": "[::1]:0"}}) as server:
+            verdict = sipp(server.address[1], tmp_path, ["-sn", "uac"], 50, "-r", "50", *TCP, way, host="::1")
+            assert {event.flow.remote[0] for event in server.invited} == {"::1"}
+            until(lambda: server.ends == {"bye": 50})
         return verdict
 
     assert undisturbed(run) == Verdict(successful=50, failed=0, retransmissions=0)

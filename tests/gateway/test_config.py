@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway.config import Settings, describe, load, parse_address
+from gateway.addresses import parse_address
+from gateway.config import Settings, describe, load
 from gateway.errors import ConfigError
 
 
@@ -95,3 +96,38 @@ def test_addresses_that_are_none_are_refused(text: str) -> None:
 
 def test_a_bracketed_v6_address_is_read() -> None:
     assert parse_address("[::1]:5060") == ("::1", 5060)
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "problem"),
+    [
+        ("sip", {"advertised": "0.0.0.0"}, "no address that peers can send to"),
+        ("sip", {"advertised": "sip.example.com"}, "is not ADDRESS:PORT"),
+        ("sip", {"advertised": "192.0.2.1:70000"}, "is not ADDRESS:PORT"),
+        ("media", {"advertised": "192.0.2.1:20000"}, "media.advertised"),
+        ("media", {"advertised": "224.0.0.1"}, "no address that peers can send to"),
+        ("media", {"advertised": "2001:db8::1"}, "media.advertised"),
+        ("media", {"address": "0.0.0.0"}, "no address that answers can name: set media.advertised"),
+        ("media", {"address": "::1"}, "media.address"),
+        (
+            "sip",
+            {
+                "listen": "10.0.0.1:5060",
+                "advertised": "192.0.2.1",
+                "listeners": [{"name": "b", "address": "10.0.1.1:5060", "advertised": "192.0.2.1:5060"}],
+            },
+            "several listeners are reached by 192.0.2.1:5060",
+        ),
+    ],
+)
+def test_an_address_that_peers_cannot_use_is_told_at_start(
+    section: str, values: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        load(None, {}, {f"{section}.{name}": value for name, value in values.items()})
+
+
+def test_answers_name_the_advertised_address_and_otherwise_the_bound_one() -> None:
+    assert load(None, {}, {"media.address": "10.0.0.1"}).settings.media.named == "10.0.0.1"
+    told = load(None, {}, {"media.address": "0.0.0.0", "media.advertised": "192.0.2.1"}).settings.media
+    assert (told.address, told.named) == ("0.0.0.0", "192.0.2.1")

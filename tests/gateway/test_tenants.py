@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import Settings
-from gateway.tenants import Directory, within
+from gateway.peers import PeerName
+from gateway.tenants import Directory, media_networks, within
 
 SETTINGS = Settings.model_validate(
     {
@@ -48,3 +49,58 @@ def test_an_unknown_source_gets_nothing() -> None:
 def test_a_host_name_is_within_no_network() -> None:
     assert not within("example.com", ["0.0.0.0/0"])
     assert within("192.0.2.77", ["192.0.2.0/24"])
+
+
+NAMED = Settings.model_validate(
+    {
+        "trunks": [
+            {"name": "named", "tenant": "default", "sources": ["host:sbc.example", "192.0.2.0/28"]},
+            {
+                "name": "signed",
+                "tenant": "default",
+                "sources": ["host:pbx.example"],
+                "users": [{"name": "u", "md5": "0" * 32}],
+            },
+            {"name": "tls", "tenant": "default", "sources": ["host:tls.example"], "tls_names": ["tls.example"]},
+        ],
+        "sip": {"transports": ["tls"], "tls": {"certificate": "a", "key": "b", "client_ca": "c"}},
+    }
+)
+SBC = PeerName("host", "sbc.example")
+
+
+def test_a_name_stands_for_its_addresses_and_for_nothing_else() -> None:
+    directory = Directory(NAMED, {SBC: [("198.51.100.7", 0), ("2001:db8::7", 0)]})
+    for source in ("198.51.100.7", "2001:db8::7", "192.0.2.1"):
+        match = directory.find(source, "200")
+        assert match is not None
+        assert match.trunk.name == "named"
+        assert directory.known(source)
+        assert directory.reaches("named", source)
+        assert within(source, media_networks(match.trunk)), "its media may come from there as well"
+    for source in ("198.51.100.8", "2001:db8::8", "0.0.0.0"):
+        assert directory.find(source, "200") is None
+        assert not directory.known(source)
+        assert not directory.reaches("named", source)
+
+
+def test_a_name_without_an_answer_lets_nobody_in() -> None:
+    """It must never become the `everywhere` of a trunk that names no sources."""
+    directory = Directory(NAMED)
+    for source in ("198.51.100.7", "127.0.0.1", "0.0.0.0"):
+        assert directory.find(source, "200") is None
+        assert directory.of_user("u", source) is None
+        assert not directory.asks(source)
+        assert not directory.known(source)
+        assert not any(directory.reaches(trunk, source) for trunk in ("named", "signed", "tls"))
+        found = directory.of_names(["tls.example"])
+        assert found is not None
+        assert not directory.may(found[1], source, "")
+        assert media_networks(found[1]) == ()
+
+
+def test_a_certificate_is_trusted_for_the_name_that_was_asked_for() -> None:
+    directory = Directory(NAMED, {SBC: [("198.51.100.7", 5061)]})
+    assert directory.trusts("198.51.100.7", ["sbc.example"])
+    assert not directory.trusts("198.51.100.8", ["sbc.example"])
+    assert not directory.trusts("198.51.100.7", ["pbx.example"])

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from gateway.config import Loaded, Settings, describe
+from gateway.peers import PeerName
 
 HASH = "0123456789abcdef" * 4
+ACCOUNT = {"registrar": "sip:192.0.2.5", "user": "4420", "password_file": "/etc/callvault/carrier"}
 LAN = {"name": "lan", "address": "192.0.2.1:5070"}
 
 
@@ -37,6 +39,22 @@ def settings(trunk: dict[str, Any], **sip: Any) -> Settings:
             "hashes of another realm",
         ),
         ({"users": [{"name": "u", "sha256": HASH}] * 2, "sources": ["192.0.2.0/24"]}, "user 'u' is defined twice"),
+        ({"sources": ["host:"]}, "say host:NAME"),
+        ({"sources": ["host:a b"]}, "say host:NAME"),
+        ({"sources": ["host:*.example.com"]}, "say host:NAME"),
+        ({"sources": ["host:0.0.0.0"]}, "an address is written as a network"),
+        ({"sources": ["srv:carrier.example"]}, "say host:NAME, or srv:"),
+        ({"sources": ["sbc.example"]}, "sources"),
+        ({"sources": ["host:a.example"], "media_networks": ["host:a.example"]}, "media_networks"),
+        ({"sources": ["192.0.2.0/24"], "registration": {**ACCOUNT, "registrar": "sip:198.51.100.1"}}, "not within its"),
+        ({"sources": ["192.0.2.0/24"], "registration": {**ACCOUNT, "registrar": "sips:a.example"}}, "say sip:HOST"),
+        ({"sources": ["192.0.2.0/24"], "registration": {**ACCOUNT, "registrar": "sip:u@a.example"}}, "say sip:HOST"),
+        ({"sources": ["192.0.2.0/24"], "registration": {**ACCOUNT, "registrar": "sip:a;lr"}}, "say sip:HOST"),
+        (
+            {"sources": ["192.0.2.0/24"], "registration": {**ACCOUNT, "registrar": "sip:a;transport=ws"}},
+            "udp, tcp or tls",
+        ),
+        ({"sources": ["192.0.2.0/24"], "registration": {**ACCOUNT, "user": "a b"}}, "user"),
     ],
 )
 def test_a_trunk_that_cannot_be_known_is_told(trunk: dict[str, Any], problem: str) -> None:
@@ -60,3 +78,28 @@ def test_hashes_are_shown_nowhere_and_children_get_none() -> None:
     for text in (repr(made), str(made), made.model_dump_json(), shown):
         assert HASH not in text
     assert Settings.model_validate_json(made.model_dump_json()).trunks[0].users[0].name == "u"
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "port", "uri"),
+    [
+        ("sip:192.0.2.5", None, 5060, "sip:192.0.2.5"),
+        ("sip:[2001:db8::5]:5070", None, 5070, "sip:[2001:db8::5]:5070"),
+        ("sip:a.example", PeerName("either", "_sip._udp.a.example"), 5060, "sip:a.example"),
+        ("sip:A.example:5080", PeerName("host", "a.example"), 5080, "sip:a.example:5080"),
+        ("sip:a.example;transport=tcp", PeerName("either", "_sip._tcp.a.example"), 5060, "sip:a.example"),
+        ("sip:a.example;transport=tls", PeerName("either", "_sips._tcp.a.example"), 5061, "sip:a.example"),
+    ],
+)
+def test_a_registrar_is_looked_for_as_rfc_3263_says(text: str, question: object, port: int, uri: str) -> None:
+    made = settings({"sources": ["0.0.0.0/0", "::/0"], "registration": {**ACCOUNT, "registrar": text}})
+    registration = made.trunks[0].registration
+    assert registration is not None
+    address = registration.address
+    assert (address.name, address.default_port, address.uri) == (question, port, uri)
+    assert Settings.model_validate_json(made.model_dump_json()) == made, "a child process is told the same"
+
+
+def test_a_registrars_name_is_enough_to_be_known_by() -> None:
+    made = settings({"registration": {**ACCOUNT, "registrar": "sip:a.example"}})
+    assert made.trunks[0].names == (PeerName("either", "_sip._udp.a.example"),)

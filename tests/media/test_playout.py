@@ -299,6 +299,28 @@ def test_what_we_send_is_reported_and_its_end_said() -> None:
     assert goodbye == Goodbye((packets[0].ssrc,))
 
 
+@pytest.mark.parametrize(
+    ("nat", "host", "there"),
+    [(False, "127.0.0.1", True), (False, "127.0.0.2", True), (True, "127.0.0.1", True), (True, "127.0.0.2", False)],
+)
+def test_our_reports_go_where_the_description_wants_them(nat: bool, host: str, there: bool) -> None:
+    """RFC 3605; but behind NAT it names only what is inside, unless that is where the audio comes from."""
+    bench, peer = Bench(), Peer()
+    assert peer.rtcp is not None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wanted:
+        wanted.bind((host, 0))
+        bench.engine.load(PROMPT, samples(400))
+        bench.open(1, peer, nat=nat, reports=wanted.getsockname())
+        bench.engine.play(1, PROMPT, bench.now_ns)
+        bench.wait(600)
+        bench.close()
+        (wanted if there else peer.rtcp).setblocking(False)
+        report, _ = parse((wanted if there else peer.rtcp).recv(1500))
+        assert isinstance(report, SenderReport)
+        with pytest.raises(BlockingIOError):
+            (peer.rtcp if there else wanted).recv(1500, socket.MSG_DONTWAIT)
+
+
 def test_a_report_that_is_answered_while_we_send_is_answered_by_a_sender() -> None:
     bench, peer = Bench(), Peer()
     assert peer.rtcp is not None

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.config import Settings, parse_address
+from gateway.addresses import parse_address
+from gateway.config import Settings
 from gateway.ingest.udp import RECEIVE_BUFFER_BYTES
 from gateway.operations.clock import UNKNOWN, ClockState, clock_state
 from gateway.operations.doctor.row import Row, State, graded

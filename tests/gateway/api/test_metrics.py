@@ -32,6 +32,7 @@ class World:
         self.stats: Stats | None = None
         self.media_alive = self.queue_up = True
         self.spare_missing = False
+        self.registrations = {"registered": 2}
         self.networks = ["127.0.0.0/8", "192.0.2.0/28"]
         parts = Parts(
             counters=lambda: {"calls_answered": 1},
@@ -40,6 +41,7 @@ class World:
             media_complete=lambda: self.media_alive,
             media_workers=lambda: {"taking_calls": 2, "standing_by": 1},
             media_spare_missing=lambda: self.spare_missing,
+            registrations=lambda: self.registrations,
             restarts=dict,
             queue_up=lambda: self.queue_up,
         )
@@ -131,9 +133,12 @@ def test_a_look_raises_what_is_wrong_and_ends_what_is_not(world: World) -> None:
         world.stats, world.media_alive, world.queue_up, world.spare_missing = late, False, False, True
         portal.call(world.status.look)
         expected = {Alarm.MEDIA_LOST, Alarm.QUEUE_AWAY, Alarm.SPOOL_FULL, Alarm.SPOOL_BEHIND}
-        expected.add(Alarm.MEDIA_SPARE_MISSING)
+        world.registrations = {"registered": 1, "failed": 1}
+        portal.call(world.status.look)
+        expected |= {Alarm.MEDIA_SPARE_MISSING, Alarm.REGISTRATION_LOST}
         assert all(alarm in alarms for alarm in expected)
         world.stats, world.media_alive, world.queue_up, world.spare_missing = well, True, True, False
+        world.registrations = {"registered": 2}
         portal.call(world.status.look)
         assert not any(alarm in alarms for alarm in expected)
 

@@ -242,6 +242,27 @@ def test_media_from_outside_the_trunks_networks_is_taken_from_nobody(tmp_path: P
     run(work())
 
 
+@pytest.mark.parametrize(("host", "place"), [("127.0.0.9", ("127.0.0.9", 6100)), ("192.0.2.7", None), ("::1", None)])
+def test_reports_are_sent_only_within_the_trunks_networks(
+    tmp_path: Path, host: str, place: tuple[str, int] | None
+) -> None:
+    family = "IP6" if ":" in host else "IP4"
+    described = OFFER.format(address="127.0.0.1").replace("a=sendonly", f"a=sendonly\r\na=rtcp:6100 IN {family} {host}")
+
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            made = parse(described.encode())
+            call = b.board.begin(b.match(), made, PARTIES)
+            b.answer(call, made)
+            [*told] = {command.reports for command in b.worker.commands if isinstance(command, Open)}
+            assert place in told
+            assert "192.0.2.7" not in str(told)
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+
+    run(work())
+
+
 def test_a_tenant_of_live_events_only_has_no_keys_and_no_record(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:

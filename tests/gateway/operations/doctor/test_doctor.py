@@ -16,8 +16,10 @@ from gateway.operations.clock import UNKNOWN, ClockState
 from gateway.operations.doctor import certificate, machine, parts
 from gateway.operations.doctor.command import as_text, examine
 from gateway.operations.doctor.row import Row, State
+from gateway.operations.doctor.trunks import advertised, names, registrations
 from storage.spoollock import writing
 from tests.gateway.ingest.authority import Authority
+from tests.gateway.ingest.nameserver import NameServer
 
 
 def settings(folder: Path, **sections: Any) -> Settings:
@@ -218,3 +220,46 @@ def test_the_command_says_by_its_status_whether_callvault_can_run(
     file.write_text("colour = 1\n")
     assert main(arguments) == 2
     assert "colour: unknown key" in capsys.readouterr().err
+
+
+INSIDE, OUTSIDE = {"address": "10.0.0.5"}, {"address": "10.0.0.5", "advertised": "1.1.1.1"}
+CARRIER = ({"name": "carrier", "tenant": "default", "sources": ["8.8.8.0/24"]},)
+
+
+@pytest.mark.parametrize(
+    ("sip", "media", "trunks", "state"),
+    [
+        ({"listen": "10.0.0.5:5060"}, INSIDE, (), State.OK),
+        ({"listen": "10.0.0.5:5060"}, INSIDE, CARRIER, State.WARN),
+        ({"listen": "10.0.0.5:5060"}, OUTSIDE, CARRIER, State.WARN),
+        ({"listen": "10.0.0.5:5060", "advertised": "1.1.1.1"}, OUTSIDE, CARRIER, State.OK),
+        ({"listen": "1.1.1.1:5060"}, {"address": "1.1.1.1"}, CARRIER, State.OK),
+    ],
+)
+def test_a_private_address_that_the_internet_is_told_is_found(
+    tmp_path: Path, sip: dict[str, str], media: dict[str, str], trunks: tuple[object, ...], state: State
+) -> None:
+    [row] = advertised(settings(tmp_path, sip=sip, media=media, trunks=trunks))
+    assert row.state is state
+    assert ("10.0.0.5" in row.mend) is (state is State.WARN)
+
+
+def test_peers_that_dns_does_not_know_are_named(tmp_path: Path) -> None:
+    trunk = {"name": "t", "tenant": "default", "sources": ["host:here.example", "host:gone.example"]}
+    with NameServer({"here.example": [("A", "192.0.2.1")]}) as server:
+        sip = {"nameservers": [f"127.0.0.1:{server.address[1]}"]}
+        [row] = names(settings(tmp_path, sip=sip, trunks=[trunk]))
+    assert (row.state, row.found) == (State.WARN, "1 of 2 have addresses")
+    assert "gone.example" in row.mend
+    assert list(names(settings(tmp_path))) == []
+
+
+@pytest.mark.parametrize(("mode", "state"), [(0o600, State.OK), (0o640, State.FAIL)])
+def test_a_registrations_password_must_be_ours_alone(tmp_path: Path, mode: int, state: State) -> None:
+    file = tmp_path / "password"
+    file.write_text("secret\n")
+    file.chmod(mode)
+    registration = {"registrar": "sip:a.example", "user": "4420", "password_file": str(file)}
+    [row] = registrations(settings(tmp_path, trunks=[{"name": "t", "tenant": "default", "registration": registration}]))
+    assert row.state is state
+    assert ("chmod 600" in row.found) is (state is State.FAIL)
