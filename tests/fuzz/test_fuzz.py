@@ -1,0 +1,64 @@
+"""Every parser keeps its promise: over the corpus, and over some hundred damaged copies of it in each run."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+
+from tests.fuzz.damage import damaged
+from tests.fuzz.target import CORPUS, CPU_S_MAX, Hang, Target
+from tests.fuzz.targets import TARGETS
+
+EXAMPLES = 150  # of each target: a second's work; `python -m tests.fuzz` looks for longer
+CORPUS_BYTES_MAX = 1 << 20
+FILES = range(1, 100)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_kept_does_no_harm(name: str) -> None:
+    for data in TARGETS[name].kept():
+        TARGETS[name].check(data)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nor_does_what_is_nearly_that(name: str) -> None:
+    target = TARGETS[name]
+
+    @given(damaged(target.kept()))
+    @settings(max_examples=EXAMPLES, deadline=None)
+    def no_harm(data: bytes) -> None:
+        target.check(data)
+
+    no_harm()
+
+
+def test_every_target_has_a_corpus_and_it_is_small() -> None:
+    assert sorted(TARGETS) == sorted(path.name for path in CORPUS.iterdir())
+    assert all(len(target.kept()) in FILES for target in TARGETS.values())
+    assert sum(path.stat().st_size for path in CORPUS.glob("*/*")) < CORPUS_BYTES_MAX
+
+
+def _raising(data: bytes) -> bytes:
+    if data == b"bad":
+        raise LookupError
+    if data == b"refused":
+        raise ValueError
+    return data
+
+
+def _looping(data: bytes) -> None:
+    end = time.thread_time() + len(data) * CPU_S_MAX
+    while time.thread_time() < end:
+        pass
+
+
+def test_what_is_promised_is_borne_and_all_else_is_found() -> None:
+    target = Target("own", _raising, _looping, (ValueError,), list)
+    assert target.check(b"") < CPU_S_MAX
+    target.check(b"refused")
+    with pytest.raises(LookupError):
+        target.check(b"bad")
+    with pytest.raises(Hang):
+        target.check(b"12")
