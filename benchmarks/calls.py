@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import installation, machine, native, processes, recorded, report, speech
+from benchmarks import installation, machine, native, processes, recorded, report, speech, webrtc
 from benchmarks.installation import Installation
 from benchmarks.processes import Use
 from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of, make_calls
@@ -76,6 +76,8 @@ class Stages:
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0 when the run (with --ladder: the first one) counts and lost nothing."""
     arguments = _arguments(argv)
+    if arguments.kind == webrtc.KIND:
+        return webrtc.run_and_tell(arguments.calls, arguments.seconds, arguments.json)
     circle = speech.make()
     where = machine.describe()
     print(report.heading("Calls: SIP, RTP, speech detection, sealing, uploads", where))
@@ -261,7 +263,7 @@ def _cpu_s(store: StoreServer | None) -> float:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description="How many calls a core carries.")
-    parser.add_argument("--kind", choices=sorted(TRACKS), default="siprec")
+    parser.add_argument("--kind", choices=[*sorted(TRACKS), webrtc.KIND], default="siprec")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each call talks")
     parser.add_argument("--rate", type=float, default=RATE, help="calls set up, and hung up, in a second")

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -110,7 +111,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, data: Path) ->
         try:
             with urllib.request.urlopen(f"{url}/health/ready", timeout=5):
                 return
-        except (urllib.error.URLError, OSError):
+        except (urllib.error.URLError, OSError, HTTPException):  # the last: the port connected to itself
             time.sleep(0.1)
     raise NotRunning(_tail(data))
 

@@ -16,6 +16,7 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
 ROLES: dict[str, str] = {
     "gateway.processes.media": "media",
+    "gateway.processes.webrtc": "webrtc",
     "gateway.processes.uploader": "uploader",
     "gateway.processes.worker": "transcription",
     "nats-server": "nats",

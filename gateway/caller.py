@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gateway.signalling import CallFailed, Signalling
 from media.codecs import BY_NAME, Codec
 from media.errors import MediaError
+from media.resample import upsampled
 from media.rtcp import Goodbye, Report, SenderReport, SourceDescription
 from media.rtcp import to_bytes as rtcp_bytes
 from media.rtp import Packet
@@ -50,6 +51,9 @@ REPORT_S = 5.0
 
 NTP_EPOCH_S = 2_208_988_800
 """Seconds from 1900, where NTP counts from, to 1970."""
+
+RATE_HZ = 8000
+"""Of the samples that callers bring."""
 
 PTIMES_MS = (10, 20, 30, 40, 50, 60)
 
@@ -129,7 +133,7 @@ async def place_call(
         signalling.close()
         for stream in streams:
             stream.close()
-    payloads = tuple(stream.coded[: stream.octets] for stream in streams)
+    payloads = tuple(stream.sent for stream in streams)
     packets = sum(stream.packets for stream in streams)
     setup_ms = (answered_at - began) * 1000
     return CallResult(
@@ -141,15 +145,13 @@ class _Stream:
     """One track on its way out: RTP on an even port, reports on the next."""
 
     def __init__(self, track: Track, codec: Codec, ptime_ms: int, address: str, suite: str) -> None:
-        frame = codec.sample_hz * ptime_ms // 1000
-        pcm = np.asarray(track.pcm, dtype=np.int16)
+        pcm = upsampled(np.asarray(track.pcm, dtype=np.int16), codec.sample_hz // RATE_HZ)
         self.label = track.label
         self.codec = codec
         self.ptime_ms = ptime_ms
-        self.coded = codec.encode(np.pad(pcm, (0, -len(pcm) % frame)))
+        self._payloads = codec.packets(pcm, ptime_ms)
         self.octets = 0
         self.packets = 0
-        self._frame = frame
         self._ssrc = secrets.randbits(32)
         self._sequence = secrets.randbits(16)
         self._timestamp = secrets.randbits(32)
@@ -163,6 +165,11 @@ class _Stream:
         """The RTP port."""
         port: int = self._rtp.getsockname()[1]
         return port
+
+    @property
+    def sent(self) -> bytes:
+        """The coded audio that was sent."""
+        return b"".join(self._payloads[: self.packets])
 
     def connect(self, remote: tuple[str, int] | None) -> None:
         """Where to send; None for a refused m-line, whose track is not sent."""
@@ -179,10 +186,10 @@ class _Stream:
 
     def send_next(self) -> bool:
         """The next packet; False when there is none."""
-        payload = self.coded[self.octets : self.octets + self._frame]
-        if self._remote is None or not payload:
+        if self._remote is None or self.packets >= len(self._payloads):
             return False
-        number = self.codec.payload_type or 0
+        payload = self._payloads[self.packets]
+        number = self.codec.offered_as
         sequence = (self._sequence + self.packets) & 0xFFFF
         packet = Packet(number, sequence, self._now(), self._ssrc, payload, marker=self.packets == 0)
         data = packet.to_bytes()
@@ -212,7 +219,7 @@ class _Stream:
         self._rtcp.close()
 
     def _now(self) -> int:
-        return (self._timestamp + self.octets * self.codec.ticks_per_octet) & 0xFFFFFFFF
+        return (self._timestamp + self.packets * self.ptime_ms * self.codec.clock_hz // 1000) & 0xFFFFFFFF
 
 
 def _port_pair(address: str) -> tuple[socket.socket, socket.socket]:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import (
     Field,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -154,6 +155,28 @@ class Http(Section):
         return text
 
 
+class IceServer(Section):
+    """A STUN or TURN server that clients are told of; we ourselves need none."""
+
+    url: str = Field(pattern=r"^(stuns?|turns?):[A-Za-z0-9.\-\[\]:]{1,255}(\?transport=(udp|tcp))?$")
+    username: str = Field("", pattern=r"^[^\x00-\x20\x7f-\U0010ffff\"\\]{0,128}$", description="of a TURN server")
+    credential: SecretStr = SecretStr("")
+
+    @field_validator("credential")
+    @classmethod
+    def _quotable(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[\x21\x23-\x5b\x5d-\x7e]{0,128}", value.get_secret_value()):
+            raise ValueError("a credential has up to 128 visible ASCII characters, no quote and no backslash")
+        return value
+
+
+class Whip(Section):
+    sessions_max: int = Field(
+        0, ge=0, le=10_000, description="browsers that send at once, over WHIP and WebRTC; 0: WHIP is off"
+    )
+    ice_servers: tuple[IceServer, ...] = Field((), max_length=8, description="told to clients as Link headers")
+
+
 class Store(Section):
     objects: str = Field("", description="object store URL; default: a folder in the data folder")
     keys: str = Field("", description="key provider URL; default: a folder beside the data folder, never inside it")
@@ -205,6 +228,7 @@ class Settings(Section):
     sip: Sip = Sip.model_validate({})
     media: Media = Media.model_validate({})
     http: Http = Http.model_validate({})
+    whip: Whip = Whip.model_validate({})
     store: Store = Store.model_validate({})
     queue: Queue = Queue.model_validate({})
     log: Log = Log.model_validate({})
@@ -225,6 +249,8 @@ class Settings(Section):
             ]
         if any(trunk.tls_names for trunk in self.trunks) and not (self.sip.secure and self.sip.tls.client_ca):
             problems.append("trunks with tls_names need the transport tls and sip.tls.client_ca")
+        if self.whip.sessions_max and ":" in self.media.address:
+            problems.append("whip receives over IPv4: media.address must be an IPv4 address")
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
         if self.store.spool_limit_mib < (self.media.workers + 2) * self.store.spool_file_mib:
             problems.append(

@@ -2,6 +2,7 @@
 
 GatewayError
 ├── ConfigError     the operator's settings; carries every problem found, not only the first
+├── NotOpus         the track was not received in Opus, so it is not there as Ogg Opus
 └── Unavailable     a part of ours is missing or gone: a worker, a port
 """
 
@@ -18,6 +19,10 @@ class ConfigError(GatewayError):
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class NotOpus(GatewayError):
+    """The track was not received in Opus alone."""
 
 
 class Unavailable(GatewayError):

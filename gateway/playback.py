@@ -1,7 +1,8 @@
 """A recording as a WAV file of known length, any byte range of it rendered from the chunks that it overlaps.
 
-For listening, silence whose level its sender told is filled with noise of that level; without `comfort_noise` only what
-was received sounds.
+For listening, silence whose level its sender told is filled with noise of that level, and where that is wanted what the
+network lost for a moment is concealed; without both only what was received sounds. The file has the highest rate of its
+tracks' codecs: 8 kHz for G.711, of which every sample then is as it was sent.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from media import framelog, render
+from media import framelog, render, wav
 from media.codecs.g711 import Samples
+from media.framelog import Reason
 from media.timeline import TrackFacts
 from storage.errors import Erased, NotFound, NotReady
 from storage.model import ArtefactId, CallId, CallState, Kind, ParticipantId, TenantId
@@ -22,6 +24,22 @@ from storage.recordings import Recordings
 from storage.streams import StreamReader
 
 BLOCK_BYTES = 1 << 18  # rendered at once: sixteen seconds of one channel
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What sounds beside what was received."""
+
+    comfort_noise: bool = True
+    conceal: bool = False
+
+    def applied(self, tracks: Sequence[Track]) -> Manner:
+        """The same, without what would make no difference: both ways then give one file, under one tag."""
+        gaps = [gap for track in tracks for gap in track.facts.gaps]
+        return Manner(
+            self.comfort_noise and any(gap.noise_db is not None for gap in gaps),
+            self.conceal and any(gap.reason == Reason.LOST.name.lower() for gap in gaps),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +53,23 @@ class Track:
     facts: TrackFacts
     stream: StreamReader
 
-    def pcm(self, first: int, last: int, *, comfort_noise: bool) -> Samples:
-        """Samples [first, last) on the call's clock; only the overlapping chunks are opened."""
-        spans = render.media_span(self.facts, first, last)
+    def pcm(self, first: int, last: int, rate_hz: int, how: Manner) -> Samples:
+        """Samples [first, last) on the call's clock; only the chunks that matter are opened."""
+        spans = render.media_span(self.facts, first, last, rate_hz=rate_hz, conceal=how.conceal)
         chunks = (framelog.decode(raw) for start, end in spans for raw in self.stream.read(start, end))
-        return render.render_pcm(chunks, self.facts, first, last, comfort_noise=comfort_noise)
+        noise, conceal = how.comfort_noise, how.conceal
+        return render.render_pcm(chunks, self.facts, first, last, rate_hz=rate_hz, comfort_noise=noise, conceal=conceal)
 
 
 class Wav:
     """A WAV file over tracks of one call, a channel for each, that is never held as a whole. Close it after use."""
 
-    def __init__(self, tracks: Sequence[Track], *, comfort_noise: bool = True) -> None:
+    def __init__(self, tracks: Sequence[Track], how: Manner) -> None:
         self.tracks = tracks
-        # Where there is none to make, both ways give the same file, under the same tag.
-        levels = any(gap.noise_db is not None for track in tracks for gap in track.facts.gaps)
-        self._comfort_noise = comfort_noise and levels
-        samples = max(render.total_samples(track.facts) for track in tracks)
-        self._layout = render.WavLayout(len(tracks), tracks[0].facts.clock_hz, samples)
+        self._how = how.applied(tracks)
+        rate_hz = max(track.facts.sample_hz for track in tracks)
+        samples = max(render.total_samples(track.facts, rate_hz) for track in tracks)
+        self._layout = wav.WavLayout(len(tracks), rate_hz, samples)
         self.size = self._layout.size
 
     @classmethod
@@ -62,50 +80,27 @@ class Wav:
         call: CallId,
         only: int | None = None,
         *,
-        comfort_noise: bool = True,
+        how: Manner = Manner(),
     ) -> Wav:
-        """The WAV of an ended call, or of one track of it.
-
-        Raises NotFound, Erased, and NotReady for a call that is still live or has no audio.
-        """
-        record = recordings.call(tenant, call)
-        if record.state is CallState.ERASED:
-            raise Erased(f"call {call} is erased")
-        if record.state is CallState.LIVE:
-            raise NotReady(f"call {call} is still live")
-        artefacts = record.find(Kind.AUDIO)
-        if not artefacts:
-            raise NotReady(f"call {call} has no audio ({record.state.value})")
+        """The WAV of an ended call, or of one track of it. Raises as `open_tracks` does."""
         with ExitStack() as opened:
-            tracks = []
-            for artefact in artefacts:
-                described = json.loads(recordings.document(tenant, artefact.ref.artefact))
-                if only is None or described["index"] == only:
-                    facts = TrackFacts.from_json(described["facts"])
-                    stream = opened.enter_context(recordings.stream(tenant, artefact.ref.artefact))
-                    where = (described["index"], described["label"])
-                    tracks.append(Track(artefact.ref.artefact, artefact.ref.participant, *where, facts, stream))
-            if not tracks:
-                raise NotFound(f"call {call} has no track {only}")
-            wav = cls(sorted(tracks, key=lambda track: track.index), comfort_noise=comfort_noise)
+            made = cls(open_tracks(opened, recordings, tenant, call, only), how)
             opened.pop_all()
-        return wav
+        return made
 
     @property
     def etag(self) -> str:
         """Strong: the same tracks always render to the same bytes."""
-        how = ["noise"] if self._comfort_noise else []
+        how = [name for name, wanted in (("noise", self._how.comfort_noise), ("plc", self._how.conceal)) if wanted]
         return '"' + "-".join([*(track.artefact for track in self.tracks), str(self._layout.samples), *how]) + '"'
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """Bytes [start, end) of the file, in blocks."""
         for first in range(start, end, BLOCK_BYTES):
             span = self._layout.span(first, min(first + BLOCK_BYTES, end))
-            channels = [
-                track.pcm(span.first_sample, span.last_sample, comfort_noise=self._comfort_noise)
-                for track in self.tracks
-            ]
-            yield span.header + render.interleave(channels)[span.skip : span.skip + span.length]
+            rendered = (span.first_sample, span.last_sample, self._layout.rate_hz, self._how)
+            channels = [track.pcm(*rendered) for track in self.tracks]
+            yield span.header + wav.interleave(channels)[span.skip : span.skip + span.length]
 
     def close(self) -> None:
         """Let go of the streams."""
@@ -117,3 +112,31 @@ class Wav:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def open_tracks(
+    opened: ExitStack, recordings: Recordings, tenant: TenantId, call: CallId, only: int | None
+) -> list[Track]:
+    """The tracks of an ended call, or one of them, in order; their streams are closed with `opened`.
+
+    Raises NotFound, Erased, and NotReady for a call that is still live or has no audio.
+    """
+    record = recordings.call(tenant, call)
+    if record.state is CallState.ERASED:
+        raise Erased(f"call {call} is erased")
+    if record.state is CallState.LIVE:
+        raise NotReady(f"call {call} is still live")
+    artefacts = record.find(Kind.AUDIO)
+    if not artefacts:
+        raise NotReady(f"call {call} has no audio ({record.state.value})")
+    tracks = []
+    for artefact in artefacts:
+        described = json.loads(recordings.document(tenant, artefact.ref.artefact))
+        if only is None or described["index"] == only:
+            facts = TrackFacts.from_json(described["facts"])
+            stream = opened.enter_context(recordings.stream(tenant, artefact.ref.artefact))
+            where = (described["index"], described["label"])
+            tracks.append(Track(artefact.ref.artefact, artefact.ref.participant, *where, facts, stream))
+    if not tracks:
+        raise NotFound(f"call {call} has no track {only}")
+    return sorted(tracks, key=lambda track: track.index)

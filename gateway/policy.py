@@ -68,7 +68,9 @@ class Tenant(Section):
         "drop", description="keys that callers press (telephone-events, INFO): dropped, or kept sealed for officers"
     )
     dtmf_inband: Literal["mask", "keep"] = Field(
-        "mask", description="keys' tones in the audio: silenced before anything is kept, or kept as they are"
+        "mask",
+        description="keys' tones in the audio: silenced before anything is kept, or kept as they are. "
+        "They are found in G.711 only: with mask, G.722 and Opus are taken from who offers nothing else",
     )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 

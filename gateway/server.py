@@ -28,6 +28,7 @@ from gateway.config import Loaded, Settings, parse_address
 from gateway.events import Hub, LiveEvent
 from gateway.ingest.certificates import Contexts, contexts, refuse_expired
 from gateway.ingest.sip import SipIngest
+from gateway.ingest.whip import WhipIngest
 from gateway.operations import logs
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
@@ -99,7 +100,7 @@ class Server:
             recordings,
             settings.store.spool_limit_mib << 20,
             Parts(
-                counters=lambda: board.counters + book.counters + sip.counters + jobs.counters,
+                counters=lambda: board.counters + book.counters + sip.counters + whip.counters + jobs.counters,
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
                 media_complete=lambda: media.complete,
@@ -122,10 +123,17 @@ class Server:
         board = Switchboard(recordings, book, ports, self._hub, calls)
         sip = SipIngest(settings, Directory(settings), board)
         sip.secure(self._contexts)
+        whip = WhipIngest(settings, recordings, board, ports)
+        board.hang_up, board.probe = _each(sip.hang_up, whip.hang_up), _each(sip.probe, whip.probe)
         media = MediaKeeper(settings_json, settings.media.workers, board, self._take_announcements())
-        children |= {"uploader": lambda: uploader.restarts, "media": lambda: media.restarts}
+        children |= {
+            "uploader": lambda: uploader.restarts,
+            "media": lambda: media.restarts,
+            "webrtc": lambda: whip.restarts,
+        }
         board.on_ready, sip.on_set_up = status.metrics.ready, status.metrics.set_up
         await stack.enter_async_context(media.running())
+        await stack.enter_async_context(whip.running())
         await stack.enter_async_context(service(status.watch()))
         sip.warm_up()
         address = await stack.enter_async_context(sip.listening())
@@ -135,18 +143,19 @@ class Server:
             self._hub,
             board.end_by_id,
             ready=lambda: self._missing(board, media, jobs),
-            counters=lambda: dict(board.counters + book.counters + sip.counters + jobs.counters),
+            counters=lambda: dict(board.counters + book.counters + sip.counters + whip.counters + jobs.counters),
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
             zone=lambda tenant: self._zones.get(tenant, "UTC"),
+            whip=whip,
             pauses=board.pauses,
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))
         stack.callback(lambda: setattr(api, "should_exit", True))
         await api.ready()
-        await stack.enter_async_context(service(self._reloader(recordings, sip, media).run()))
+        await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
         log.info("serving", extra={"sip": address[1], "http": api.port, "media": settings.media.workers})
         _settle_down()
@@ -154,12 +163,12 @@ class Server:
         self._started(f"http://{f'[{host}]' if ':' in host else host}:{api.port}")
         self._notifier.ready("serving")
         await self._stop.wait()
-        await self._drain(sip, board)
+        await self._drain(sip, whip, board)
 
-    def _reloader(self, recordings: Recordings, sip: SipIngest, media: MediaKeeper) -> Reloader:
+    def _reloader(self, recordings: Recordings, sip: SipIngest, whip: WhipIngest, media: MediaKeeper) -> Reloader:
         def apply(settings: Settings) -> None:
             self._settings = settings
-            sip.directory = Directory(settings)
+            sip.directory, whip.settings = Directory(settings), settings
             sip.secure(self._contexts)
             media.announce(self._take_announcements())
             logs.set_level(settings.log.level)
@@ -192,12 +201,13 @@ class Server:
         taken, self._announcements = self._announcements, None
         return taken
 
-    async def _drain(self, sip: SipIngest, board: Switchboard) -> None:
+    async def _drain(self, sip: SipIngest, whip: WhipIngest, board: Switchboard) -> None:
         log.info("draining", extra={"calls": board.live})
         self._notifier.stopping("draining", self._settings.sip.drain_s + WIND_DOWN_S)
         sip.drain()
         await board.settled(self._settings.sip.drain_s)
         sip.hang_up_all()
+        whip.hang_up_all()
         await board.settled(WIND_DOWN_S)
         log.info("drained", extra={"left": board.live})
 
@@ -233,6 +243,16 @@ class Server:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+
+
+def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
+    """Tells every way in: those that do not know the call do nothing."""
+
+    def tell(call: CallId) -> None:
+        for taker in takers:
+            taker(call)
+
+    return tell
 
 
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:

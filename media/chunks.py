@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from media.framelog import TALLY, Frames, Tally, encode, encode_rows
-from media.legs import REGION_BYTES, Int64s, Leg, Table
+from media.framelog import TALLY, Frames, Tally, encode, encode_rows, joined
+from media.legs import REGION_BYTES, US_PER_TICK, Leg, Table
+
+_FAR_US = np.iinfo(np.int64).max  # no transit is that long
 
 
 def take_chunk(table: Table, leg: Leg, written_us: int) -> tuple[int, int, bytes]:
@@ -19,9 +21,6 @@ def take_chunk(table: Table, leg: Leg, written_us: int) -> tuple[int, int, bytes
         leg.late.clear()
     table.tally[row, TALLY["jitter_us"]] = int(table.jitter_us[row])
     tally = Tally(*table.tally[row].tolist())
-    if table.flushed_us[row]:
-        leg.timeline.extend_in_order(int(table.flushed[row]), int(table.flushed_us[row]))
-        table.flushed_us[row] = 0
     noise = leg.sequence.noise
     leg.timeline.extend(frames, written_us=written_us, pending=pending, tally=tally, noise=noise)
     table.settled[row] = leg.timeline.settled
@@ -33,11 +32,9 @@ def take_chunk(table: Table, leg: Leg, written_us: int) -> tuple[int, int, bytes
     return start, end, chunk
 
 
-def take_chunks(table: Table, rows: Int64s, now_ns: int) -> Iterator[tuple[int, int, int, bytes]]:
-    """The same for rows whose frames are all in order and whose timelines are settled, as (row, start, end, chunk).
-
-    Their timelines are told later: the next `take_chunk` of the row sees to it.
-    """
+def take_chunks(table: Table, legs: list[Leg], now_ns: int) -> Iterator[tuple[int, int, bytes]]:
+    """The same for legs whose frames are all in order, of clocks of 8 kHz, and whose timelines are settled."""
+    rows = np.array([leg.row for leg in legs], np.int64)
     counts = table.count[rows]
     width = int(counts.max())
     columns = (
@@ -51,10 +48,16 @@ def take_chunks(table: Table, rows: Int64s, now_ns: int) -> Iterator[tuple[int, 
     written_us = (now_ns - table.origin_ns[rows]) // 1000
     chunks = encode_rows(counts, columns, payloads, written_us, table.tally[rows])
     starts = columns[0][:, 0].tolist()
-    table.flushed[rows] = table.head[rows]
-    table.flushed_us[rows] = np.maximum(table.arrival_us[rows], 1)
+    heads = table.head[rows].tolist()
+    transits_us = columns[1] - columns[0] * US_PER_TICK
+    if int(counts.min()) < width:
+        transits_us[np.arange(width) >= counts[:, None]] = _FAR_US
+    least = transits_us.argmin(axis=1) + np.arange(len(rows)) * width
+    told = (table.arrival_us[rows], transits_us.take(least), columns[0].take(least))
+    for leg, end, *rest in zip(legs, heads, *(column.tolist() for column in told), strict=True):
+        leg.timeline.extend_in_order(end, *rest)
     table.rows_flushed(rows)
-    return zip(rows.tolist(), starts, table.head[rows].tolist(), chunks, strict=True)
+    return zip(starts, heads, chunks, strict=True)
 
 
 def _gathered(table: Table, row: int) -> Frames:
@@ -70,16 +73,16 @@ def _gathered(table: Table, row: int) -> Frames:
 def _merged(frames: Frames, leg: Leg) -> Frames:
     """The frames with the late ones in their places; of two with the same timestamp the first stays."""
     late = [placed.packet for placed in leg.late]
-    timestamps = np.concatenate((frames.timestamps, [placed.timestamp for placed in leg.late])).astype(np.int64)
-    lengths = np.concatenate((frames.lengths, [len(packet.payload) for packet in late])).astype(np.int64)
-    starts = np.cumsum(lengths) - lengths
-    payload = frames.payload + b"".join(packet.payload for packet in late)
-    _, order = np.unique(timestamps, return_index=True)
-    return Frames(
-        timestamps[order],
-        np.concatenate((frames.arrivals_us, [packet.arrival_us for packet in late])).astype(np.int64)[order],
-        lengths[order],
-        np.concatenate((frames.codecs, [packet.codec for packet in late])).astype(np.uint8)[order],
-        np.concatenate((frames.flags, [placed.flags for placed in leg.late])).astype(np.uint8)[order],
-        b"".join(payload[starts[i] : starts[i] + lengths[i]] for i in order.tolist()),
+    return joined(
+        [
+            frames,
+            Frames(
+                np.array([placed.timestamp for placed in leg.late], np.int64),
+                np.array([packet.arrival_us for packet in late], np.int64),
+                np.array([len(packet.payload) for packet in late], np.int64),
+                np.array([packet.codec for packet in late], np.uint8),
+                np.array([placed.flags for placed in leg.late], np.uint8),
+                b"".join(packet.payload for packet in late),
+            ),
+        ]
     )

@@ -14,13 +14,13 @@ from media.timeline import TrackFacts
 _FULL_SCALE = 32_768.0  # 0 dBov is the level of a square wave at the system's overload (ITU-T G.100.1)
 
 
-def fill(samples: Samples, facts: TrackFacts, first_sample: int) -> None:
+def fill(samples: Samples, facts: TrackFacts, first_sample: int, rate_hz: int) -> None:
     """Put noise into `samples`, which begin at `first_sample` of the track, where a gap has a level."""
     for gap in facts.gaps:
         if gap.noise_db is None:
             continue
-        start = max(0, gap.start_us * facts.clock_hz // 1_000_000 - first_sample)
-        end = min(len(samples), gap.end_us * facts.clock_hz // 1_000_000 - first_sample)
+        start = max(0, gap.start_us * rate_hz // 1_000_000 - first_sample)
+        end = min(len(samples), gap.end_us * rate_hz // 1_000_000 - first_sample)
         if start < end:
             samples[start:end] = noise(gap.noise_db, first_sample + start, first_sample + end)
 

@@ -16,9 +16,10 @@ from ipaddress import IPv4Network
 import numpy as np
 
 from media.chunks import take_chunk, take_chunks
-from media.codecs import BY_NAME, COMFORT_NOISE, Codec
+from media.codecs import codecs_named
 from media.codecs.g711 import Samples
 from media.dtmf import Keys
+from media.ears import Ears
 from media.errors import Unavailable, Unsupported
 from media.framelog import TALLY, Reason
 from media.intake import Intake, expect, recall
@@ -33,13 +34,14 @@ from media.outgoing import Outgoing
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
-from media.receive import SLOTS, Arena, Sources, source_number
+from media.receive import SLOTS, UNNAMED, Arena, Sources, source_number
 from media.reports import Reports
 from media.secure import SecureLegs
 from media.sequence import Sequence
 from media.sink import Sink
 from media.sources import Former, SourceRule
 from media.srtp import Protection, protection
+from media.tap import untap
 from media.timeline import TrackFacts
 from media.vad import Detectors
 
@@ -72,17 +74,19 @@ class Engine:
         # From whom the last leg of each local port took its stream; no more than there are ports.
         self._rules: dict[int, SourceRule] = {}
         self._passed_on: dict[int, Protection] = {}  # of the port closed last, should another leg go on there
+        self._taps = np.zeros(legs_max, np.bool_)  # rows whose sockets are ends of a tap
         self._finished: dict[int, tuple[TrackFacts, Former | None]] = {}
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
+        self._ears = Ears(self._table, self._detectors)
         self._masks = Masks(self._table, self._legs, sink)
-        self._listener = Listener(self._table, self._detectors, self._masks, clock)
+        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
         self._overflowed_closed = self._unauthentic_closed = self._replayed_closed = 0
         self._secure = SecureLegs(self._table, self._legs, self._arena)
-        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._flush)
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
         self._latches = Latches(self._table, self._legs)
@@ -136,8 +140,8 @@ class Engine:
 
         Raises Unsupported for a codec, address or key that we do not know, Unavailable when there is no room.
         """
-        codecs, remote = _codecs(command.codecs), _source(command.remote)
-        port = rtp.getsockname()[1]
+        codecs, remote = codecs_named(command.codecs), UNNAMED if command.tapped else _source(command.remote)
+        port = 0 if command.tapped else rtp.getsockname()[1]
         secured = protection(self._passed_on.get(port) if command.continues else None, command.srtp)
         try:
             networks = tuple(IPv4Network(network) for network in command.networks)
@@ -159,10 +163,11 @@ class Engine:
         clock_hz = next(iter(codecs.values())).clock_hz
         # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
         outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
-        sequence = Sequence(clock_hz, head=life_begins(command.life))
-        leg = Leg(command.leg, row, rtp, rtcp, codecs, command.event_pt, rule, sequence, outgoing)
+        numbers, sequence = (command.event_pt, command.red_pt), Sequence(clock_hz, head=life_begins(command.life))
+        leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
         self._table.clear(row)
         leg.protection, self._table.secured[row] = secured, secured is not None
+        self._taps[row] = command.tapped
         self._detectors.open(row)
         self._table.masking[row] = command.mask
         self._legs[row] = leg
@@ -199,11 +204,12 @@ class Engine:
         leg = self._by_number.get(command.leg)
         if leg is None:
             return
-        codecs, remote = _codecs(command.codecs), _source(command.remote)
+        codecs = codecs_named(command.codecs)
+        remote = UNNAMED if self._taps[leg.row] else _source(command.remote)
         self._drain(leg, now_ns)
         leg.protection = protection(leg.protection, command.srtp)
         self._table.secured[leg.row] = leg.protection is not None
-        leg.codecs, leg.event_pt = codecs, command.event_pt
+        leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
             leg.payload_type = NEVER
@@ -255,7 +261,8 @@ class Engine:
         self._masks.finish(leg.row)
         self._masks.close(leg)
         self._finished[number] = leg.timeline.facts(), self._former(leg)
-        self._rules[leg.rtp.getsockname()[1]] = leg.rule
+        if not self._taps[leg.row]:
+            self._rules[leg.rtp.getsockname()[1]] = leg.rule
         self._sink.close(number)
         self._passed_on = {leg.rtp.getsockname()[1]: leg.protection} if leg.protection is not None else {}
         self._closed += self._table.tally[leg.row]
@@ -264,7 +271,9 @@ class Engine:
         self._replayed_closed += int(self._table.replayed[leg.row])
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
+        self._ears.close(leg.row)
         self._sources.remove(leg.row)
+        self._taps[leg.row] = False
         leg.rtp.close()
         leg.rtcp.close()
         self._table.clear(leg.row)
@@ -332,8 +341,10 @@ class Engine:
 
     def _receive(self, sources: Sources) -> bool:
         """One pass over these sockets; whether more may wait."""
-        batch = self._arena.receive(sources)
-        self._intake.take(self._secure.open(batch), self._now_ns, self._wall_offset_ns)
+        batch, levels = self._secure.open(self._arena.receive(sources)), None
+        if self._taps.any():
+            batch, levels = untap(batch, self._arena.octets, self._taps)
+        self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)
         return batch.more
 
     def _drain(self, leg: Leg, now_ns: int) -> None:
@@ -389,9 +400,9 @@ class Engine:
         for row in rows[~in_order].tolist():
             self._flush(row)
         if in_order.any():
-            for row, start, end, chunk in take_chunks(table, rows[in_order], self._now_ns):
-                leg = self._legs[row]
-                assert leg is not None, "a closed leg has no frames"
+            # A closed leg has no frames.
+            legs = [leg for row in rows[in_order].tolist() if (leg := self._legs[row]) is not None]
+            for leg, (start, end, chunk) in zip(legs, take_chunks(table, legs, self._now_ns), strict=True):
                 self._masks.append(leg, start, end, chunk)
 
     def _go_on(self, leg: Leg, command: Open, now_ns: int) -> None:
@@ -407,7 +418,7 @@ class Engine:
     def _former(self, leg: Leg) -> Former | None:
         """Knows this stream again, should its sender go on into the port's next call."""
         table, row = self._table, leg.row
-        if table.source[row] == NEVER or leg.sequence.ssrc is None:
+        if table.source[row] == NEVER or leg.sequence.ssrc is None or self._taps[row]:
             return None
         source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
         instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
@@ -426,17 +437,6 @@ class Engine:
     def _call_us(self, leg: Leg, now_ns: int) -> int:
         origin_ns = int(self._table.origin_ns[leg.row])
         return max(0, now_ns - origin_ns) // 1000 if origin_ns else 0
-
-
-def _codecs(names: dict[int, str]) -> dict[int, Codec]:
-    """The codecs of a command; raises Unsupported for none, or one that we do not have.
-
-    Comfort noise is none, and always taken.
-    """
-    speech = {number: name.upper() for number, name in names.items() if number != COMFORT_NOISE}
-    if not speech or any(name not in BY_NAME for name in speech.values()):
-        raise Unsupported("no codec, or one that the engine does not have")
-    return {number: BY_NAME[name] for number, name in speech.items()}
 
 
 def _source(address: Address | None) -> int | None:

@@ -8,10 +8,11 @@ A chunk is one columnar record, little-endian:
 
 A frame's flags hold why there is nothing before it, where there is nothing (or, where it continues the one before it,
 that it is silenced in part), whether its timestamp continues the one before it, and the level of the comfort noise that
-stood for the silence before it; the state holds the same for what follows the chunk. Frames are in order of their
-64-bit media timestamp and none stands twice. A chunk may reach back before its predecessor's end where packets came
-late. The tally counts from the start of the track, so the last chunk's holds for all of it: what a crash leaves can
-still tell how the track was received.
+stood for the silence before it; the state holds the same for what follows the chunk. A timestamp counts in the clock of
+its frame's codec, and the clock changes only where a new piece begins; a frame lasts as long as its octets tell, by
+their number or, with Opus, by the first two. Frames are in order of their 64-bit media timestamp and none stands twice.
+A chunk may reach back before its predecessor's end where packets came late. The tally counts from the start of the
+track, so the last chunk's holds for all of it: what a crash leaves can still tell how the track was received.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from media.codecs import BY_NUMBER
+from media.codecs import BY_NUMBER, Stateful
 from media.errors import Malformed
 
 VERSION = 1
@@ -45,8 +46,11 @@ NOISE_STEPS = 15
 NOISE_DB_LOUDEST, NOISE_DB_STEP = 30, 3  # -30 to -72 dBov: louder is no silence, and G.711 has nothing softer
 
 _TICKS_PER_OCTET = np.zeros(256, np.int64)
+_TICKS_BY_HEAD: dict[int, Int64s] = {}  # of codecs whose packets say themselves how long they last
 for _codec in BY_NUMBER.values():
     _TICKS_PER_OCTET[_codec.number] = _codec.ticks_per_octet
+    if isinstance(_codec, Stateful) and _codec.ticks_by_head is not None:
+        _TICKS_BY_HEAD[_codec.number] = _codec.ticks_by_head
 
 
 class Reason(IntEnum):
@@ -114,9 +118,21 @@ class Frames:
 
     @property
     def durations(self) -> Int64s:
-        """RTP ticks that each frame lasts."""
+        """RTP ticks that each frame lasts, by its length or by its first octets; 0 of what is no frame."""
         durations: Int64s = self.lengths * _TICKS_PER_OCTET[self.codecs]
+        if not durations.all():
+            for number, ticks_by_head in _TICKS_BY_HEAD.items():
+                which = np.flatnonzero(self.codecs == number)
+                durations[which] = ticks_by_head[self._heads(which)]
         return durations
+
+    def _heads(self, which: Int64s) -> Int64s:
+        """The first two octets of these frames as numbers; a missing one is 0."""
+        octets = np.frombuffer(self.payload + b"\0\0", np.uint8)
+        starts = (np.cumsum(self.lengths) - self.lengths)[which]
+        first = np.where(self.lengths[which] > 0, octets[starts], 0).astype(np.int64)
+        second = np.where(self.lengths[which] > 1, octets[starts + 1], 0).astype(np.int64)
+        return first << 8 | second
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +146,26 @@ class Chunk:
     tally: Tally
     start: int
     end: int
+
+
+def joined(parts: Sequence[Frames]) -> Frames:
+    """The frames of many chunks in order of their timestamps; of two with the same one the first stays."""
+    timestamps = np.concatenate([frames.timestamps for frames in parts])
+    lengths = np.concatenate([frames.lengths for frames in parts])
+    payload = b"".join(frames.payload for frames in parts)
+    order: Int64s | slice = slice(None)
+    if (np.diff(timestamps) <= 0).any():
+        starts = np.cumsum(lengths) - lengths
+        _, order = np.unique(timestamps, return_index=True)
+        payload = b"".join(payload[starts[i] : starts[i] + lengths[i]] for i in order.tolist())
+    return Frames(
+        timestamps[order],
+        np.concatenate([frames.arrivals_us for frames in parts])[order],
+        lengths[order],
+        np.concatenate([frames.codecs for frames in parts])[order],
+        np.concatenate([frames.flags for frames in parts])[order],
+        payload,
+    )
 
 
 def noise_step(level_db: int) -> int:
@@ -226,11 +262,11 @@ def decode(data: bytes) -> Chunk:
     if len(data) != columns + octets:
         raise Malformed("frame log chunk is not as long as it says")
     frames = _read_frames(data, count, base, base_us)
-    if int(frames.lengths.sum()) != octets or (_TICKS_PER_OCTET[frames.codecs] == 0).any():
+    if int(frames.lengths.sum()) != octets or not (durations := frames.durations).all():
         raise Malformed("frame log chunk's columns do not fit its payload")
     if (np.diff(frames.timestamps) <= 0).any():
         raise Malformed("frame log chunk is not in order")
-    end = int((frames.timestamps + frames.durations).max()) if count else base
+    end = int((frames.timestamps + durations).max()) if count else base
     return Chunk(frames, written_us, Reason(pending), noise, Tally(*counters), base, end)
 
 

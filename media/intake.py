@@ -8,13 +8,16 @@ batch through `Sequence`, which knows what to do; both ways leave the same state
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from media.codecs import COMFORT_NOISE
+from media import redundancy
+from media.codecs import BY_NUMBER, COMFORT_NOISE
+from media.codecs.g711 import Octets
+from media.columns import Columns, Ordered
 from media.dtmf import Press
+from media.ears import Ears
 from media.errors import Malformed
 from media.framelog import NEW_PIECE, TALLY, noise_step
 from media.legs import (
@@ -34,54 +37,24 @@ from media.messages import Pressed
 from media.receive import SLOT_BYTES, Arena, Batch
 from media.rtp import HEADER_BYTES, Packet
 from media.sequence import JUMP_US, Arrived, Placed
-from media.vad import CELL_SAMPLES, Detectors
+from media.tap import voiced
+from media.vad import CELLS_A_SECOND, Detectors
 
 _PLAIN = 0x8000  # version 2; no padding, extension or contributing sources
 _MARKER_LESS = 0xFF7F
-
-
-@dataclass(frozen=True, slots=True)
-class _Columns:
-    """The packets of a batch that may be taken, those of a row together and in order of arrival."""
-
-    rows: Int64s
-    slots: Int64s
-    lengths: Int64s  # of the datagrams
-    sources: Int64s
-    stamps_ns: Int64s
-    arrivals_us: Int64s
-
-    def select(self, which: NDArray[np.bool_]) -> _Columns:
-        return _Columns(
-            *(self.rows[which], self.slots[which], self.lengths[which]),
-            *(self.sources[which], self.stamps_ns[which], self.arrivals_us[which]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Ordered:
-    """The same, with what they would be if they are in order."""
-
-    columns: _Columns
-    rank: Int64s  # how many packets of the same row precede it
-    payloads: Int64s  # octets
-    before: Int64s  # payload octets of the same row that precede it
-    timestamps: Int64s  # 64-bit
-    transits: Int64s  # arrival minus media time, µs
-    deviations: Int64s  # of the transit from that of the packet before
-
-    def select(self, which: NDArray[np.bool_]) -> _Ordered:
-        return _Ordered(
-            *(self.columns.select(which), self.rank[which], self.payloads[which], self.before[which]),
-            *(self.timestamps[which], self.transits[which], self.deviations[which]),
-        )
 
 
 class Intake:
     """Takes batches into a table. `flush` empties a row that is full."""
 
     def __init__(
-        self, table: Table, legs: list[Leg | None], arena: Arena, detectors: Detectors, flush: Callable[[int], None]
+        self,
+        table: Table,
+        legs: list[Leg | None],
+        arena: Arena,
+        detectors: Detectors,
+        ears: Ears,
+        flush: Callable[[int], None],
     ) -> None:
         self._table = table
         self._legs = legs
@@ -89,19 +62,23 @@ class Intake:
         self._from = Windows(arena.octets)
         self._to = Windows(table.pool)
         self._detectors = detectors
+        self._ears = ears
         self._flush = flush
         self.turns: list[Turn] = []  # speech that ended because its cells never came
         self.pressed: list[Pressed] = []  # since the engine took them
 
-    def take(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> None:
-        """Take one batch. `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, `now_ns` the latter."""
+    def take(self, batch: Batch, now_ns: int, wall_offset_ns: int, levels: Octets | None = None) -> None:
+        """Take one batch. `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, `now_ns` the latter.
+
+        `levels` are those that came over taps, a level for each datagram.
+        """
         if not len(batch.keys):
             return
         columns = self._admitted(batch, now_ns, wall_offset_ns)
         if not len(columns.rows):
             return
         for start, end in self._take_in_order(columns):
-            self._take_singly(columns, start, end)
+            self._take_singly(columns, start, end, levels)
 
     def settle(self, leg: Leg) -> None:
         """Keep the packet that was set aside, if it is the leg's next one: nothing will come to confirm it."""
@@ -112,14 +89,14 @@ class Intake:
             self._press(leg, leg.keys.finish())
         expect(self._table, leg, 0)
 
-    def _admitted(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> _Columns:
+    def _admitted(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> Columns:
         """What comes from the right source while its leg receives; the rest is counted."""
         table, rows = self._table, batch.keys
         stamps = np.where(batch.stamps_ns == 0, now_ns + wall_offset_ns, batch.stamps_ns)
         # A step of the wall clock must not put an arrival into the future.
         arrivals = (np.minimum(stamps - wall_offset_ns, now_ns) - table.origin_ns[rows]) // 1000
         slots = np.arange(len(rows), dtype=np.int64)
-        columns = _Columns(rows, slots, batch.lengths, batch.sources, stamps, arrivals)
+        columns = Columns(rows, slots, batch.lengths, batch.sources, stamps, arrivals)
         if batch.overflowed.any():
             np.maximum.at(table.overflowed, rows, batch.overflowed)
         certain = batch.sources == table.source[rows]
@@ -137,7 +114,7 @@ class Intake:
             self._latch(columns.select(latching))
         return columns.select(admitted)
 
-    def _latch(self, columns: _Columns) -> None:
+    def _latch(self, columns: Columns) -> None:
         """While an announcement is played nothing is kept, but who listens to it must be found out."""
         table = self._table
         for i, row in enumerate(columns.rows.tolist()):
@@ -156,11 +133,11 @@ class Intake:
                 table.withheld[row] -= 1
                 table.foreign[row] += 1
 
-    def _datagram(self, columns: _Columns, i: int) -> bytes:
+    def _datagram(self, columns: Columns, i: int) -> bytes:
         offset = int(columns.slots[i]) * SLOT_BYTES
         return self._arena.octets[offset : offset + int(columns.lengths[i])].tobytes()
 
-    def _take_in_order(self, columns: _Columns) -> list[tuple[int, int]]:
+    def _take_in_order(self, columns: Columns) -> list[tuple[int, int]]:
         """Take the rows that are in order; the index ranges of the others."""
         table, rows = self._table, columns.rows
         first = np.concatenate(([True], rows[1:] != rows[:-1]))
@@ -177,7 +154,7 @@ class Intake:
         transits = columns.arrivals_us - timestamps * US_PER_TICK
         previous = np.concatenate(([0], transits[:-1]))
         previous[starts] = table.transit_us[rows[starts]]
-        order = _Ordered(columns, rank, payloads, before, timestamps, transits, np.abs(transits - previous))
+        order = Ordered(columns, rank, payloads, before, timestamps, transits, np.abs(transits - previous))
         expected = (table.next_sequence[rows] + rank) & 0xFFFF | (_PLAIN | table.payload_type[rows]) << 16
         fine = (
             (words[:, 0] & (_MARKER_LESS << 16 | 0xFFFF) == expected)
@@ -200,7 +177,7 @@ class Intake:
         slow = np.flatnonzero(~fine_rows)
         return list(zip(starts[slow].tolist(), (starts[slow] + counts[slow]).tolist(), strict=True))
 
-    def _store(self, order: _Ordered, starts: Int64s, counts: Int64s) -> None:
+    def _store(self, order: Ordered, starts: Int64s, counts: Int64s) -> None:
         """Keep packets that are all in order; `starts` and `counts` say which are of one row."""
         table, rows = self._table, order.columns.rows
         at = (rows, table.count[rows] + order.rank)
@@ -229,7 +206,7 @@ class Intake:
             jitter = table.jitter_us[rows[which]]
             table.jitter_us[rows[which]] = jitter + (order.deviations[which] - jitter) / 16
 
-    def _copy(self, order: _Ordered) -> None:
+    def _copy(self, order: Ordered) -> None:
         """Move the payloads from the arena into the pool, all of one length at a time."""
         sources = order.columns.slots * SLOT_BYTES + HEADER_BYTES
         targets = order.columns.rows * REGION_BYTES + self._table.fill[order.columns.rows] + order.before
@@ -242,7 +219,7 @@ class Intake:
             which = lengths == length
             self._to.of(length)[targets[which]] = self._from.of(length)[sources[which]]
 
-    def _take_singly(self, columns: _Columns, start: int, end: int) -> None:
+    def _take_singly(self, columns: Columns, start: int, end: int, levels: Octets | None) -> None:
         """Take the packets [start, end), all of one row, by the rules of `Sequence`."""
         row = int(columns.rows[start])
         leg = self._legs[row]
@@ -252,20 +229,29 @@ class Intake:
         arrival_us = 0
         for i in range(start, end):
             arrival_us = int(columns.arrivals_us[i])
-            self._take_packet(leg, self._datagram(columns, i), int(columns.sources[i]), arrival_us)
+            voice = None if levels is None else voiced(int(levels[columns.slots[i]]))
+            self._take_packet(leg, self._datagram(columns, i), int(columns.sources[i]), arrival_us, voice)
             table.stamp_ns[row] = columns.stamps_ns[i]
         expect(table, leg, arrival_us)
 
-    def _take_packet(self, leg: Leg, data: bytes, source: int, arrival_us: int) -> None:
+    def _take_packet(self, leg: Leg, data: bytes, source: int, arrival_us: int, voice: bool | None) -> None:
         table, row = self._table, leg.row
         try:
             packet = Packet.parse(data)
         except Malformed:
             table.discarded[row] += 1
             return
+        earlier: tuple[redundancy.Block, ...] = ()
+        if packet.payload_type == leg.red_pt:
+            try:
+                *older, primary = redundancy.parse(packet.payload)
+            except Malformed:
+                table.discarded[row] += 1
+                return
+            earlier = tuple(older)
+            packet = replace(packet, payload_type=primary.payload_type, payload=primary.payload)
         number = packet.payload_type
-        codec = leg.codecs.get(number)
-        if codec is None and number not in {leg.event_pt, COMFORT_NOISE}:
+        if number not in leg.codecs and number not in {leg.event_pt, COMFORT_NOISE}:
             table.discarded[row] += 1
             return
         instant_ns = int(table.origin_ns[row]) + arrival_us * 1000
@@ -273,22 +259,37 @@ class Intake:
             table.foreign[row] += 1
             return
         table.life_us[row] = max(int(table.life_us[row]), arrival_us)
-        if codec is None:
+        for block in earlier:
+            self._recover(leg, packet, block, arrival_us)
+        if number in leg.codecs:
+            self._take_audio(leg, packet, arrival_us, voice)
+        else:
             self._take_silent(leg, packet, arrival_us)
-            return
-        duration = len(packet.payload) * codec.ticks_per_octet
-        if not 0 < len(packet.payload) <= PAYLOAD_BYTES_MAX:
-            table.discarded[row] += 1
+
+    def _take_audio(self, leg: Leg, packet: Packet, arrival_us: int, voice: bool | None = None) -> None:
+        codec, payload = leg.codecs[packet.payload_type], packet.payload
+        duration = codec.ticks(payload)
+        if duration == 0 or len(payload) > PAYLOAD_BYTES_MAX:
+            self._table.discarded[leg.row] += 1
             return
         arrived = Arrived(
             *(packet.ssrc, packet.sequence, packet.timestamp, duration),
-            *(arrival_us, codec.number, packet.payload),
+            *(arrival_us, codec.number, payload, codec.clock_hz),
+            voice,
         )
         placed = leg.sequence.receive(arrived)
         if placed:
-            leg.payload_type = number
+            leg.payload_type = packet.payload_type
         for frame in placed:
             self._keep(leg, frame)
+
+    def _recover(self, leg: Leg, packet: Packet, block: redundancy.Block, arrival_us: int) -> None:
+        """An earlier packet, repeated in this one, if it has not come itself."""
+        sequence = (packet.sequence - block.packets_before) & 0xFFFF
+        if block.payload and block.payload_type in leg.codecs and leg.sequence.misses(packet.ssrc, sequence):
+            timestamp = (packet.timestamp - block.ticks_before) & 0xFFFFFFFF
+            before = Packet(block.payload_type, sequence, timestamp, packet.ssrc, block.payload)
+            self._take_audio(leg, before, arrival_us)
 
     def _take_silent(self, leg: Leg, packet: Packet, arrival_us: int) -> None:
         """An event or comfort noise: no audio, but a packet of the stream."""
@@ -319,7 +320,7 @@ class Intake:
             return
         if placed.timestamp != table.head[row] or placed.flags & NEW_PIECE or packet.codec != table.codec[row]:
             self._skip_cells(row, placed)
-        transit_us = packet.arrival_us - placed.timestamp * US_PER_TICK
+        transit_us = packet.arrival_us - placed.timestamp * 1_000_000 // packet.clock_hz
         if not placed.flags & NEW_PIECE:
             jitter = float(table.jitter_us[row])
             table.jitter_us[row] = jitter + (abs(transit_us - int(table.transit_us[row])) - jitter) / 16
@@ -335,15 +336,21 @@ class Intake:
         table.head[row] = placed.timestamp + packet.duration
         table.transit_us[row] = transit_us
         table.arrival_us[row] = packet.arrival_us
-        table.codec[row] = packet.codec
+        table.codec[row], table.clock_hz[row] = packet.codec, packet.clock_hz
+        if not BY_NUMBER[packet.codec].in_octets:
+            table.heard[row] = table.fill[row]  # not in cells: it is heard apart
+            end_us = table.head[row] * 1_000_000 // packet.clock_hz + transit_us
+            self._ears.take(row, packet.codec, packet.payload, int(end_us), packet.voiced)
 
     def _skip_cells(self, row: int, placed: Placed) -> None:
         """The frame to come does not continue the last one: the detector hears silence in between."""
         table = self._table
         table.in_order[row] = False
-        cells = max(0, placed.timestamp - int(table.head[row])) // CELL_SAMPLES
+        ticks = max(0, placed.timestamp - int(table.head[row]))
+        cells = ticks * CELLS_A_SECOND // int(table.clock_hz[row])
         at_us = table.heard_us(row)
         table.heard[row] = table.fill[row]
+        self._ears.forget(row)
         self.turns += [
             Turn(decision.row, decision.started, at_us - decision.cells_ago * CELL_US)
             for decision in self._detectors.miss(row, cells)
@@ -367,7 +374,10 @@ def expect(table: Table, leg: Leg, at_us: int) -> None:
     table.head[row] = sequence.head
     table.transit_us[row] = sequence.transit_us
     table.ssrc[row] = NEVER if sequence.ssrc is None else sequence.ssrc
-    table.payload_type[row] = leg.payload_type if sequence.expecting else NEVER
+    codec = leg.codecs.get(leg.payload_type)
+    in_batches = codec is not None and codec.in_octets and codec.clock_hz == sequence.clock_hz
+    table.payload_type[row] = leg.payload_type if in_batches and sequence.expecting else NEVER
+    table.clock_hz[row] = sequence.clock_hz
     table.source[row] = leg.rule.current
     table.latching[row] = leg.rule.may_latch(at_us)
     table.tally[row, TALLY["lost"]] = sequence.lost

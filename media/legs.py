@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from media.codecs import Codec
+from media.codecs import CLOCK_HZ_PLAIN, Codec
 from media.dtmf import Keys
 from media.framelog import TALLY, Reason
 from media.outgoing import Outgoing
@@ -30,7 +30,7 @@ FRAMES = 64  # frames of a row between flushes: twice what 10 ms packets bring; 
 PAYLOAD_BYTES_MAX = 1500  # of one packet: an Ethernet MTU
 REGION_BYTES = 16 * 1024 + 192  # 2 s of 64 kbit/s; no power of two, whose rows would share cache sets
 CELL_US = 20_000  # of the speech detector
-US_PER_TICK = 125  # at 8 kHz, the clock of every codec with payloads of constant rate
+US_PER_TICK = 125  # at 8 kHz, the clock of every codec that is taken in batches
 NEVER = -1  # no source, SSRC or payload type: matches no packet
 
 
@@ -53,6 +53,7 @@ class Leg:
     rtcp: socket.socket
     codecs: dict[int, Codec]
     event_pt: int | None
+    red_pt: int | None  # RFC 2198: packets of this type repeat earlier ones
     rule: SourceRule
     sequence: Sequence
     outgoing: Outgoing
@@ -100,7 +101,7 @@ class Table:
         # What the next packet in order has. A payload type of NEVER sends all packets of the row the slow way.
         self.source, self.ssrc, self.payload_type = column(), column(), column()
         self.next_sequence, self.next_timestamp, self.head = column(), column(), column()
-        self.codec = np.zeros(rows, np.uint8)
+        self.codec, self.clock_hz = np.zeros(rows, np.uint8), column()
         # What it changes.
         self.transit_us, self.arrival_us, self.stamp_ns = column(), column(), column()
         self.jitter_us: NDArray[np.float64] = np.zeros(rows)
@@ -116,9 +117,7 @@ class Table:
         # Frames that are not yet flushed, and whether they all continue each other and what went before.
         self.count = column()
         self.in_order = np.ones(rows, np.bool_)
-        # What the row's `Timeline` has not been told: in-order chunks up to `flushed`, when it was `settled`.
-        self.settled = np.zeros(rows, np.bool_)
-        self.flushed, self.flushed_us = column(), column()
+        self.settled = np.zeros(rows, np.bool_)  # the row's `Timeline` needs no more than `extend_in_order`
         self.timestamps: Int64s = np.zeros((rows, FRAMES), np.int64)
         self.arrivals_us: Int64s = np.zeros((rows, FRAMES), np.int64)
         self.lengths: Int64s = np.zeros((rows, FRAMES), np.int64)
@@ -137,12 +136,14 @@ class Table:
             if isinstance(column, np.ndarray) and column is not self.pool:
                 column[row] = 0
         self.in_order[row] = True
+        self.clock_hz[row] = CLOCK_HZ_PLAIN
         self.source[row] = self.ssrc[row] = self.payload_type[row] = NEVER
 
     def heard_us(self, row: int) -> int:
         """The call time of the sample that the speech detector hears next."""
         unheard = self.fill[row] - self.heard[row]
-        return int((self.head[row] - unheard) * US_PER_TICK + self.transit_us[row])
+        # What has payload of its own length is heard apart, and counts as heard here.
+        return int((self.head[row] - unheard) * 1_000_000 // self.clock_hz[row] + self.transit_us[row])
 
     def frames_flushed(self, row: int) -> None:
         """The row's frames were taken: keep only the beginning of a cell that has not been heard.

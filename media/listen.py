@@ -6,21 +6,24 @@ from collections.abc import Callable
 
 import numpy as np
 
-from media.codecs import BY_NUMBER
+from media.codecs import BY_NUMBER, Plain, plain
 from media.codecs.g711 import Octets
+from media.ears import Cell, Ears
 from media.legs import CELL_US, REGION_BYTES, Int64s, Table, Turn, Windows
 from media.masking import Masks
 from media.vad import CELL_SAMPLES, HANGOVER, Detectors
 
 BATCH = 128  # cells heard between two looks at the clock: 0.4 ms
+_PLAIN = np.array([isinstance(BY_NUMBER.get(number), Plain) for number in range(256)])
 SILENT_US = (HANGOVER + 2) * CELL_US  # nothing has come for the hangover and a jittery packet: speech has ended
 
 
 class Listener:
     """Hears every cell of a table once, in order; sheds what the time does not allow."""
 
-    def __init__(self, table: Table, detectors: Detectors, masks: Masks, clock: Callable[[], int]) -> None:
+    def __init__(self, table: Table, detectors: Detectors, ears: Ears, masks: Masks, clock: Callable[[], int]) -> None:
         self._table = table
+        self._ears = ears
         self._detectors = detectors
         self._masks = masks
         self._clock = clock
@@ -28,7 +31,13 @@ class Listener:
 
     def listen(self, deadline_ns: int) -> list[Turn]:
         """What the new cells decide. Cells that are not reached by the deadline are never heard."""
-        table, turns = self._table, list[Turn]()
+        table, heard = self._table, dict[int, list[Cell]]()
+        for row in self._ears.due:
+            if self._clock() > deadline_ns:
+                self._shed()
+                break
+            heard[row] = self._ears.hear(row)
+        turns = self._ears.decide(heard)
         while True:
             waiting = np.flatnonzero(table.fill - table.heard >= CELL_SAMPLES)
             if not len(waiting):
@@ -55,9 +64,17 @@ class Listener:
     def _hear(self, rows: Int64s) -> list[Turn]:
         table = self._table
         cells = self._cells[rows * REGION_BYTES + table.heard[rows]].view(np.uint8).reshape(-1, CELL_SAMPLES)
-        pcm = _decoded(cells, table.codec[rows])
-        decisions = self._detectors.hear(rows.tolist(), pcm)
-        self._masks.hear(rows, pcm)
+        codecs = table.codec[rows]
+        alone = _PLAIN.take(codecs)
+        if alone.all():
+            pcm = _decoded(cells, codecs)
+            decisions = self._detectors.hear(rows.tolist(), pcm)
+            self._masks.hear(rows, pcm)
+        else:
+            pcm = _decoded(cells[alone], codecs[alone])
+            decisions = self._detectors.hear(rows[alone].tolist(), pcm)
+            self._masks.hear(rows[alone], pcm)
+            decisions += self._detectors.learn(rows[~alone].tolist(), self._ears.cells(rows[~alone], cells[~alone]))
         table.heard[rows] += CELL_SAMPLES
         return [
             Turn(decision.row, decision.started, table.heard_us(decision.row) - decision.cells_ago * CELL_US)
@@ -72,16 +89,17 @@ class Listener:
                 self._masks.hear(waiting[at : at + BATCH])
             table.shed += len(waiting)
             table.heard[waiting] += CELL_SAMPLES
+        table.shed += sum(self._ears.forget(row) for row in self._ears.due)
 
 
 def _decoded(cells: Octets, codecs: Octets) -> bytes:
     """The samples of cells, each in its codec, 16-bit native."""
     octets = cells.view(np.uint16)
-    first = int(codecs[0])
+    first = int(codecs[0]) if len(codecs) else 0
     if (codecs == first).all():
-        return BY_NUMBER[first].pairs.take(octets).tobytes()
+        return plain(first).pairs.take(octets).tobytes()
     samples = np.empty(octets.shape, np.uint32)
     for number in np.unique(codecs).tolist():
         which = codecs == number
-        samples[which] = BY_NUMBER[number].pairs.take(octets[which])
+        samples[which] = plain(number).pairs.take(octets[which])
     return samples.tobytes()

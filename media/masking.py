@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from media import framelog, tones
-from media.codecs import BY_NUMBER, PCMA, PCMU
+from media.codecs import PCMA, PCMU, plain
 from media.codecs.g711 import Samples
 from media.dtmf import Press
 from media.framelog import REASON_MASK, Frames, Reason
@@ -119,7 +119,7 @@ class Masks:
         codecs = self._table.codec[rows]
         samples = np.empty(octets.shape, np.int16)
         for number in np.unique(codecs).tolist():
-            samples[codecs == number] = BY_NUMBER[number].decode(octets[codecs == number])
+            samples[codecs == number] = plain(number).decode(octets[codecs == number])
         return samples
 
     def _follow(self, row: int, key: int | None, offset: int) -> None:
@@ -197,7 +197,7 @@ class Masks:
 
 def _sounds(codec: int, payload: bytes) -> bool:
     """Whether any whole cell of a payload is a tone's."""
-    samples = BY_NUMBER[codec].decode(payload[: len(payload) - len(payload) % CELL_SAMPLES])
+    samples = plain(codec).decode(payload[: len(payload) - len(payload) % CELL_SAMPLES])
     return bool(len(samples)) and bool(len(tones.find(_cells(samples.tobytes())).cells))
 
 

@@ -27,10 +27,12 @@ class Open:
     """Receive a leg on the two sockets that come along.
 
     With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts.
+    `event_pt` is the payload type of telephone events (RFC 4733), `red_pt` that of redundant audio (RFC 2198).
     `remote` is the description's address, the only source taken; with `nat`, a source in `networks` too, until the
     first latch. `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
+    `tapped` says that the sockets are ends of a tap (media/tap.py), and `remote` is nobody's.
     With `continues` the stream that the port's former leg received goes on in this one: somebody else of the same call
     is heard on it from here. Close that leg first; what comes between the two waits in the socket.
     With `paused` nothing is kept until `Resume`: the leg joins a call that is paused.
@@ -54,6 +56,8 @@ class Open:
     announce: bool = False
     hears: bool = True
     quiet_s: float = QUIET_S
+    tapped: bool = False
+    red_pt: int | None = None
     continues: bool = False
     paused: bool = False
     keys: bool = False
@@ -89,6 +93,7 @@ class Update:
     hears: bool = True
     quiet_s: float = QUIET_S
     srtp: dict[str, str] = field(default_factory=dict, repr=False)
+    red_pt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from media.legs import US_PER_TICK, Leg, Table
+from media.legs import Leg, Table
 from media.messages import Played
-from media.prompts import PACKET_TICKS, Prompt
+from media.prompts import PACKET_MS, Prompt
 from media.receive import send
 from media.rtp import plain_header
 
-PACKET_NS = PACKET_TICKS * US_PER_TICK * 1000
+PACKET_NS = PACKET_MS * 1_000_000
 CATCH_UP_MAX = 3  # packets to one leg in a tick: what a jitter buffer of 60 ms bears
 NOWHERE_NS_MAX = 30_000_000_000  # without an address, or refused by the network: then the prompt ends, incomplete
 
@@ -28,7 +28,7 @@ class _Playing:
     leg: Leg
     prompt: Prompt
     target: int | None = None  # where it goes
-    position: int = 0  # ticks of it that were sent
+    position: int = 0  # packets of it that were sent
     start_us: int = -1  # when its first packet was sent
     end_us: int = -1  # when the last one so far was
     nowhere_ns: int | None = None  # since when it cannot be sent, although its peer hears
@@ -82,7 +82,7 @@ class Playout:
         if target is not None and self._send_due(playing, target, now_ns):
             playing.nowhere_ns = None
             playing.end_us = (now_ns - origin_ns) // 1000
-            return True if playing.position >= playing.prompt.ticks else None
+            return True if playing.position >= playing.prompt.packets else None
         if playing.nowhere_ns is None:
             playing.nowhere_ns = now_ns
         return False if now_ns - playing.nowhere_ns > NOWHERE_NS_MAX else None
@@ -90,16 +90,17 @@ class Playout:
     def _send_due(self, playing: _Playing, target: int, now_ns: int) -> bool:
         """Whether anything that was due could be sent; nothing being due counts as such."""
         leg, outgoing = playing.leg, playing.leg.outgoing
+        number, codec = next(iter(leg.codecs.items()))
+        payloads = playing.prompt.coded(codec.number)
         if playing.position == 0:
             outgoing.move_to(now_ns)
             playing.start_us = (now_ns - int(self.table.origin_ns[leg.row])) // 1000
-        number, codec = next(iter(leg.codecs.items()))
-        octets = playing.prompt.coded[codec.number]
+        outgoing.clock_hz = codec.clock_hz
         for _ in range(CATCH_UP_MAX):
             # Ticks are not exact: a packet that is due before the middle of the next one goes now.
-            if outgoing.due_ns > now_ns + PACKET_NS // 2 or playing.position >= playing.prompt.ticks:
+            if outgoing.due_ns > now_ns + PACKET_NS // 2 or playing.position >= playing.prompt.packets:
                 return True
-            payload = octets[playing.position : playing.position + PACKET_TICKS]
+            payload = payloads[playing.position]
             # RFC 3551 §4.1: the marker begins a talkspurt.
             marker = playing.position == 0
             header = plain_header(number, outgoing.sequence, outgoing.timestamp, outgoing.ssrc, marker=marker)
@@ -109,6 +110,6 @@ class Playout:
             if not send(leg.rtp.fileno(), packet, target):
                 return False
             outgoing.count(len(payload))
-            playing.position += PACKET_TICKS
+            playing.position += 1
         outgoing.due_ns = max(outgoing.due_ns, now_ns + PACKET_NS)
         return True

@@ -25,7 +25,7 @@ TRIES_MAX = 64  # ports found taken by other programs before one take gives up: 
 
 @dataclass(frozen=True, slots=True)
 class PortPair:
-    """Two bound, non-blocking UDP sockets on `port` and `port + 1`."""
+    """Two bound, non-blocking UDP sockets on `port` and `port + 1`; of a tap, ends of unix socket pairs, and port 0."""
 
     rtp_socket: socket.socket
     rtcp_socket: socket.socket
@@ -70,7 +70,8 @@ class PortPool:
     def release(self, pair: PortPair, now: float) -> None:
         """Close the pair's sockets and let its port rest."""
         pair.close()
-        self._free.append((now + self._rest_s, pair.port))
+        if pair.port:
+            self._free.append((now + self._rest_s, pair.port))
 
     def _bind(self, port: int) -> PortPair:
         rtp = _udp_socket(self._address, port)
@@ -79,6 +80,19 @@ class PortPool:
         except OSError:
             rtp.close()
             raise
+
+
+def tap() -> tuple[PortPair, tuple[socket.socket, socket.socket]]:
+    """The two sockets of a leg that a process of ours sends to (media/tap.py), and their far ends: RTP, RTCP."""
+    ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    for near, far in ends:
+        for sock in (near, far):
+            sock.setblocking(False)
+        near.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        # What waits in a socket pair counts against its sender.
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE_BUFFER_BYTES)
+    (rtp, far_rtp), (rtcp, far_rtcp) = ends
+    return PortPair(rtp, rtcp, 0), (far_rtp, far_rtcp)
 
 
 def _udp_socket(address: str, port: int) -> socket.socket:

@@ -1,35 +1,47 @@
-"""The prompts that a worker can play: each coded once in every codec, so that playing one only cuts slices."""
+"""The prompts that a worker can play: each coded once in a codec, so that playing one only takes the next payload."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from media.codecs import CODECS
+from media.codecs import BY_NUMBER, Plain
 from media.codecs.g711 import Samples
 from media.errors import Unsupported
+from media.resample import upsampled
 
 RATE_HZ = 8000
-PROMPT_S_MAX = 60  # nobody listens longer; 1 MiB in memory for both codecs
+PROMPT_S_MAX = 60  # nobody listens longer; 1 MiB in memory in G.711
 PROMPTS_MAX = 128  # distinct ones of all tenants: 120 MiB at the longest. Beyond, the one loaded first is forgotten
-PACKET_TICKS = 160  # 20 ms, what every peer takes (RFC 3551 §4.2)
+PACKET_MS = 20  # what every peer takes (RFC 3551 §4.2)
+PACKET_TICKS = PACKET_MS * RATE_HZ // 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompt:
-    """One prompt in whole packets: its octets by codec number, one for each sample."""
+    """One prompt in packets of 20 ms, by codec number. G.711 is coded when it is loaded, others when first wanted."""
 
-    coded: dict[int, bytes]
-    ticks: int
+    samples: Samples
+    packets: int
+    _coded: dict[int, list[bytes]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, samples: Samples) -> Prompt:
         """Code samples at 8 kHz; silence fills the last packet. Raises Unsupported for none, or more than a minute."""
         if not 0 < len(samples) <= PROMPT_S_MAX * RATE_HZ:
             raise Unsupported(f"a prompt has up to {PROMPT_S_MAX} s of samples")
-        padded = np.pad(samples, (0, -len(samples) % PACKET_TICKS))
-        return cls({codec.number: codec.encode(padded) for codec in CODECS}, len(padded))
+        prompt = cls(samples, -(-len(samples) // PACKET_TICKS))
+        for codec in BY_NUMBER.values():
+            if isinstance(codec, Plain):
+                prompt.coded(codec.number)
+        return prompt
+
+    def coded(self, number: int) -> list[bytes]:
+        """Its payloads in this codec. The first time costs 5 ms of the tick for a second of G.722, 9 ms of Opus."""
+        if number not in self._coded:
+            codec = BY_NUMBER[number]
+            samples = upsampled(self.samples, codec.sample_hz // RATE_HZ)
+            self._coded[number] = codec.packets(samples, PACKET_MS)[: self.packets]
+        return self._coded[number]
 
 
 class Prompts:

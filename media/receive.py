@@ -51,6 +51,9 @@ _MMSGHDR = np.dtype(
 )
 _IOVEC = np.dtype([("base", "u8"), ("length", "u8")])
 
+UNNAMED = 0
+"""The source of what comes over a unix socket pair, and where to send to the other end of it."""
+
 _libc = ctypes.PyDLL(None)
 # Called with ready-made ctypes values, so without argtypes: converting numbers in every call costs 0.5 µs a socket.
 _recvmmsg = _libc.recvmmsg
@@ -74,7 +77,7 @@ class Batch:
 
     keys: Int64s  # the key of the socket it came from
     lengths: Int64s  # octets; one that did not fit its slot has length 0
-    sources: Int64s  # IPv4 address << 16 | port
+    sources: Int64s  # IPv4 address << 16 | port; `UNNAMED` from a socket pair
     stamps_ns: Int64s  # CLOCK_REALTIME at which the kernel received it; 0 where it did not say
     overflowed: Int64s  # datagrams that this socket's full buffer has cost since it was opened, 0 where it did not say
     more: bool  # whether another pass may find more at once
@@ -180,6 +183,7 @@ class Arena:
         truncated = (headers["flags"] & _MSG_TRUNC) != 0
         lengths = np.where(truncated, 0, headers["length"]).astype(np.int64)
         sources = (self._hosts[:used, 1].astype(np.int64) << 16) | self._ports[:used, 1]
+        sources[headers["namelen"] == 0] = UNNAMED
         control = self._control[:used]
         # The control messages are {length, level | type << 32, seconds, nanoseconds}, {length, the same, count}.
         stamped = (headers["controllen"] > 0) & (control[:, 1] == _SOL_SOCKET | _SCM_TIMESTAMPNS << 32)
@@ -222,7 +226,8 @@ class Readiness:
 
 def send(descriptor: int, data: bytes, source: int) -> bool:
     """Send a datagram to a source, numbered as in `Batch.sources`; whether the kernel took it."""
-    return int(_sendto(descriptor, data, len(data), _MSG_DONTWAIT, _address(source), _ADDRESS_BYTES)) == len(data)
+    address, size = (None, 0) if source == UNNAMED else (_address(source), _ADDRESS_BYTES)
+    return int(_sendto(descriptor, data, len(data), _MSG_DONTWAIT, address, size)) == len(data)
 
 
 @lru_cache(ADDRESSES_MAX)

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 
 from media.errors import Malformed
-from media.legs import US_PER_TICK, Leg, Table
+from media.legs import Leg, Table
 from media.receive import SLOT_BYTES, Arena, Readiness, Sources, send
 from media.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, SourceDescription, parse, to_bytes
 
@@ -118,7 +118,7 @@ class Reports:
             min(255, 256 * new_lost // max(1, new_lost + new)),
             min(lost, 0x7FFFFF),
             (int(table.next_sequence[row]) - 1) & 0xFFFFFFFF,
-            int(table.jitter_us[row]) // US_PER_TICK,
+            int(table.jitter_us[row]) * sequence.clock_hz // 1_000_000,
             report.ntp >> 16 & 0xFFFFFFFF,
             (now_ns - arrived_ns) * 65_536 // 1_000_000_000 & 0xFFFFFFFF,
         )

@@ -5,8 +5,9 @@ Rules, after RFC 3550 §A.1 but for a recorder, which may wait and must not gues
 - The next packet in sequence and time is kept. So is a later one whose timestamp agrees with the time that has passed:
   what lies between is lost (sequence numbers are missing) or was silence (none is).
 - An earlier one is kept if it is missing and at most a second of media has passed it; else it is late, or a duplicate.
-- Another SSRC, a timestamp that does not agree with the time that has passed, or a second of standstill is a doubt: the
-  packet is set aside, and believed when the next one continues it. Then a new piece of the timeline begins.
+- Another SSRC, another clock (RFC 7160: the codec has changed), a timestamp that does not agree with the time that has
+  passed, or a second of standstill is a doubt: the packet is set aside, and believed when the next one continues it.
+  Then a new piece of the timeline begins.
 
 Timestamps only grow from piece to piece, by the time that has passed.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from media.codecs import CLOCK_HZ_PLAIN
 from media.framelog import NEW_PIECE, Reason, silence_flags
 
 LATE_S = 1  # older packets are dropped: by then their surroundings are sealed, and a live listener is past them
@@ -37,6 +39,8 @@ class Arrived:
     arrival_us: int
     codec: int
     payload: bytes
+    clock_hz: int = CLOCK_HZ_PLAIN  # in which `timestamp` and `duration` count
+    voiced: bool | None = None  # whether there is a voice in it, where that is known without decoding (RFC 6464)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class Sequence:
         step = _signed(packet.sequence - self.next_sequence, 16)
         ticks = _signed(packet.timestamp - self.next_timestamp, 32)
         ours = packet.ssrc == self.ssrc
+        if packet.clock_hz != self.clock_hz:
+            return self._of_another_clock(packet, step)
         if ours and not self._resumed and -MISORDER_MAX <= step < 0 and ticks < 0:
             return self._earlier(packet, step, ticks)
         if not ours or ticks < 0 or not self._steady(packet, ticks):
@@ -107,6 +113,13 @@ class Sequence:
             self.next_sequence += step + 1
         elif self.next_sequence + step in self._missing:
             self._found(self.next_sequence + step)
+
+    def misses(self, ssrc: int, sequence: int) -> bool:
+        """Whether a packet of this number has not come, and could still be kept."""
+        if ssrc != self.ssrc or not self.expecting:
+            return False
+        step = _signed(sequence - self.next_sequence, 16)
+        return 0 <= step < MISORDER_MAX or self.next_sequence + step in self._missing
 
     def rest(self, ssrc: int, noise: int) -> None:
         """The sender is silent from now on, and this is what its silence sounds like (RFC 3389)."""
@@ -134,7 +147,8 @@ class Sequence:
 
     def _is_next(self, packet: Arrived) -> bool:
         in_step = packet.sequence == self.next_sequence & _SEQUENCE_MASK and packet.timestamp == self.next_timestamp
-        return packet.ssrc == self.ssrc and in_step and not self._resumed
+        ours = packet.ssrc == self.ssrc and packet.clock_hz == self.clock_hz
+        return ours and in_step and not self._resumed
 
     def _earlier(self, packet: Arrived, step: int, ticks: int) -> tuple[Placed, ...]:
         number = self.next_sequence + step
@@ -148,16 +162,23 @@ class Sequence:
         self.out_of_order += 1
         return (Placed(self.head + ticks, 0, ahead=False, packet=packet),)
 
+    def _of_another_clock(self, packet: Arrived, step: int) -> tuple[Placed, ...]:
+        """Nothing can be told from its timestamp: it begins another piece, unless it is from before the last one."""
+        if packet.ssrc == self.ssrc and not self._resumed and -MISORDER_MAX <= step < 0:
+            self.late += 1
+            return ()
+        return self._doubted(packet)
+
     def _doubted(self, packet: Arrived) -> tuple[Placed, ...]:
         """Set `packet` aside, or believe the one set aside if this one continues it."""
         first = self._doubt
-        if first is None or not _continues(first, packet, self.clock_hz):
+        if first is None or not _continues(first, packet):
             if kept := self.settle():
                 return (*kept, *self.receive(packet))
             self._doubt = packet
             return ()
         self._doubt = None
-        queued = packet.arrival_us - first.arrival_us < self._us(first.duration) // 2
+        queued = packet.arrival_us - first.arrival_us < first.duration * 1_000_000 // first.clock_hz // 2
         if self._is_next(first) and queued:
             # The network stood still and now delivers what it held; the sender's clock never stopped.
             return (self._advance(first, 0, 0), *self.receive(packet))
@@ -167,7 +188,7 @@ class Sequence:
     def _begin(self, packet: Arrived, head: int, reason: Reason) -> Placed:
         """Start a piece of the timeline with `packet` at the 64-bit timestamp `head`."""
         self.silence = self.silence if self.silence is not None else reason
-        self.ssrc = packet.ssrc
+        self.ssrc, self.clock_hz = packet.ssrc, packet.clock_hz
         self.next_sequence = self._first = packet.sequence
         self.head = head
         self._resumed = False
@@ -213,10 +234,11 @@ class Sequence:
         return ticks * 1_000_000 // self.clock_hz
 
 
-def _continues(first: Arrived, second: Arrived, clock_hz: int) -> bool:
+def _continues(first: Arrived, second: Arrived) -> bool:
     ticks = _signed(second.timestamp - first.timestamp, 32)
     follows = second.sequence == (first.sequence + 1) & _SEQUENCE_MASK
-    return second.ssrc == first.ssrc and follows and 0 < ticks <= clock_hz
+    same = second.ssrc == first.ssrc and second.clock_hz == first.clock_hz
+    return same and follows and 0 < ticks <= first.clock_hz
 
 
 def _signed(difference: int, bits: int) -> int:

@@ -1,17 +1,18 @@
 """What is known about a track: how it was received, where it lies in call time, and where nothing was received.
 
 The same `Timeline` is fed by the engine while a call runs and by replaying its chunks after a crash, so both tell the
-same. Its rules: a piece is a stretch of media time with one sender's clock, placed in call time at the clock's nominal
-rate by its least delayed packet of the first second; pieces do not overlap; every span outside a frame has a reason.
+same. Its rules: a piece is a stretch of media time with one sender's clock, placed in call time by its least delayed
+packet of the first second and, where its clock turns out to drift, along the line below all its packets (`timemap`);
+pieces do not overlap; every span outside a frame has a reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from media.codecs import BY_NUMBER
+from media.codecs import BY_NAME, BY_NUMBER, CLOCK_HZ_PLAIN
 from media.errors import Malformed
 from media.framelog import (
     NEW_PIECE,
@@ -27,21 +28,13 @@ from media.framelog import (
     silence_flags,
 )
 from media.lives import life_of
+from media.timemap import WINDOW_S, Envelope, Piece
 
 ANCHOR_S = 1  # of media that place a piece: enough to meet an undelayed packet, short enough to stand still soon
 GAPS_MAX = 2000  # of one track's map: 72 KiB of JSON. What is beyond is counted, not named
 MASKS_MAX = 1000  # silenced spans of one track: keys pressed for an hour. What is beyond is counted, not named
 PIECES_MAX = 500  # a sender that restarts more often than that is broken; later restarts extend the last piece
-CLOCK_HZ_DEFAULT = 8000  # of a track that received nothing
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The media timestamps [start, end) begin at call time `at_us` and run at the nominal rate."""
-
-    start: int
-    end: int
-    at_us: int
+VERSION = 2  # of the facts' JSON. In the first, every piece ran at the track's clock and at its nominal rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +63,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class TrackFacts:
-    """All that is known about a track; instants are call time in µs."""
+    """All that is known about a track; instants are call time in µs. `clock_hz` is the clock of its last codec."""
 
     codecs: tuple[str, ...]
     clock_hz: int
@@ -83,6 +76,11 @@ class TrackFacts:
     gaps_omitted: int = 0
 
     @property
+    def sample_hz(self) -> int:
+        """The rate at which nothing of it is lost: the highest of its codecs."""
+        return max((BY_NAME[name.upper()].sample_hz for name in self.codecs), default=CLOCK_HZ_PLAIN)
+
+    @property
     def jitter_ms(self) -> float:
         """RFC 3550's estimate of interarrival jitter at the end."""
         return self.tally.jitter_us / 1000
@@ -92,6 +90,7 @@ class TrackFacts:
         counters = asdict(self.tally)
         del counters["jitter_us"]
         return {
+            "version": VERSION,
             "codecs": list(self.codecs),
             "clock_hz": self.clock_hz,
             **counters,
@@ -99,15 +98,17 @@ class TrackFacts:
             "first_us": self.first_us,
             "last_us": self.last_us,
             "ended_us": self.ended_us,
-            "map": [[piece.start, piece.end, piece.at_us] for piece in self.map],
+            "map": [piece.to_json() for piece in self.map],
             "gaps": [gap.to_json() for gap in self.gaps],
             "gaps_omitted": self.gaps_omitted,
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrackFacts:
-        """Read what `to_json` wrote; raises Malformed where it is something else."""
+        """Read what `to_json` wrote, now or before facts had a version; raises Malformed where it is something else."""
         try:
+            if data.get("version", 1) > VERSION or any(name.upper() not in BY_NAME for name in data["codecs"]):
+                raise ValueError("facts of a later version")
             counters = {name: int(data[name]) for name in asdict(NOTHING) if name != "jitter_us"}
             return cls(
                 tuple(str(name) for name in data["codecs"]),
@@ -116,22 +117,37 @@ class TrackFacts:
                 data["first_us"],
                 data["last_us"],
                 int(data["ended_us"]),
-                tuple(Piece(int(start), int(end), int(at_us)) for start, end, at_us in data["map"]),
+                tuple(Piece.from_json(piece) for piece in data["map"]),
                 tuple(Gap.from_json(gap) for gap in data["gaps"]),
                 int(data["gaps_omitted"]),
             )
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise Malformed("not the facts of a track") from None
 
 
 @dataclass(slots=True)
 class _Piece:
     start: int
-    at_us: int
+    transit_us: int  # of the least delayed packet of its first second
     silence: int  # why there was nothing before it, as a frame's flags say it
     end: int
-    floor_us: int  # where the piece before it ends
+    clock_hz: int
+    envelope: Envelope
     resumed_us: int  # when the worker that received it had begun, if another had died before it
+
+    def us(self, ticks: int) -> int:
+        return ticks * 1_000_000 // self.clock_hz
+
+    def placed(self, floor_us: int) -> Piece:
+        """The piece in call time, as far as it is known; it begins where the one before it ended, or later."""
+        knots = self.envelope.knots(self.start, self.end, self.clock_hz)
+        if knots:
+            late_us = max(0, floor_us - knots[0][1])
+            knots = tuple((timestamp, at_us + late_us) for timestamp, at_us in knots)
+            return Piece(self.start, self.end, knots[0][1], self.clock_hz, knots)
+        least_us = self.envelope.least_us
+        transit_us = self.transit_us if least_us is None else min(self.transit_us, least_us)
+        return Piece(self.start, self.end, max(floor_us, transit_us + self.us(self.start)), self.clock_hz)
 
 
 class Timeline:
@@ -142,8 +158,9 @@ class Timeline:
         self._gaps: list[tuple[int, int, int]] = []  # in media time, in order, within pieces; the last as flags say it
         self._masks: list[tuple[int, int]] = []  # silenced, in media time
         self._omitted = 0
+        self._begun = False  # a frame that begins a piece was seen; those from before it may stand before it
         self._codecs: set[int] = set()
-        self._clock_hz = CLOCK_HZ_DEFAULT
+        self._clock_hz = CLOCK_HZ_PLAIN
         self._first_us: int | None = None
         self._last_us: int | None = None
         self._written_us = 0
@@ -155,7 +172,7 @@ class Timeline:
     @property
     def settled(self) -> bool:
         """Whether the current piece has its place in call time, so that `extend_in_order` will do."""
-        return bool(self._pieces) and self._ticks_in(self._pieces[-1]) > ANCHOR_S * self._clock_hz
+        return bool(self._pieces) and self._pieces[-1].end - self._pieces[-1].start > ANCHOR_S * self._clock_hz
 
     def extend(self, frames: Frames, *, written_us: int, pending: Reason, tally: Tally, noise: int = 0) -> None:
         """Take the frames of one chunk, and what else it says."""
@@ -164,13 +181,20 @@ class Timeline:
             *(frames.flags.tolist(), frames.codecs.tolist()),
             strict=True,
         )
+        least: tuple[int, int] | None = None  # of the current piece: transit and timestamp of its least delayed packet
         for timestamp, duration, arrival_us, flags, codec in rows:
-            if codec not in self._codecs:
-                self._codecs.add(codec)
-                self._clock_hz = BY_NUMBER[codec].clock_hz
-            self._place(timestamp, duration, arrival_us, flags)
+            self._codecs.add(codec)
+            pieces = len(self._pieces)
+            self._place(timestamp, duration, arrival_us, flags, BY_NUMBER[codec].clock_hz)
+            if len(self._pieces) > pieces:
+                self._learn(pieces - 1, least)
+                least = None
+            transit_us = arrival_us - timestamp * 1_000_000 // self._clock_hz
+            if least is None or transit_us < least[0]:
+                least = (transit_us, timestamp)
             self._first_us = arrival_us if self._first_us is None else min(self._first_us, arrival_us)
             self._last_us = arrival_us if self._last_us is None else max(self._last_us, arrival_us)
+        self._learn(len(self._pieces) - 1, least)
         self._written_us, self._pending, self._tally = written_us, silence_flags(pending, noise), tally
         if pending is Reason.ANNOUNCEMENT:
             self._announced_us = written_us
@@ -180,12 +204,14 @@ class Timeline:
         self._resumed_us = at_us
         self._past, self._tally = self._past.plus(self._tally), NOTHING
 
-    def extend_in_order(self, end: int, last_us: int) -> None:
-        """Take any number of frames that continue the last one without a gap, of a codec seen before, when `settled`.
+    def extend_in_order(self, end: int, last_us: int, least_us: int, least_at: int) -> None:
+        """Take a chunk of frames that continue the last one without a gap, of a codec seen before, when `settled`.
 
-        A chunk must follow by `extend`, if only an empty one, before the facts are asked for.
+        `least_us` is the least of their transits (arrival minus media time), `least_at` the first timestamp that has
+        it. A chunk must follow by `extend`, if only an empty one, before the facts are asked for.
         """
         self._pieces[-1].end = end
+        self._pieces[-1].envelope.learn(least_at, least_us)
         self._last_us = last_us if self._last_us is None else max(self._last_us, last_us)
 
     def mask(self, start: int, end: int) -> None:
@@ -199,6 +225,10 @@ class Timeline:
 
     def facts(self) -> TrackFacts:
         """The facts as of the last chunk."""
+        placed, floor_us = list[Piece](), self._announced_us
+        for piece in self._pieces:
+            placed.append(piece.placed(floor_us))
+            floor_us = placed[-1].end_us
         return TrackFacts(
             tuple(BY_NUMBER[number].name for number in sorted(self._codecs)),
             self._clock_hz,
@@ -206,20 +236,38 @@ class Timeline:
             self._first_us,
             self._last_us,
             self._written_us,
-            tuple(Piece(piece.start, piece.end, piece.at_us) for piece in self._pieces),
-            tuple(sorted((*self._named_gaps(), *self._masked()), key=lambda gap: gap.start_us)),
+            tuple(placed),
+            tuple(sorted((*self._named_gaps(placed), *self._masked(placed)), key=lambda gap: gap.start_us)),
             self._omitted,
         )
 
-    def _place(self, timestamp: int, duration: int, arrival_us: int, flags: int) -> None:
+    def _learn(self, index: int, least: tuple[int, int] | None) -> None:
+        if least is not None:
+            self._pieces[index].envelope.learn(least[1], least[0])
+
+    def _place(self, timestamp: int, duration: int, arrival_us: int, flags: int, clock_hz: int) -> None:
         silence = flags & SILENCE_MASK
         if flags & REASON_MASK == Reason.MASKED:
             self.mask(timestamp, timestamp + duration)
-        if not self._pieces or self._is_new_piece(timestamp, flags):
-            floor_us = self._end_us(self._pieces[-1]) if self._pieces else self._announced_us
-            at_us = max(arrival_us, floor_us)
-            silence, end = silence or Reason.NO_MEDIA, timestamp + duration
-            self._pieces.append(_Piece(timestamp, at_us, silence, end, floor_us, self._resumed_us))
+        new, begun = self._is_new_piece(timestamp, flags), self._begun
+        self._begun = begun or bool(flags & NEW_PIECE)
+        if (
+            new
+            and len(self._pieces) == 1
+            and not begun
+            and 0 < timestamp - self._pieces[0].start <= ANCHOR_S * clock_hz
+        ):
+            # The packet that came first was not the first: those before it belong to its piece.
+            self._pieces[0].silence, new = silence or Reason.NO_MEDIA, False
+        if new:
+            self._clock_hz = clock_hz
+            transit_us = arrival_us - timestamp * 1_000_000 // clock_hz
+            self._pieces.append(
+                _Piece(
+                    *(timestamp, transit_us, silence or Reason.NO_MEDIA, timestamp + duration),
+                    *(clock_hz, Envelope(WINDOW_S * clock_hz), self._resumed_us),
+                )
+            )
             return
         piece = self._pieces[-1]
         if timestamp < piece.start:
@@ -228,14 +276,14 @@ class Timeline:
             self._miss(piece.end, timestamp, silence)
         elif timestamp < piece.end:
             self._fill(timestamp, timestamp + duration)
-        if timestamp - piece.start <= ANCHOR_S * self._clock_hz:
-            piece.at_us = max(piece.floor_us, min(piece.at_us, arrival_us - self._us(timestamp - piece.start)))
+        if timestamp - piece.start <= ANCHOR_S * piece.clock_hz:
+            piece.transit_us = min(piece.transit_us, arrival_us - piece.us(timestamp))
         piece.end = max(piece.end, timestamp + duration)
 
     def _is_new_piece(self, timestamp: int, flags: int) -> bool:
         """Whether a frame begins one; what another life says never continues a piece, whatever is damaged."""
         restarted = bool(flags & NEW_PIECE) and len(self._pieces) < PIECES_MAX
-        return restarted or life_of(timestamp) != life_of(self._pieces[-1].end)
+        return not self._pieces or restarted or life_of(timestamp) != life_of(self._pieces[-1].end)
 
     def _reach_back(self, piece: _Piece, timestamp: int, duration: int) -> None:
         """The very first packets came in disorder: the piece begins earlier than it seemed."""
@@ -243,7 +291,6 @@ class Timeline:
             return  # only the engine's first piece has packets before its first; anything else is a damaged log
         if timestamp + duration < piece.start:
             self._gaps.insert(0, (timestamp + duration, piece.start, Reason.LOST))
-        piece.at_us = max(piece.floor_us, piece.at_us - self._us(piece.start - timestamp))
         piece.start = timestamp
 
     def _miss(self, start: int, end: int, silence: int) -> None:
@@ -262,39 +309,28 @@ class Timeline:
                 rest = ((gap_start, min(start, gap_end), silence), (max(end, gap_start), gap_end, silence))
                 self._gaps[i : i + 1] = [part for part in rest if part[0] < part[1]]
 
-    def _named_gaps(self) -> Iterable[Gap]:
+    def _named_gaps(self, placed: Sequence[Piece]) -> Iterable[Gap]:
         """All spans without a frame, in order: before, between, within and after the pieces."""
         inner = iter([*self._gaps, (1 << 63, 1 << 63, int(Reason.LOST))])
         gap_start, gap_end, gap_silence = next(inner)
         at_us = self._announced_us
         yield from _gap(0, at_us, Reason.ANNOUNCEMENT)
-        for piece in self._pieces:
-            yield from _silence(at_us, piece.at_us, piece.silence, piece.resumed_us)
+        for gathered, piece in zip(self._pieces, placed, strict=True):
+            yield from _silence(at_us, piece.at_us, gathered.silence, gathered.resumed_us)
             while gap_start < piece.end:
-                offset_us = piece.at_us - self._us(piece.start)
-                yield from _gap(offset_us + self._us(gap_start), offset_us + self._us(gap_end), gap_silence)
+                yield from _gap(piece.call_us(gap_start), piece.call_us(gap_end), gap_silence)
                 gap_start, gap_end, gap_silence = next(inner)
-            at_us = self._end_us(piece)
+            at_us = piece.end_us
         # Nobody can tell a lost end from one that was never sent.
         yield from _silence(at_us, self._written_us, self._pending or Reason.NO_MEDIA, self._resumed_us)
 
-    def _masked(self) -> Iterable[Gap]:
+    def _masked(self, placed: Sequence[Piece]) -> Iterable[Gap]:
         """The silenced spans, where they lie in the pieces."""
-        for piece in self._pieces if self._masks else ():
+        for piece in placed if self._masks else ():
             for start, end in self._masks:
                 first, last = max(start, piece.start), min(end, piece.end)
                 if first < last:
-                    offset_us = piece.at_us - self._us(piece.start)
-                    yield from _gap(offset_us + self._us(first), offset_us + self._us(last), Reason.MASKED)
-
-    def _ticks_in(self, piece: _Piece) -> int:
-        return piece.end - piece.start
-
-    def _end_us(self, piece: _Piece) -> int:
-        return piece.at_us + self._us(piece.end - piece.start)
-
-    def _us(self, ticks: int) -> int:
-        return ticks * 1_000_000 // self._clock_hz
+                    yield from _gap(piece.call_us(first), piece.call_us(last), Reason.MASKED)
 
 
 def facts_from_chunks(chunks: Iterable[Chunk]) -> TrackFacts:

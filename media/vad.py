@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import webrtcvad
@@ -23,8 +23,11 @@ _CAPSULE = b"WebRtcVadPtr"
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.argtypes, _pointer.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_void_p
 
+Voices: TypeAlias = NDArray[np.int64]  # 1 for a cell with a voice in it, else 0
+
 RATE_HZ = 8000
 CELL_SAMPLES = 160  # 20 ms; webrtcvad takes 10, 20 or 30 ms
+CELLS_A_SECOND = RATE_HZ // CELL_SAMPLES
 AGGRESSIVENESS = 2  # of 0 to 3
 START_WINDOW = 4  # cells
 START_VOICED = 3  # of them: 60 ms of speech
@@ -34,7 +37,6 @@ SETTLING = 5  # cells that a new detector needs to know a line's noise; until th
 _START_MASK = (1 << START_WINDOW) - 1
 _HANGOVER_MASK = (1 << HANGOVER) - 1
 _HISTORY_MASK = (1 << 32) - 1
-_CELL_BYTES = 2 * CELL_SAMPLES
 _STARTS = np.array([bits.bit_count() >= START_VOICED for bits in range(1 << START_WINDOW)])
 
 
@@ -80,8 +82,17 @@ class Detectors:
 
     def hear(self, rows: list[int], pcm: bytes) -> list[Decision]:
         """One cell of 160 samples, 16-bit native, for each of `rows`, which are distinct; what it decides."""
+        return self.learn(rows, self.voiced(rows, pcm))
+
+    def voiced(self, rows: list[int], pcm: bytes, rate_hz: int = RATE_HZ) -> Voices:
+        """Whether a cell of 20 ms, 16-bit native, has a voice in it, for each of `rows`: 1 where it has."""
+        if self._core is None:
+            return self._voiced_by_python(rows, pcm, rate_hz)
+        return self._voiced_by_core(np.array(rows, np.int64), pcm, rate_hz)
+
+    def learn(self, rows: list[int], voiced: Voices) -> list[Decision]:
+        """One cell for each of `rows`, which are distinct, has a voice in it or not; what that decides."""
         index = np.array(rows, np.int64)
-        voiced = self._voiced_by_python(rows, pcm) if self._core is None else self._voiced_by_core(index, pcm)
         settled = self._heard[index] >= SETTLING
         history = (self._history[index] << 1 | voiced & settled) & _HISTORY_MASK
         self._heard[index] += 1
@@ -104,20 +115,21 @@ class Detectors:
         rows: list[int] = np.flatnonzero(self._speaking & silent).tolist()
         return rows
 
-    def _voiced_by_core(self, rows: NDArray[np.int64], pcm: bytes) -> NDArray[np.int64]:
-        """Of each row's cell, 1 where it is voiced."""
-        assert self._core is not None and len(pcm) == len(rows) * _CELL_BYTES
+    def _voiced_by_core(self, rows: NDArray[np.int64], pcm: bytes, rate_hz: int) -> Voices:
+        samples = rate_hz // CELLS_A_SECOND
+        assert self._core is not None and len(pcm) == 2 * samples * len(rows)
         handles, voiced = self._pointers[rows], np.empty(len(rows), np.uint8)
         assert handles.all(), "every row has a detector"
-        self._core.hear(_process, handles.ctypes.data, pcm, len(rows), CELL_SAMPLES, RATE_HZ, voiced.ctypes.data)
+        self._core.hear(_process, handles.ctypes.data, pcm, len(rows), samples, rate_hz, voiced.ctypes.data)
         return voiced.astype(np.int64)
 
-    def _voiced_by_python(self, rows: list[int], pcm: bytes) -> NDArray[np.int64]:
+    def _voiced_by_python(self, rows: list[int], pcm: bytes, rate_hz: int) -> Voices:
         """The twin of `callvault_hear` in media/native/core.c."""
-        process, handles = _native.process, self._handles
+        process, handles, samples = _native.process, self._handles, rate_hz // CELLS_A_SECOND
+        size = 2 * samples
         voiced = [
-            process(handles[row], RATE_HZ, pcm[at : at + _CELL_BYTES], CELL_SAMPLES)
-            for row, at in zip(rows, range(0, len(pcm), _CELL_BYTES), strict=True)
+            process(handles[row], rate_hz, pcm[at : at + size], samples)
+            for row, at in zip(rows, range(0, len(pcm), size), strict=True)
         ]
         return np.array(voiced, np.int64)
 

@@ -29,6 +29,7 @@ class Role(StrEnum):
     AGENT = "agent"  # list, redacted transcript, speech events, audio
     OFFICER = "officer"  # also originals, and erase
     ADMIN = "admin"  # all of the tenant
+    WHIP = "whip"  # send a call's audio, and nothing else: for pages that anybody may open
 
 
 class Bearer(NamedTuple):

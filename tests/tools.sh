@@ -7,6 +7,7 @@ command -v sipp >/dev/null 2>&1 || need="$need sip-tester"
 command -v kamailio >/dev/null 2>&1 || need="$need kamailio"
 ls /usr/lib/*/kamailio/modules/tls.so >/dev/null 2>&1 || need="$need kamailio-tls-modules"
 command -v baresip >/dev/null 2>&1 || need="$need baresip-core"
+command -v chromium >/dev/null 2>&1 || need="$need chromium"
 command -v ip >/dev/null 2>&1 || need="$need iproute2"
 command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
 [ -z "$need" ] && exit 0

@@ -213,7 +213,7 @@ class Worker:
             return Track(ref.participant, ())
         with self._recordings.stream(ref.tenant, ref.artefact) as stream:
             for first_ms, pcm in windows(stream, source.facts):
-                for word in engine.transcribe(to_engine(pcm, source.facts.clock_hz), language) if pcm.any() else ():
+                for word in engine.transcribe(to_engine(pcm, source.facts.sample_hz), language) if pcm.any() else ():
                     if self._stopping.is_set():
                         raise _Stopped
                     words.append(Word(word.text, first_ms + word.start_ms, first_ms + word.end_ms, word.probability))
@@ -262,7 +262,7 @@ def missing(record: CallRecord) -> bool:
 
 def windows(stream: StreamReader, facts: TrackFacts) -> Iterator[tuple[int, NDArray[np.int16]]]:
     """A track on the call's clock, in pieces of bounded length cut in silence: (call time of the first sample, PCM)."""
-    rate_hz, total, first = facts.clock_hz, total_samples(facts), 0
+    rate_hz, total, first = facts.sample_hz, total_samples(facts), 0
     while first < total:
         last = min(first + WINDOW_S * rate_hz, total)
         spans = media_span(facts, first, last)

@@ -1,4 +1,4 @@
-"""Audio as WAV, any byte range of it (RFC 9110 §14)."""
+"""Audio as WAV, any byte range of it (RFC 9110 §14), and as Ogg Opus where that is how it came."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from gateway.api.context import AsCaller, InContext, OfCall
-from gateway.playback import Wav
+from gateway.errors import NotOpus
+from gateway.ogg import OggOpus
+from gateway.playback import Manner, Wav
 
 router = APIRouter(prefix="/v1/calls", tags=["audio"])
 
@@ -26,9 +28,13 @@ def audio(
     call: OfCall,
     track: Annotated[int | None, Query(ge=0, le=63, description="one track; without it, a channel for each")] = None,
     comfort_noise: Annotated[bool, Query(description="the sender's silence at the level it told; false: zeros")] = True,
+    conceal: Annotated[bool, Query(description="make up what the network lost for up to 60 ms; false: zeros")] = False,
 ) -> Response:
-    """The call as 16-bit WAV at 8 kHz, sample 0 at the answer. `Range: bytes=a-b` opens only what it needs."""
-    wav = Wav.open(context.recordings, who.tenant, call, track, comfort_noise=comfort_noise)
+    """The call as 16-bit WAV, sample 0 at the answer, at its tracks' highest rate: 8 kHz of G.711 alone.
+
+    `Range: bytes=a-b` opens only what it needs.
+    """
+    wav = Wav.open(context.recordings, who.tenant, call, track, how=Manner(comfort_noise, conceal))
     headers = {"Accept-Ranges": "bytes", "ETag": wav.etag, "Cache-Control": "no-store"}
     headers["Content-Disposition"] = f'attachment; filename="{call}.wav"'
     span = byte_range(request.headers.get("range", ""), wav.size)
@@ -51,6 +57,28 @@ def audio(
 def _body(wav: Wav, start: int, end: int) -> Iterator[bytes]:
     with wav:
         yield from wav.read(start, end)
+
+
+@router.get("/{call}/audio/opus", response_class=StreamingResponse)
+def opus(
+    context: InContext,
+    who: AsCaller,
+    call: OfCall,
+    track: Annotated[int, Query(ge=0, le=63, description="the track; only one fits into a file")] = 0,
+) -> Response:
+    """A track as Ogg Opus, its packets as they were received; 406 of one that was not received in Opus alone."""
+    try:
+        file = OggOpus.open(context.recordings, who.tenant, call, track)
+    except NotOpus as error:
+        return JSONResponse({"error": "NotOpus", "detail": str(error)}, status_code=406)
+    headers = {"Accept-Ranges": "none", "Cache-Control": "no-store"}
+    headers["Content-Disposition"] = f'attachment; filename="{call}.opus"'
+    return StreamingResponse(_pages(file), 200, headers, media_type="audio/ogg")
+
+
+def _pages(file: OggOpus) -> Iterator[bytes]:
+    with file:
+        yield from file.read()
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | tuple[()] | None:

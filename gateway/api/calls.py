@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.context import AsCaller, AsOfficer, InContext, OfCall
 from gateway.events import LiveEvent
-from storage.errors import Erased, NotReady
+from storage.errors import Erased, NotFound, NotReady
 from storage.model import ArtefactRef, ArtefactState, CallId, CallState, Kind, TenantId
 from storage.recordings import Recordings
 from storage.records import CallRecord
@@ -129,7 +129,7 @@ def _tracks(recordings: Recordings, tenant: TenantId, record: CallRecord) -> lis
     for artefact in record.find(Kind.AUDIO):
         try:
             facts = json.loads(recordings.document(tenant, artefact.ref.artefact))
-        except (Erased, NotReady):
+        except (Erased, NotReady, NotFound):  # not found: while the call lives, its first slices stand before its facts
             facts = None
         tracks.append({"artefact": artefact.ref.artefact, "participant": artefact.ref.participant, "track": facts})
     return tracks

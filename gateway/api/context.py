@@ -10,6 +10,7 @@ from fastapi import Depends, HTTPException, Request
 
 from gateway.calls.pause import Pauses
 from gateway.events import Hub
+from gateway.ingest.whip import WhipIngest
 from storage.model import CallId, TenantId, is_id
 from storage.recordings import Recordings
 from storage.tokens import Role, Tokens
@@ -27,8 +28,8 @@ async def _no_metrics() -> bytes:
 class Context:
     """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is
     not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
-    `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin;
-    without `pauses` no call is live."""
+    `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin,
+    `whip` takes browsers' calls; without `pauses` no call is live."""
 
     recordings: Recordings
     tokens: Tokens
@@ -40,6 +41,7 @@ class Context:
     alarms: Callable[[], list[str]] = list
     monitors: Callable[[], Sequence[str]] = lambda: LOOPBACK
     zone: Callable[[TenantId], str] = lambda tenant: "UTC"
+    whip: WhipIngest | None = None
     pauses: Pauses | None = None
 
 
@@ -62,7 +64,7 @@ def context(request: Request) -> Context:
     return found
 
 
-def caller(request: Request) -> Caller:
+def bearer(request: Request) -> Caller:
     """The token's tenant and role; 401 without a valid bearer token. A plain function: it runs in a thread."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and 0 < len(token) <= TOKEN_CHARACTERS_MAX:
@@ -70,6 +72,13 @@ def caller(request: Request) -> Caller:
         if found is not None:
             return Caller(found.tenant, found.role)
     raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
+
+
+def caller(who: Annotated[Caller, Depends(bearer)]) -> Caller:
+    """A caller who may see the tenant's calls; 403 for a token that only sends them."""
+    if who.role is Role.WHIP:
+        raise HTTPException(403, "this token only sends calls")
+    return who
 
 
 def officer(who: Annotated[Caller, Depends(caller)]) -> Caller:

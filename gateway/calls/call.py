@@ -48,6 +48,14 @@ class Parties:
     found_by: tuple[tuple[Sort, str], ...] = ()  # as the headers have it
 
 
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A leg's sockets where a process of ours takes its media from the network, and what comes over them."""
+
+    pair: PortPair
+    codecs: Mapping[int, str]
+
+
 @dataclass(slots=True)
 class Leg:
     """One received stream: an m-line, its ports, and the track it becomes.
@@ -64,6 +72,7 @@ class Leg:
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
     track: Track | None = None  # of a recording session: who is heard on it
     quiet: bool = False  # no sign of life for the trunk's quiet_s
+    tap: Tap | None = None
     pressed: list[Press] = field(default_factory=list, repr=False)  # keys, where the policy keeps them
     pressed_beyond: int = 0  # keys that were too many
     told: Told | None = field(default=None, repr=False)  # what its worker knows of it; None before it is opened
@@ -187,6 +196,12 @@ class Call:
 
     def _media(self) -> dict[str, object]:
         """How its media came in; `mixed` if some of it was encrypted, or all of it for a while."""
+        if any(leg.tap is not None for leg in self.every_leg):
+            return {
+                "media": "webrtc",
+                "suites": [],
+                "encrypted_in_transit": True,
+            }  # it has nothing else (RFC 8827 §6.5)
         suites = {suite for leg in (*self.legs, *self.former) for suite in leg.suites}
         media = "srtp" if suites and "" not in suites else "mixed" if suites - {""} else "rtp"
         encrypted = media == "srtp" and self.parties.transport == "tls"

@@ -84,7 +84,7 @@ def unstored(facts: TrackFacts, chunks: Iterable[framelog.Chunk]) -> Spans:
     """
     if facts.gaps_omitted:
         return []
-    received = [(piece.at_us, piece.at_us + _us(facts, piece.end - piece.start)) for piece in facts.map]
+    received = [(piece.at_us, piece.end_us) for piece in facts.map]
     received = list(subtract(received, sorted((gap.start_us, gap.end_us) for gap in facts.gaps)))
     stored = in_call_time(facts, _media_spans(chunks))
     return [span for span in subtract(received, stored) if span[1] - span[0] >= ROUNDING_US]
@@ -112,9 +112,7 @@ def in_call_time(facts: TrackFacts, spans: Iterable[tuple[int, int]]) -> Spans:
         for piece in facts.map:
             first, last = max(start, piece.start), min(end, piece.end)
             if first < last:
-                placed.append(
-                    (piece.at_us + _us(facts, first - piece.start), piece.at_us + _us(facts, last - piece.start))
-                )
+                placed.append((piece.call_us(first), piece.call_us(last)))
     return sorted(placed)
 
 
@@ -151,7 +149,3 @@ def _media_spans(chunks: Iterable[framelog.Chunk]) -> Spans:
         else:
             joined.append((start, end))
     return joined
-
-
-def _us(facts: TrackFacts, ticks: int) -> int:
-    return ticks * 1_000_000 // facts.clock_hz

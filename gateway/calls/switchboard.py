@@ -21,7 +21,7 @@ from gateway.calls import emergency as emergencies
 from gateway.calls import keypresses, resumption
 from gateway.calls.admission import Busy
 from gateway.calls.announcement import Prompt
-from gateway.calls.call import Announcement, Call, Leg, Parties
+from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
 from gateway.calls.callbook import CallBook
 from gateway.calls.media_link import MediaLink
 from gateway.calls.offer import LEGS_MAX, labels_of
@@ -29,7 +29,7 @@ from gateway.calls.pause import Pauses
 from gateway.calls.roster import Roster
 from gateway.calls.speech import LiveSpeech
 from gateway.calls.streams import Desk, Streams
-from gateway.calls.terms import opening, terms
+from gateway.calls.terms import opening, tapped, terms
 from gateway.calls.told import Told
 from gateway.calls.workers import Workers
 from gateway.errors import Unavailable
@@ -141,11 +141,17 @@ class Switchboard:
         return self.workers.choose(match.tenant, now)
 
     def begin(
-        self, match: Match, offer: SessionDescription | None, parties: Parties, roster: Roster | None = None
+        self,
+        match: Match,
+        offer: SessionDescription | None,
+        parties: Parties,
+        roster: Roster | None = None,
+        taps: Sequence[Tap] = (),
     ) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
 
-        Without an offer there is one leg, for the m-line that we are going to offer. A recording session has a roster.
+        Without an offer there is one leg, for the m-line that we are going to offer. A recording session has a roster;
+        taps are taken as they are.
         """
         emergency = emergencies.is_emergency(match, parties, () if roster is None else roster.addresses)
         worker, why_not = self._place(match, emergency=emergency)
@@ -154,6 +160,8 @@ class Switchboard:
         call_id = CallId(new_id())
         tenant = self._recordings.tenant(match.tenant.name)
         labels = {0: "0"} if offer is None else labels_of(offer)
+        if taps:
+            labels = {index: str(index) for index in range(len(taps))}
         tracks = [] if roster is None else [roster.open(*line) for line in islice(labels.items(), LEGS_MAX)]
         people = [track.participant for track in tracks] or [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
@@ -185,7 +193,7 @@ class Switchboard:
             call.announcement = Announcement(prompt.name, prompt.language)
         try:
             for person, (index, label) in zip(people, labels.items(), strict=False):
-                call.legs.append(self._leg(call, index, label, person))
+                call.legs.append(self._leg(call, index, label, person, taps[index] if taps else None))
         except NoPorts as error:
             self._release_ports(call)
             raise Busy("no ports free") from error
@@ -223,6 +231,15 @@ class Switchboard:
                 leg.quiet = False
                 self._send(self._terms(call, leg, offer))
         self.streams.update(call, offer, metadata)
+
+    def retune(self, call: Call, leg: Leg) -> None:
+        """Another sender comes over a leg's tap."""
+        leg.quiet = False
+        self._send(self._terms(call, leg, None))
+
+    def abandon(self, call: Call) -> None:
+        """A call that begun and is not going to be answered: its ports go back, and nothing is left of it."""
+        self._release_ports(call)
 
     def alive(self, call_id: CallId) -> None:
         """The peer was asked, and the call still stands; the worker tells of its silence again if it lasts."""
@@ -324,15 +341,17 @@ class Switchboard:
         if not call.emergency:
             self.hang_up(call.id)
 
-    def _leg(self, call: Call, index: int, label: str, person: ParticipantId) -> Leg:
+    def _leg(self, call: Call, index: int, label: str, person: ParticipantId, tap: Tap | None) -> Leg:
         artefact = None
         if call.new is not None and not call.unrecorded:
             artefact = call.new.find(Kind.AUDIO, person)
-        pair = self._ports.take(time.monotonic(), urgent=call.emergency)
+        pair = self._ports.take(time.monotonic(), urgent=call.emergency) if tap is None else tap.pair
         future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
-        return Leg(next(self._numbers), index, label, person, artefact, pair, future)
+        return Leg(next(self._numbers), index, label, person, artefact, pair, future, tap=tap)
 
     def _terms(self, call: Call, leg: Leg, offer: SessionDescription | None) -> Update:
+        if leg.tap is not None:
+            return tapped(leg.number, call.trunk, leg.tap)
         leg.protect(call.srtp.get(leg.index, {}))
         found = terms(leg, call.trunk, offer)
         if offer is not None and found.remote is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from gateway.calls.call import Call, Leg
+from gateway.calls.call import Call, Leg, Tap
 from gateway.calls.keypresses import kept
 from gateway.calls.numbers import reader_of
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, sends
 from gateway.policy import Trunk
 from gateway.tenants import Match, media_networks, within
 from media.messages import Open, Update
-from media.sdp import SessionDescription, Terms, event_payload_type
+from media.sdp import SessionDescription, Terms, event_payload_type, redundancy_payload_type
 
 
 def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
@@ -30,6 +30,7 @@ def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
         event_pt=event_payload_type(media),
         hears=hears(offer, media, receive_only=trunk.receive_only),
         quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
+        red_pt=redundancy_payload_type(media),
         srtp=leg.srtp,
     )
 
@@ -42,6 +43,11 @@ def media_terms(match: Match, dialled: str, *, secure: bool) -> Terms:
     emergency = reader_of(match.trunk.numbers).is_emergency(dialled, match.tenant.emergency)
     keys = secure or match.trunk.srtp_keys_over == "any"
     return Terms(keys=keys, plain=match.tenant.media_security == "any" or emergency)
+
+
+def tapped(number: int, trunk: Trunk, tap: Tap) -> Update:
+    """The same of a leg whose media a process of ours takes from the network: nobody else can send to it."""
+    return Update(number, dict(tap.codecs), hears=False, quiet_s=trunk.quiet_s)
 
 
 def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) -> Open:
@@ -67,6 +73,8 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         announce=call.announcement is not None,
         hears=agreed.hears,
         quiet_s=agreed.quiet_s,
+        tapped=leg.tap is not None,
+        red_pt=agreed.red_pt,
         srtp=agreed.srtp,
         continues=continues,
         paused=call.paused,

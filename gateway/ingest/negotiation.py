@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gateway.calls.offer import answerable
+from gateway.calls.offer import OURS, answerable, maskable
 from gateway.ingest.keying import Keying
 from media.errors import Unsupported
 from media.sdp import (
@@ -30,13 +30,21 @@ class Negotiation:
     """The state of one call. `ports` are those of its legs, by the index of their m-line; `keying` has its keys."""
 
     def __init__(
-        self, ports: Mapping[int, int], keying: Keying, *, origin_id: int, address: str, receive_only: bool
+        self,
+        ports: Mapping[int, int],
+        keying: Keying,
+        *,
+        origin_id: int,
+        address: str,
+        receive_only: bool,
+        masked: bool = True,
     ) -> None:
         self.keying = keying
         self._ports = ports
         self._origin_id = origin_id
         self._address = address
         self._receive_only = receive_only
+        self._masked = masked  # keys' tones are to be silenced
         self._peers: SessionDescription | None = None
         self._ours: SessionDescription | None = None
 
@@ -67,7 +75,8 @@ class Negotiation:
 
     def read(self, body: bytes) -> SessionDescription:
         """A description that the call can go on with. Raises `Malformed`, or `Unsupported` where it cannot."""
-        return self._usable(self.keying.taken(parse(body)))
+        offered = parse(body)
+        return self._usable(self.keying.taken(maskable(offered) if self._masked else offered))
 
     def _usable(self, described: SessionDescription) -> SessionDescription:
         if self._peers is not None and len(described.media) < len(self._peers.media):
@@ -91,7 +100,7 @@ class Negotiation:
         protocol = PLAIN_RTP if self.keying.optional or not lines else SECURE_RTP
         if self._peers is not None and index < len(self._peers.media) and lines:
             protocol = self._peers.media[index].protocol
-        return OfferedMedia(self._ports.get(index, 0), direction=direction, protocol=protocol, cryptos=lines)
+        return OfferedMedia(self._ports.get(index, 0), OURS, direction=direction, protocol=protocol, cryptos=lines)
 
     @property
     def _version(self) -> int:

@@ -29,7 +29,18 @@ OURS = ("gateway", "media", "storage", "transcription", "__main__")
 """Loggers whose text is constant and whose fields are chosen; `tests/gateway/test_logs.py` holds them to it."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
-_CHATTY = ("uvicorn", "uvicorn.error", "uvicorn.access", "nats", "httpx", "faster_whisper", "sqlalchemy", "alembic")
+_CHATTY = (
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+    "nats",
+    "httpx",
+    "faster_whisper",
+    "sqlalchemy",
+    "alembic",
+    "aioice",
+    "aiortc",
+)
 
 _about: ContextVar[dict[str, str] | None] = ContextVar("about", default=None)
 

@@ -106,3 +106,21 @@ def encode_alaw(samples: Samples) -> bytes:
 def encode_ulaw(samples: Samples) -> bytes:
     """Linear samples as µ-law octets."""
     return _LINEAR_TO_ULAW[np.ascontiguousarray(samples, np.int16).view(np.uint16)].tobytes()
+
+
+def alaw_packets(samples: Samples, ptime_ms: int) -> list[bytes]:
+    """8 kHz samples as A-law payloads of so many milliseconds; silence fills the last."""
+    return _packets(encode_alaw(_whole(samples, ptime_ms)), ptime_ms)
+
+
+def ulaw_packets(samples: Samples, ptime_ms: int) -> list[bytes]:
+    """The same in µ-law."""
+    return _packets(encode_ulaw(_whole(samples, ptime_ms)), ptime_ms)
+
+
+def _whole(samples: Samples, ptime_ms: int) -> Samples:
+    return np.pad(samples, (0, -len(samples) % (8 * ptime_ms)))
+
+
+def _packets(octets: bytes, ptime_ms: int) -> list[bytes]:
+    return [octets[at : at + 8 * ptime_ms] for at in range(0, len(octets), 8 * ptime_ms)]

@@ -30,6 +30,8 @@ from media.sdp.negotiation import (
     codecs_of,
     event_payload_type,
     offer,
+    redundancy_payload_type,
+    wanted_of_opus,
 )
 
 __all__ = [
@@ -58,4 +60,6 @@ __all__ = [
     "narrowed",
     "offer",
     "parse",
+    "redundancy_payload_type",
+    "wanted_of_opus",
 ]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from media.codecs import BY_PAYLOAD_TYPE, CODECS, COMFORT_NOISE, Codec, find
+from media.codecs import BY_PAYLOAD_TYPE, CLOCK_HZ_PLAIN, CODECS, COMFORT_NOISE, OPUS, Codec, find
+from media.redundancy import NAME as REDUNDANCY
 from media.sdp.crypto import PLAIN_RTP, SECURE_PROTOCOLS, Crypto, crypto_of
 from media.sdp.description import Attribute, Connection, Direction, Media, Origin, SessionDescription
 
 EVENT_PAYLOAD_TYPE = 101  # what nearly everyone uses for telephone-event; our offers do too
+EVENT_PAYLOAD_TYPE_OPUS = 102  # the same at 48 kHz
 PTIME_MS_DEFAULT = 20  # RFC 3551 §4.2
 PTIME_MS_RANGE = range(10, 61)  # what the engine is built and tested for
 
@@ -67,9 +69,20 @@ def choose_codec(media: Media) -> Codec | None:
 
 
 def event_payload_type(media: Media) -> int | None:
-    """The payload type of RFC 4733 telephone-events at 8 kHz, where offered."""
+    """The payload type of telephone-events at the clock of the codec we choose (RFC 4733 §2.4.1), where offered."""
+    return _beside(media, _EVENT_NAME)
+
+
+def redundancy_payload_type(media: Media) -> int | None:
+    """The payload type of redundant audio (RFC 2198) at the clock of the codec we choose, where offered."""
+    return _beside(media, REDUNDANCY)
+
+
+def _beside(media: Media, name: str) -> int | None:
+    """The payload type of this name that goes with the codec we choose."""
+    clocks_hz = [codec.clock_hz for codec in codecs_of(media).values()]
     for number, entry in media.rtpmaps.items():
-        if entry.name.lower() == _EVENT_NAME and entry.clock_hz == 8000 and number in media.payload_types:
+        if entry.name.lower() == name and number in media.payload_types and [entry.clock_hz] == clocks_hz[:1]:
             return number
     return None
 
@@ -115,15 +128,24 @@ def offer(media: Sequence[OfferedMedia], *, origin_id: int, origin_version: int,
 def _accepted(offered: Media, ours: LocalMedia, direction: Direction) -> Media:
     number, codec = next(iter(codecs_of(offered).items()))
     formats = [str(number)]
-    attributes = [_rtpmap(number, codec.name, codec.clock_hz)]
+    attributes = [_codec_map(number, codec)]
+    if codec is OPUS:
+        attributes.append(Attribute("fmtp", f"{number} {wanted_of_opus(offered.fmtp.get(number, ''))}"))
+    red = redundancy_payload_type(offered)
+    if red is not None:
+        # RFC 2198 §5: its generations, each in a codec that is listed too.
+        formats.insert(0, str(red))
+        channels = f"/{codec.channels}" if codec.channels > 1 else ""
+        attributes.append(Attribute("rtpmap", f"{red} {REDUNDANCY}/{codec.clock_hz}{channels}"))
+        attributes.append(Attribute("fmtp", f"{red} {number}/{number}"))
     event = event_payload_type(offered)
     if event is not None:
         formats.append(str(event))
-        attributes += _event_attributes(event)
-    if COMFORT_NOISE in offered.payload_types:
+        attributes += _event_attributes(event, codec.clock_hz)
+    if COMFORT_NOISE in offered.payload_types and codec.clock_hz == CLOCK_HZ_PLAIN:
         # RFC 3389 §4: listed by both ends or not sent; silence then costs the peer nothing, and us a gap's reason.
         formats.append(str(COMFORT_NOISE))
-        attributes.append(_rtpmap(COMFORT_NOISE, _COMFORT_NAME, 8000))
+        attributes.append(_rtpmap(COMFORT_NOISE, _COMFORT_NAME, CLOCK_HZ_PLAIN))
     ptime_ms = offered.ptime_ms if offered.ptime_ms in PTIME_MS_RANGE else PTIME_MS_DEFAULT
     attributes.append(Attribute("ptime", str(ptime_ms)))
     if ours.crypto is not None:
@@ -138,16 +160,21 @@ def _refused(offered: Media) -> Media:
 
 
 def _offered(entry: OfferedMedia) -> Media:
-    numbers = [(codec.payload_type, codec) for codec in entry.codecs if codec.payload_type is not None]
-    attributes = [_rtpmap(number, codec.name, codec.clock_hz) for number, codec in numbers]
-    attributes += _event_attributes(EVENT_PAYLOAD_TYPE)
-    attributes.append(_rtpmap(COMFORT_NOISE, _COMFORT_NAME, 8000))
+    attributes = [_codec_map(codec.offered_as, codec) for codec in entry.codecs]
+    if OPUS in entry.codecs:
+        attributes.append(Attribute("fmtp", f"{OPUS.offered_as} {wanted_of_opus('')}"))
+    events = {EVENT_PAYLOAD_TYPE: CLOCK_HZ_PLAIN, EVENT_PAYLOAD_TYPE_OPUS: OPUS.clock_hz}
+    clocks_hz = {codec.clock_hz for codec in entry.codecs}
+    events = {number: clock_hz for number, clock_hz in events.items() if clock_hz in clocks_hz}
+    for number, clock_hz in events.items():
+        attributes += _event_attributes(number, clock_hz)
+    attributes.append(_rtpmap(COMFORT_NOISE, _COMFORT_NAME, CLOCK_HZ_PLAIN))
     attributes.append(Attribute("ptime", str(entry.ptime_ms)))
     if entry.label is not None:
         attributes.append(Attribute("label", entry.label))
     attributes += [line.attribute for line in entry.cryptos]
     attributes.append(Attribute(entry.direction.value))
-    formats = (*(str(number) for number, _ in numbers), str(EVENT_PAYLOAD_TYPE), str(COMFORT_NOISE))
+    formats = tuple(str(n) for n in (*(codec.offered_as for codec in entry.codecs), *events, COMFORT_NOISE))
     return Media("audio", entry.port, entry.protocol, formats, attributes=tuple(attributes))
 
 
@@ -155,8 +182,28 @@ def _rtpmap(number: int, name: str, clock_hz: int) -> Attribute:
     return Attribute("rtpmap", f"{number} {name}/{clock_hz}")
 
 
-def _event_attributes(number: int) -> list[Attribute]:
-    return [_rtpmap(number, _EVENT_NAME, 8000), Attribute("fmtp", f"{number} 0-15")]
+def _codec_map(number: int, codec: Codec) -> Attribute:
+    channels = f"/{codec.channels}" if codec.channels > 1 else ""
+    return Attribute("rtpmap", f"{number} {codec.name}/{codec.clock_hz}{channels}")
+
+
+def wanted_of_opus(offered: str) -> str:
+    """What we want to receive (RFC 7587 §6.1), given the peer's own parameters.
+
+    FEC, which costs us nothing; silence left out and stereo only where the peer speaks of them first: a recording is of
+    what people say, and it should be what the call sounds like.
+    """
+    theirs = dict(text.strip().partition("=")[::2] for text in offered.split(";"))
+    wanted = ["useinbandfec=1"]
+    if theirs.get("usedtx") == "1":
+        wanted.append("usedtx=1")
+    if theirs.get("sprop-stereo") == "1":
+        wanted.append("stereo=1")
+    return ";".join(wanted)
+
+
+def _event_attributes(number: int, clock_hz: int) -> list[Attribute]:
+    return [_rtpmap(number, _EVENT_NAME, clock_hz), Attribute("fmtp", f"{number} 0-15")]
 
 
 def _echoed(offered: Media) -> list[Attribute]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from media.codecs import BY_NAME
+from media.codecs import PCMA, PCMU
 from media.rtp import Packet
 from tests.e2e.fleet import noise
 from tests.e2e.judge import HOST, Verdict, sipp
@@ -40,6 +40,7 @@ Max-Forwards: 70
 {more}Content-Length: [len]
 
 {body}"""
+PLAIN = {codec.name: codec for codec in (PCMA, PCMU)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Line:
 
     def coded(self) -> bytes:
         """All that has been sent, decoded as the recording will be."""
-        return BY_NAME[self.codec].encode(self.samples[: self.sent * 160])
+        return PLAIN[self.codec].encode(self.samples[: self.sent * 160])
 
 
 class Client:
@@ -141,13 +142,13 @@ class Client:
         while not ports and not over.wait(PACKET_S):
             found = _answers(self._log)
             ports = [int(port) for port in re.findall(r"^m=audio (\d+)", found[0], re.M)] if found else []
-        coded = [BY_NAME[line.codec].encode(line.samples) for line in self.lines]
+        coded = [PLAIN[line.codec].encode(line.samples) for line in self.lines]
         at = time.monotonic()
         while not over.is_set():
             for number, (line, port) in enumerate(zip(self.lines, ports, strict=False)):
                 payload = coded[number][160 * line.sent : 160 * line.sent + 160]
                 if port and payload:
-                    kind = BY_NAME[line.codec].payload_type or 0
+                    kind = PLAIN[line.codec].payload_type or 0
                     packet = Packet(kind, line.sent, 160 * line.sent, 0xC0 + number, payload, marker=not line.sent)
                     line.sock.sendto(packet.to_bytes(), (HOST, port))
                     line.sent += 1

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from gateway.client import Client as Api
-from media.codecs import BY_NAME
 from tests.e2e.judge import HOST, Verdict, needs_sipp
-from tests.e2e.siprec import Client, Step, enter, network, reassembled, small_network
+from tests.e2e.siprec import PLAIN, Client, Step, enter, network, reassembled, small_network
 from tests.e2e.system import System, running, status, until
 from tests.gateway.calls.test_roster import document
 from tests.gateway.ingest.test_siprec_vectors import TABLE, invites
@@ -88,7 +87,7 @@ def heard(client: Api, call: dict[str, Any], track: int) -> tuple[int, Any]:
 
 
 def said(recorder: Client, line: int) -> Any:
-    return BY_NAME[recorder.lines[line].codec].decode(recorder.lines[line].coded())
+    return PLAIN[recorder.lines[line].codec].decode(recorder.lines[line].coded())
 
 
 def offered(name: str, number: int, recorder: Client) -> Step:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.playback import Wav
+from gateway.playback import Manner, Wav
 from media.codecs import g711
 from storage.errors import NotFound
 from storage.model import CallId, TenantId, new_id
@@ -63,7 +63,7 @@ def test_the_senders_silence_sounds_unless_only_what_was_received_is_wanted(tmp_
         call, payload = recorded(tmp_path, recordings, tenant, 2.0, noise_db=48)
         tags, sounds = [], []
         for comfort_noise in (True, False):
-            with Wav.open(recordings, tenant, call, comfort_noise=comfort_noise) as wav:
+            with Wav.open(recordings, tenant, call, how=Manner(comfort_noise)) as wav:
                 tags.append(wav.etag)
                 sounds.append(np.frombuffer(b"".join(wav.read(44, wav.size)), "<i2"))
                 part = b"".join(wav.read(44 + 30_000, 44 + 50_001))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from media import framelog
-from media.codecs import PCMA, Codec
+from media.codecs import PCMA, Plain
 from media.codecs.g711 import Samples
 from media.engine import TICK_NS, Engine
 from media.messages import Event, Open, Speech
@@ -132,7 +132,7 @@ class Bench:
         self.events: list[Event] = []  # the others
         self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so
         self._ports: dict[int, tuple[str, int]] = {}
-        self._sent_ns = 0  # CLOCK_REALTIME, right after the last packet since the last tick
+        self.sent_ns = 0  # CLOCK_REALTIME, right after the last packet since the last tick
         self._former: dict[int, tuple[int, ...]] = {}  # by port, as the gateway keeps it
 
     def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
@@ -142,14 +142,14 @@ class Bench:
             fields["remote"] = sender.address
         sockets: tuple[socket.socket, socket.socket] = changes.pop("sockets", None) or (udp_socket(), udp_socket())
         address = sockets[0].getsockname()
-        fields["former"] = self._former.get(address[1], ())
+        fields["former"] = self._former.get(address[1], ()) if address else ()  # a tap has no address
         self.engine.open(Open(leg, **{**fields, **changes}), *sockets, self.now_ns)
         self._ports[leg] = address
         return self._ports[leg]
 
     def send(self, sender: Sender, data: bytes, leg: int = 1) -> None:
         sender.sock.sendto(data, self._ports[leg])
-        self._sent_ns = time.time_ns()
+        self.sent_ns = time.time_ns()
 
     def wait(self, ms: float = 20) -> None:
         """Let time pass, in ticks; the last one may be shorter."""
@@ -165,7 +165,7 @@ class Bench:
 
     def _tick(self) -> None:
         # What was sent for this tick came at its instant, also where the machine stood still in between.
-        wall_ns, self._sent_ns = self._sent_ns or time.time_ns(), 0
+        wall_ns, self.sent_ns = self.sent_ns or time.time_ns(), 0
         for event in self.engine.tick(self.now_ns, wall_ns):
             if isinstance(event, Speech):
                 self.speech.append(event)
@@ -185,7 +185,8 @@ class Bench:
         (ended,) = self.engine.ended()
         facts = TrackFacts.from_json(ended.facts)
         assert ended.leg == leg
-        self._former[self._ports[leg][1]] = ended.former
+        if address := self._ports[leg]:
+            self._former[address[1]] = ended.former
         assert facts_from_chunks(self.chunks(leg)) == facts
         return facts
 
@@ -197,7 +198,7 @@ class Bench:
         return render_pcm(self.chunks(leg), facts, 0, total_samples(facts))
 
 
-def noise(ms: int, seed: int = 1, codec: Codec = PCMA) -> bytes:
+def noise(ms: int, seed: int = 1, codec: Plain = PCMA) -> bytes:
     """G.711 in which every stretch differs from every other."""
     samples = np.random.default_rng(seed).normal(0, 4000, ms * 8).astype(np.int16)
     return codec.encode(samples)

@@ -524,7 +524,7 @@ def test_what_cannot_be_received_is_refused() -> None:
     rtp, rtcp = udp_socket(), udp_socket()
     for command in (
         Open(1, {}),
-        Open(1, {9: "G722"}),
+        Open(1, {18: "G729"}),
         Open(1, {8: "PCMA"}, remote=("2001:db8::1", 4000)),
         Open(1, {8: "PCMA"}, networks=("nowhere",)),
     ):

@@ -47,8 +47,8 @@ class Lives:
 
     def go_on(self, sender: Sender, **told: Any) -> Bench:
         """The next worker, at the same time."""
-        now_ns, self.bench, self.life = self.bench.now_ns, Bench(), self.life + 1
-        self.bench.now_ns = now_ns
+        before, self.bench, self.life = self.bench, Bench(), self.life + 1
+        self.bench.now_ns, self.bench.sent_ns = before.now_ns, before.sent_ns
         self.bench.open(1, sender, sockets=duplicates(self.sockets), **self.fields, life=self.life, **told)
         return self.bench
 

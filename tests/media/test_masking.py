@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.commands.speech import human
-from media.codecs import PCMA, PCMU, Codec
+from media.codecs import PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
 from media.engine import FLUSH_TICKS
 from media.masking import HOLD_TICKS, MARGIN, SILENCE
@@ -26,7 +26,7 @@ def quiet(ms: float, seed: int = 3) -> Samples:
 
 
 def played(
-    coded: bytes, ptime_ms: int = 20, codec: Codec = PCMA, **opened: object
+    coded: bytes, ptime_ms: int = 20, codec: Plain = PCMA, **opened: object
 ) -> tuple[Bench, TrackFacts, Samples]:
     """A whole call, its facts and its audio from its first sample on."""
     bench, sender = Bench(), Sender(payload_type=codec.payload_type or 0)
@@ -39,7 +39,7 @@ def played(
 
 @pytest.mark.parametrize("ptime_ms", [10, 20, 30, 60])
 @pytest.mark.parametrize("codec", [PCMA, PCMU])
-def test_a_tone_is_silenced_with_a_margin_and_the_rest_is_exact(ptime_ms: int, codec: Codec) -> None:
+def test_a_tone_is_silenced_with_a_margin_and_the_rest_is_exact(ptime_ms: int, codec: Plain) -> None:
     for start_ms in (607, 613, 700):
         line = np.concatenate((quiet(start_ms), tone("7", 90), quiet(1200 - start_ms - 90, 4)))
         coded = codec.encode(line)

@@ -338,6 +338,6 @@ def test_prompts_have_limits_and_the_one_loaded_first_goes() -> None:
     prompts.load("one more", samples(20))
     found = prompts.find("0")
     assert found is not None
-    assert found.ticks == 320
+    assert found.packets == 2
     assert prompts.find("1") is None
     assert prompts.find("2") is not None

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 
 from media.codecs import PCMA
 from media.framelog import NEW_PIECE, Chunk, Frames, Tally, decode, encode
-from media.render import WavLayout, interleave, media_span, render_pcm, total_samples, wav_header
+from media.render import media_span, render_pcm, total_samples
 from media.timeline import TrackFacts, facts_from_chunks
+from media.wav import WavLayout, interleave, wav_header
 
 AUDIO = PCMA.encode(np.random.default_rng(4).normal(0, 3000, 4800).astype(np.int16))
 
 
-def chunk_of(first: int, count: int, arrival_us: int, base: int = 1000, flags: int = 0) -> Chunk:
-    """Frames `first` to `first + count` of AUDIO, 20 ms each, arriving in pace."""
+def chunk_of(first: int, count: int, arrival_us: int, base: int = 1000, flags: int = 0, octets: bytes = AUDIO) -> Chunk:
+    """Frames `first` to `first + count` of `octets`, 20 ms each, arriving in pace."""
     index = np.arange(first, first + count)
     marks = np.zeros(count, np.uint8)
     marks[0] = flags
@@ -29,7 +30,7 @@ def chunk_of(first: int, count: int, arrival_us: int, base: int = 1000, flags: i
         np.full(count, 160, np.int64),
         np.full(count, 8, np.uint8),
         marks,
-        AUDIO[first * 160 : (first + count) * 160],
+        octets[first * 160 : (first + count) * 160],
     )
     return decode(encode(frames, head=0, written_us=2_000_000, tally=Tally()))
 

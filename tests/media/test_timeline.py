@@ -12,7 +12,8 @@ import pytest
 from media.errors import Malformed
 from media.framelog import NEW_PIECE, Frames, Reason, Tally
 from media.messages import Update
-from media.timeline import GAPS_MAX, Gap, Piece, Timeline, TrackFacts
+from media.timeline import GAPS_MAX, Gap, Timeline, TrackFacts
+from media.timemap import Piece
 
 from .bench import Bench, Sender, noise
 
@@ -37,8 +38,13 @@ def test_a_piece_is_placed_by_its_least_delayed_packet_of_the_first_second() -> 
 
 
 def test_pieces_do_not_overlap_in_call_time() -> None:
-    facts = told((0, 0, 0), (160, 20_000, 0), (320, 30_000, NEW_PIECE | Reason.NO_MEDIA))
+    facts = told((0, 0, NEW_PIECE), (160, 20_000, 0), (320, 30_000, NEW_PIECE | Reason.NO_MEDIA))
     assert facts.map == (Piece(0, 320, 0), Piece(320, 480, 40_000))
+
+
+def test_a_packet_that_overtook_the_first_ones_begins_no_piece_of_its_own() -> None:
+    facts = told((0, 50_000, 0), (160, 40_000, NEW_PIECE | Reason.NO_MEDIA), (320, 60_000, 0))
+    assert facts.map == (Piece(0, 480, 20_000),)
 
 
 def test_gaps_cover_all_that_no_frame_covers() -> None:
@@ -134,6 +140,10 @@ def test_whatever_happens_a_replay_of_the_chunks_tells_the_same(seed: int) -> No
 def test_facts_survive_json_and_nothing_else_passes_for_them() -> None:
     facts = told((0, 100_000, 0), (800, 200_000, 0))
     assert TrackFacts.from_json(facts.to_json()) == facts
-    for wrong in ({}, {**facts.to_json(), "map": [[1]]}, {**facts.to_json(), "gaps": 3}):
+    first_version = {name: value for name, value in facts.to_json().items() if name != "version"}
+    assert TrackFacts.from_json(first_version) == facts, "before there were clocks of pieces"
+    later = {**facts.to_json(), "version": 3}
+    knots = {**facts.to_json(), "map": [[0, 960, 0, 8000, [[0, 5], [0, 6]]]]}
+    for wrong in ({}, later, knots, {**facts.to_json(), "map": [[1]]}, {**facts.to_json(), "gaps": 3}):
         with pytest.raises(Malformed):
             TrackFacts.from_json(wrong)

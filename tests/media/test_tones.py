@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.commands.speech import human
-from media.codecs import PCMA, PCMU, Codec
+from media.codecs import PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
 from media.tones import CELL_SAMPLES, KEYS, find
 
@@ -17,7 +17,7 @@ FALSE_MAX = 0  # cells of the clips, 8,000 of them at four offsets: what was mea
 CLIPS = ("two_cities", "endgame_nagg_nell", "beckett")
 
 
-def keys_in(samples: Samples, codec: Codec = PCMA) -> str:
+def keys_in(samples: Samples, codec: Plain = PCMA) -> str:
     """The keys that are found, one for each run of cells."""
     decoded = codec.decode(codec.encode(samples))
     cells = decoded[: len(decoded) // CELL_SAMPLES * CELL_SAMPLES].reshape(-1, CELL_SAMPLES)
@@ -37,7 +37,7 @@ def test_every_key_of_40_ms_is_found_wherever_it_begins(level_dbm0: float, twist
 
 @pytest.mark.parametrize("codec", [PCMA, PCMU])
 @pytest.mark.parametrize("snr_db", [20, 12, 10])
-def test_a_noisy_line_hides_no_key(codec: Codec, snr_db: int) -> None:
+def test_a_noisy_line_hides_no_key(codec: Plain, snr_db: int) -> None:
     chance = np.random.default_rng(snr_db)
     rms = PEAK_0_DBM0 * 10 ** (-15 / 20) / 10 ** (snr_db / 20)
     for key in ALL_KEYS:

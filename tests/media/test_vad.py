@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from media.codecs import CODECS, PCMA, Codec
+from media.codecs import PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
 from media.vad import CELL_SAMPLES, HANGOVER, Decision, Detectors
 
@@ -53,8 +53,8 @@ def test_a_breath_does_not_end_speech() -> None:
 
 
 @pytest.mark.parametrize("loudness", [0, 3, 10, 50, 200])
-@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
-def test_a_lines_noise_never_starts_it(codec: Codec, loudness: int) -> None:
+@pytest.mark.parametrize("codec", [PCMA, PCMU], ids=lambda codec: codec.name)
+def test_a_lines_noise_never_starts_it(codec: Plain, loudness: int) -> None:
     noisy = np.random.default_rng(5).normal(0, loudness, 24_000).astype(np.int16)
     assert heard(opened(), codec.decode(codec.encode(noisy))) == []
 

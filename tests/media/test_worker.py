@@ -161,7 +161,7 @@ def test_a_leg_opened_before_its_call_waits_for_its_start(worker: Process) -> No
 
 def test_what_cannot_be_opened_is_said_and_the_worker_lives_on(worker: Process) -> None:
     sender = Sender()
-    worker.open(1, sender, codecs={9: "G722"})
+    worker.open(1, sender, codecs={18: "G729"})
     assert worker.expect(OpenFailed).leg == 1
     worker.tell(Open(2, {8: "PCMA"}))
     assert worker.expect(OpenFailed).leg == 2

@@ -19,6 +19,7 @@ from gateway.calls.announcement import Prompt
 from gateway.calls.call import Call, Parties
 from gateway.calls.callbook import Beginning, CallBook
 from gateway.calls.media_link import File, MediaLink
+from gateway.calls.offer import OFFERED
 from gateway.calls.switchboard import Switchboard
 from gateway.config import Settings
 from gateway.events import Hub
@@ -465,7 +466,7 @@ def test_a_call_whose_peer_made_no_offer_takes_nothing_until_its_answer_says_fro
             call = b.board.begin(b.match(), None, PARTIES)
             b.answer(call, None)
             (opened,) = (command for command in b.worker.commands if isinstance(command, Open))
-            assert (opened.remote, opened.codecs) == (None, {8: "PCMA", 0: "PCMU"})
+            assert (opened.remote, opened.codecs) == (None, OFFERED)
             b.board.update(call, offer())
             (update,) = (command for command in b.worker.commands if isinstance(command, Update))
             assert update.remote == ("127.0.0.1", 40000)

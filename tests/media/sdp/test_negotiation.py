@@ -17,6 +17,7 @@ from media.sdp import (
     event_payload_type,
     offer,
     parse,
+    redundancy_payload_type,
 )
 
 
@@ -71,7 +72,7 @@ def test_every_line_is_mirrored_and_refused_ones_have_port_zero() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["audio 0 RTP/AVP 8", "audio 4000 RTP/SAVP 8", "audio 4000 RTP/AVP 18 9", "video 4000 RTP/AVP 31", "text 1 udp x"],
+    ["audio 0 RTP/AVP 8", "audio 4000 RTP/SAVP 8", "audio 4000 RTP/AVP 18 4", "video 4000 RTP/AVP 31", "text 1 udp x"],
 )
 def test_what_we_cannot_receive_is_refused_whatever_port_is_at_hand(line: str) -> None:
     description = offered(line)
@@ -88,7 +89,7 @@ def test_the_offers_first_codec_that_we_have_is_chosen() -> None:
 
 
 def test_a_codec_may_have_a_dynamic_number_and_a_static_number_another_meaning() -> None:
-    description = offered("audio 4000 RTP/AVP 8 97", "rtpmap:8 G722/8000", "rtpmap:97 pcma/8000")
+    description = offered("audio 4000 RTP/AVP 8 97", "rtpmap:8 speex/8000", "rtpmap:97 pcma/8000")
     assert codecs_of(description.media[0]) == {97: PCMA}
     _, (media,) = answered(description, 5000)
     assert media.formats == ("97",)
@@ -121,3 +122,32 @@ def test_our_offer_is_one_we_would_answer() -> None:
 def test_an_answer_needs_a_decision_for_every_line() -> None:
     with pytest.raises(ValueError, match="as many"):
         answered(offered("audio 4000 RTP/AVP 8"), 5000, 5002)
+
+
+def test_opus_is_answered_with_what_we_want_of_it_and_its_events_at_its_clock() -> None:
+    attributes = ["rtpmap:96 opus/48000/2", "fmtp:96 minptime=10; usedtx=1;sprop-stereo=1", "ptime:60"]
+    attributes += ["rtpmap:97 telephone-event/8000", "rtpmap:98 telephone-event/48000"]
+    description = offered("audio 4000 RTP/AVP 96 0 97 98 13", *attributes)
+    _, (media,) = answered(description, 5000)
+    assert media.formats == ("96", "98"), "comfort noise has the clock of other codecs"
+    assert (media.rtpmaps[96].clock_hz, media.rtpmaps[96].channels, media.rtpmaps[98].clock_hz) == (48_000, 2, 48_000)
+    assert media.fmtp[96] == "useinbandfec=1;usedtx=1;stereo=1"
+    assert media.ptime_ms == 60
+    _, (mono,) = answered(offered("audio 4000 RTP/AVP 96", "rtpmap:96 opus/48000/2", "fmtp:96 junk;;=;stereo=1"), 5000)
+    assert mono.fmtp[96] == "useinbandfec=1"
+
+
+def test_redundant_audio_is_answered_before_the_codec_that_it_repeats() -> None:
+    description = offered("audio 4000 RTP/AVP 121 0 8", "rtpmap:121 red/8000/1", "fmtp:121 0/0")
+    assert redundancy_payload_type(description.media[0]) == 121
+    _, (media,) = answered(description, 5000)
+    assert media.formats == ("121", "0")
+    assert media.fmtp[121] == "0/0"
+    other = offered("audio 4000 RTP/AVP 63 0", "rtpmap:63 red/48000/2")
+    assert redundancy_payload_type(other.media[0]) is None, "that repeats a codec of another clock"
+
+
+def test_our_offer_has_every_codec_and_events_at_each_clock() -> None:
+    (media,) = parse(offer([OfferedMedia(4000)], origin_id=1, origin_version=1, address="192.0.2.1").to_bytes()).media
+    assert [codec.name for codec in codecs_of(media).values()] == ["PCMA", "PCMU", "G722", "opus"]
+    assert {entry.clock_hz for entry in media.rtpmaps.values() if entry.name == "telephone-event"} == {8000, 48_000}

@@ -1,0 +1,152 @@
+"""Speech detection for codecs whose frames build on each other: a decoder for each leg, for detection only.
+
+G.722 comes in cells like G.711, only decoded apart. Opus packets last as long as they say: they wait here until they
+are heard, in order. Where something else knows whether a packet has a voice in it (the level that RFC 6464 lets a
+sender tell), that stands in for decoding it. What the time does not allow is forgotten: detection is shed before audio.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from media.codecs import BY_NUMBER, Decoder, Stateful
+from media.codecs.g711 import Octets, Samples
+from media.legs import CELL_US, Int64s, Table, Turn
+from media.vad import Detectors, Voices
+
+WIDE_HZ = 16_000  # what is heard of wideband: the detector itself looks at 80 Hz to 4 kHz
+WAITING_MAX = 64  # packets of one leg; beyond, the oldest are forgotten, as a detector that late is of no use
+_CELL_SAMPLES = WIDE_HZ * CELL_US // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A packet that is not yet heard: it ends at this call time; `voiced` where that is known without decoding."""
+
+    codec: int
+    payload: bytes
+    end_us: int
+    voiced: bool | None
+
+
+class Cell(NamedTuple):
+    """20 ms that were heard, up to this call time."""
+
+    voiced: bool
+    end_us: int
+
+
+@dataclass(slots=True)
+class _Ear:
+    """What a leg needs to be heard."""
+
+    codec: int
+    decoder: Decoder
+    waiting: deque[_Waiting] = field(default_factory=lambda: deque(maxlen=WAITING_MAX))
+    rest: Samples = field(default_factory=lambda: np.zeros(0, np.int16))  # of a cell that is not complete
+    ticks: int = 0  # the same, of packets that need no decoding
+
+
+class Ears:
+    """The legs of a table, by row, that are received in such codecs."""
+
+    def __init__(self, table: Table, detectors: Detectors) -> None:
+        self._table = table
+        self._detectors = detectors
+        self._ears: dict[int, _Ear] = {}
+        self._due: set[int] = set()
+
+    @property
+    def due(self) -> tuple[int, ...]:
+        """The rows with packets to hear."""
+        return tuple(self._due)
+
+    def close(self, row: int) -> None:
+        """Forget the leg of this row."""
+        self._ears.pop(row, None)
+        self._due.discard(row)
+
+    def take(self, row: int, codec: int, payload: bytes, end_us: int, voiced: bool | None) -> None:
+        """A packet that continues the last one, to be heard when there is time."""
+        self._ear(row, codec).waiting.append(_Waiting(codec, payload, end_us, voiced))
+        self._due.add(row)
+
+    def forget(self, row: int) -> int:
+        """What is not heard yet never will be; how many packets."""
+        self._due.discard(row)
+        ear = self._ears.get(row)
+        if ear is None:
+            return 0
+        count = len(ear.waiting)
+        ear.waiting.clear()
+        ear.rest = ear.rest[:0]
+        return count
+
+    def hear(self, row: int) -> list[Cell]:
+        """The cells of a row's packets that wait."""
+        self._due.discard(row)
+        ear, found = self._ears[row], list[Cell]()
+        while ear.waiting:
+            packet = ear.waiting.popleft()
+            if packet.voiced is not None:
+                codec = BY_NUMBER[packet.codec]
+                ticks = ear.ticks + codec.ticks(packet.payload)
+                cells, ear.ticks = divmod(ticks, codec.clock_hz * CELL_US // 1_000_000)
+                found += _ending([packet.voiced] * cells, packet.end_us)
+                continue
+            samples = np.concatenate((ear.rest, _narrowed(ear, packet.payload)))
+            whole = len(samples) // _CELL_SAMPLES * _CELL_SAMPLES
+            heard, ear.rest = samples[:whole].reshape(-1, _CELL_SAMPLES), samples[whole:]
+            end_us = packet.end_us - len(ear.rest) * CELL_US // _CELL_SAMPLES
+            voiced = [bool(self._detectors.voiced([row], cell.tobytes(), WIDE_HZ)[0]) for cell in heard]
+            found += _ending(voiced, end_us)
+        return found
+
+    def decide(self, heard: dict[int, list[Cell]]) -> list[Turn]:
+        """What the cells of rows decide: the first cells of all rows at once, then the second ones, and so on."""
+        turns = list[Turn]()
+        for rank in range(max(map(len, heard.values()), default=0)):
+            now = {row: cells[rank] for row, cells in heard.items() if rank < len(cells)}
+            turns += [
+                Turn(decision.row, decision.started, now[decision.row].end_us - decision.cells_ago * CELL_US)
+                for decision in self._detectors.learn(
+                    list(now), np.array([cell.voiced for cell in now.values()], np.int64)
+                )
+            ]
+        return turns
+
+    def cells(self, rows: Int64s, cells: Octets) -> Voices:
+        """Whether each of these cells, one for each row in its codec, has a voice in it."""
+        decoded = []
+        for row, cell in zip(rows.tolist(), cells, strict=True):
+            ear = self._ear(row, int(self._table.codec[row]))
+            samples = _narrowed(ear, cell.tobytes())
+            decoded.append(samples if len(samples) == _CELL_SAMPLES else np.zeros(_CELL_SAMPLES, np.int16))
+        return self._detectors.voiced(rows.tolist(), np.concatenate(decoded).tobytes(), WIDE_HZ)
+
+    def _ear(self, row: int, number: int) -> _Ear:
+        ear = self._ears.get(row)
+        if ear is None or ear.codec != number:
+            codec = BY_NUMBER[number]
+            assert isinstance(codec, Stateful), "the others need no decoder of their own"
+            ear = self._ears[row] = _Ear(number, codec.decoder())
+        return ear
+
+
+def _ending(voiced: list[bool], end_us: int) -> list[Cell]:
+    """Cells that follow each other, up to this call time."""
+    return [Cell(voice, end_us - (len(voiced) - 1 - index) * CELL_US) for index, voice in enumerate(voiced)]
+
+
+def _narrowed(ear: _Ear, payload: bytes) -> Samples:
+    """A frame at 16 kHz. Means of neighbours will do: what is above 8 kHz is no voice to the detector."""
+    samples = ear.decoder.decode(payload)
+    factor = BY_NUMBER[ear.codec].sample_hz // WIDE_HZ
+    if factor == 1:
+        return samples
+    whole = samples[: len(samples) // factor * factor]
+    return np.asarray(whole.reshape(-1, factor).mean(axis=1), np.int16)

@@ -1,0 +1,163 @@
+"""Where a piece of media time lies in call time: by its nominal clock, or by a line for every few minutes.
+
+A receiver sees each packet's transit, the sender's clock against its own plus what the network added. The network only
+ever adds, so the line below all transits that comes closest to them is the clock (the lower envelope; Moon, Skelly and
+Towsley 1999), and jitter does not bend it. A piece whose clock drifts less than would be noticed keeps the nominal
+rate: its samples come out as they were sent.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from media.codecs import CLOCK_HZ_PLAIN
+
+WINDOW_S = 10  # of media, of which the least delayed packet is remembered: 500 chances to meet one without delay
+WINDOWS_MAX = 1024  # of a piece: three hours; beyond, windows are twice as long
+STRETCH_WINDOWS = 60  # that one line stands for: ten minutes, in which a crystal keeps its rate to some 1e-7
+WINDOWS_MIN = 5  # below, 30 s at least, a drift cannot be told from jitter
+NEAR_US = 3_000  # of the line: where half of the windows are not, it is the network that moves, not a clock
+DRIFT_US_MIN = 8_000  # over a piece; less is left alone: two tracks then differ by 16 ms at most
+DRIFT_PPM_MAX = 1000  # no sender's clock is that far off: what looks like it is something else, and not followed
+
+Point = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The media timestamps [start, end) of one clock begin at call time `at_us`.
+
+    They run at the nominal rate, or, where there are `knots` (timestamp, call time in µs), straight from one to the
+    next.
+    """
+
+    start: int
+    end: int
+    at_us: int
+    clock_hz: int = CLOCK_HZ_PLAIN
+    knots: tuple[Point, ...] = ()
+
+    @property
+    def end_us(self) -> int:
+        """The call time at which it ends."""
+        return self.call_us(self.end)
+
+    def call_us(self, timestamp: int) -> int:
+        """The call time in µs of a media timestamp of the piece."""
+        if not self.knots:
+            return self.at_us + (timestamp - self.start) * 1_000_000 // self.clock_hz
+        index = max(0, min(bisect_right(self.knots, (timestamp, 1 << 63)), len(self.knots) - 1) - 1)
+        (first, first_us), (last, last_us) = self.knots[index], self.knots[index + 1]
+        return first_us + (timestamp - first) * (last_us - first_us) // (last - first)
+
+    def stretches(self) -> Iterator[tuple[Point, Point]]:
+        """The parts that run straight, as their two ends; none of a piece at the nominal rate."""
+        return pairwise(self.knots)
+
+    def to_json(self) -> list[Any]:
+        """As a list, clock and knots only where they are not the usual ones."""
+        fields: list[Any] = [self.start, self.end, self.at_us]
+        if self.clock_hz != CLOCK_HZ_PLAIN or self.knots:
+            fields += [self.clock_hz, [list(knot) for knot in self.knots]]
+        return fields
+
+    @classmethod
+    def from_json(cls, data: list[Any]) -> Piece:
+        """Read what `to_json` wrote; raises TypeError or ValueError where it is something else."""
+        start, end, at_us, *rest = data
+        clock_hz, knots = rest or (CLOCK_HZ_PLAIN, [])
+        points = tuple((int(timestamp), int(instant_us)) for timestamp, instant_us in knots)
+        rising = all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(points))
+        if int(clock_hz) <= 0 or len(points) == 1 or not rising:
+            raise ValueError("a piece's knots do not rise")
+        return cls(int(start), int(end), int(at_us), int(clock_hz), points)
+
+
+@dataclass(slots=True)
+class Envelope:
+    """The least transits of a piece, a point for each window of media time: (timestamp, transit in µs).
+
+    A transit is an arrival minus the media time at the nominal rate, both counted from wherever they are.
+    """
+
+    window: int  # ticks
+    points: list[Point] = field(default_factory=list)
+    _best: Point | None = None
+    _index: int = 0
+
+    def learn(self, timestamp: int, transit_us: int) -> None:
+        """The least delayed of some packets, none of which came late, had this transit."""
+        index = timestamp // self.window
+        if self._best is not None:
+            if timestamp <= self._best[0]:
+                return
+            if index == self._index:
+                self._best = min(self._best, (timestamp, transit_us), key=lambda point: point[1])
+                return
+            self.points.append(self._best)
+        self._best, self._index = (timestamp, transit_us), index
+        if len(self.points) >= WINDOWS_MAX:
+            pairs = zip(self.points[::2], self.points[1::2], strict=True)
+            self.points = [min(pair, key=lambda point: point[1]) for pair in pairs]
+            self.window *= 2
+            self._index //= 2
+
+    @property
+    def least_us(self) -> int | None:
+        """The least transit, once there were windows enough to trust it."""
+        points = self._all()
+        return min(transit_us for _, transit_us in points) if len(points) >= WINDOWS_MIN else None
+
+    def knots(self, start: int, end: int, clock_hz: int) -> tuple[Point, ...]:
+        """The map of [start, end) into call time as (timestamp, µs); () where the nominal rate will do."""
+        points = self._all()
+        if len(points) < WINDOWS_MIN:
+            return ()
+        count = max(1, round(len(points) / STRETCH_WINDOWS))
+        bounds = [len(points) * i // count for i in range(count + 1)]
+        lines = [_support(points[a:b]) for a, b in pairwise(bounds)]
+        places = [start, *(points[bound][0] for bound in bounds[1:-1]), end]
+        between = [(_at(a, x) + _at(b, x)) / 2 for (a, b), x in zip(pairwise(lines), places[1:-1], strict=True)]
+        transits_us = [_at(lines[0], start), *between, _at(lines[-1], end)]
+        if max(transits_us) - min(transits_us) < DRIFT_US_MIN:
+            return ()
+        for (x0, x1), (y0, y1) in zip(pairwise(places), pairwise(transits_us), strict=True):
+            if abs(y1 - y0) * clock_hz > DRIFT_PPM_MAX * (x1 - x0):
+                return ()
+        near = sum(y - float(np.interp(x, places, transits_us)) <= NEAR_US for x, y in points)
+        if 2 * near < len(points):
+            return ()
+        return tuple((x, round(x * 1_000_000 / clock_hz + y)) for x, y in zip(places, transits_us, strict=True))
+
+    def _all(self) -> list[Point]:
+        return self.points if self._best is None else [*self.points, self._best]
+
+
+def _support(points: Sequence[Point]) -> tuple[Point, Point]:
+    """The line below all points that is nearest to them: the edge of their lower hull under their mean."""
+    hull: list[Point] = []
+    for x, y in points:
+        while len(hull) > 1 and _above(hull[-2], hull[-1], (x, y)):
+            hull.pop()
+        hull.append((x, y))
+    mean = sum(x for x, _ in points) / len(points)
+    for left, right in pairwise(hull):
+        if right[0] >= mean:
+            return left, right
+    return hull[-1], (hull[-1][0] + 1, hull[-1][1])
+
+
+def _above(left: Point, middle: Point, right: Point) -> bool:
+    """Whether `middle` lies on or above the line between the others."""
+    return (middle[1] - left[1]) * (right[0] - left[0]) >= (right[1] - left[1]) * (middle[0] - left[0])
+
+
+def _at(line: tuple[Point, Point], x: int) -> float:
+    (x0, y0), (x1, y1) = line
+    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)

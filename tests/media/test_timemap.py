@@ -1,0 +1,178 @@
+"""A simulated hour: whatever clocks and networks do, tracks stay within 20 ms of each other on rendering."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pytest
+
+from media.codecs import PCMA
+from media.framelog import Frames, Reason, Tally
+from media.render import media_span, render_pcm
+from media.sequence import Arrived, Placed, Sequence
+from media.timeline import Timeline, TrackFacts, facts_from_chunks
+from media.timemap import DRIFT_PPM_MAX, Envelope, Piece
+
+from .test_render import chunk_of
+
+HOUR_S = 3600
+PTIME_US = 60_000  # a third of the packets that a phone sends: harder to tell a clock from, and quicker to simulate
+TICKS = 480
+DELAY_US = 30_000  # what the network takes at least, on every leg
+CHUNK_US = 400_000
+APART_US_MAX = 20_000
+
+
+@dataclass(frozen=True)
+class Leg:
+    """What a sender and its network do for an hour; times in s."""
+
+    ppm: float = 0  # how much too slow its clock is
+    jitter_us: int = 0  # even, so that one packet in a hundred is quick
+    loss: float = 0
+    duplicates: float = 0
+    restarts_s: tuple[int, ...] = ()  # a new SSRC, sequence and timestamp: a transfer, a device that begins anew
+    jumps_s: tuple[int, ...] = ()  # the timestamp jumps, the SSRC stays
+    silent_s: tuple[int, int] = (0, 0)  # sends nothing; its clock runs on
+    held_s: tuple[int, int] = (0, 0)  # sends, but nothing may be kept
+
+    def packets(self, chance: random.Random) -> Iterator[tuple[int, int, Arrived]]:
+        """(arrival, when it was spoken, packet), in order of arrival."""
+        found = []
+        ssrc, sequence, timestamp = 1, 65_000, 4_294_900_000
+        at_us = 0.0
+        while at_us < HOUR_S * 1e6:
+            second = int(at_us / 1e6)
+            passed = int((at_us - PTIME_US * (1 + self.ppm / 1e6)) / 1e6)
+            for instant in (s for s in (*self.restarts_s, *self.jumps_s) if passed < s <= second):
+                timestamp = chance.getrandbits(32)
+                if instant in self.restarts_s:
+                    ssrc, sequence = ssrc + 1, chance.getrandbits(16)
+            silent = self.silent_s[0] <= second < self.silent_s[1]
+            if not silent and chance.random() >= self.loss:
+                for _ in range(1 + (chance.random() < self.duplicates)):
+                    arrival_us = int(at_us) + DELAY_US + chance.randrange(self.jitter_us + 1)
+                    packet = Arrived(
+                        ssrc, sequence & 0xFFFF, timestamp & 0xFFFFFFFF, TICKS, arrival_us, 8, bytes(TICKS)
+                    )
+                    found.append((arrival_us, int(at_us), packet))
+            sequence, timestamp = sequence + (not silent), timestamp + TICKS
+            at_us += PTIME_US * (1 + self.ppm / 1e6)
+        return iter(sorted(found, key=lambda entry: entry[0]))
+
+
+def received(leg: Leg, seed: int) -> tuple[TrackFacts, list[tuple[int, int]]]:
+    """The facts of a leg, and for each frame kept its media timestamp and when it was spoken."""
+    sequence, timeline, spoken = Sequence(8000), Timeline(), []
+    held = False
+    for number, group in groupby(leg.packets(random.Random(seed)), key=lambda entry: entry[0] // CHUNK_US):
+        placed: list[Placed] = []
+        instants = {}
+        for arrival_us, at_us, packet in group:
+            instants[packet.arrival_us, packet.sequence] = at_us
+            if held != (leg.held_s[0] <= arrival_us // 1_000_000 < leg.held_s[1]):
+                held = not held
+                if held:
+                    sequence.interrupt(Reason.HOLD)
+            if not held:
+                placed += sequence.receive(packet)
+        placed.sort(key=lambda kept: kept.timestamp)
+        for kept in placed:
+            instant = (kept.packet.arrival_us, kept.packet.sequence)
+            spoken += [(kept.timestamp, instants[instant])] if instant in instants else []
+        frames = Frames(
+            np.array([kept.timestamp for kept in placed], np.int64),
+            np.array([kept.packet.arrival_us for kept in placed], np.int64),
+            np.full(len(placed), TICKS, np.int64),
+            np.full(len(placed), 8, np.uint8),
+            np.array([kept.flags for kept in placed], np.uint8),
+            bytes(TICKS * len(placed)),
+        )
+        timeline.extend(frames, written_us=(number + 1) * CHUNK_US, pending=Reason.LOST, tally=Tally())
+    return timeline.facts(), spoken
+
+
+def off_us(facts: TrackFacts, spoken: list[tuple[int, int]]) -> tuple[int, int]:
+    """How early and how late the track is at its worst, against when its frames were spoken and the least delay."""
+    starts = np.array([piece.start for piece in facts.map])
+    errors = []
+    for timestamp, at_us in spoken[::7]:
+        piece = facts.map[int(np.searchsorted(starts, timestamp, side="right")) - 1]
+        errors.append(piece.call_us(timestamp) - at_us - DELAY_US)
+    return min(errors), max(errors)
+
+
+LEGS = {
+    "slow clock, a bad network": Leg(ppm=200, jitter_us=200_000, loss=0.05, duplicates=0.02),
+    "fast clock, a bad network": Leg(ppm=-200, jitter_us=200_000, loss=0.05, duplicates=0.02),
+    "restarts and jumps": Leg(ppm=-200, jitter_us=20_000, loss=0.01, restarts_s=(100, 130, 2700), jumps_s=(1500,)),
+    "one way": Leg(ppm=200, silent_s=(300, 3300)),
+    "long hold, then a transfer": Leg(ppm=-200, jitter_us=5_000, held_s=(600, 2400), restarts_s=(2400,)),
+}
+
+
+def test_tracks_stay_within_20_ms_of_each_other_for_an_hour() -> None:
+    extremes = {name: off_us(*received(leg, seed)) for seed, (name, leg) in enumerate(LEGS.items())}
+    earliest, latest = min(low for low, _ in extremes.values()), max(high for _, high in extremes.values())
+    assert latest - earliest <= APART_US_MAX, extremes
+
+
+def test_a_clock_that_keeps_time_is_left_alone_whatever_the_network_does() -> None:
+    facts, _ = received(Leg(ppm=1, jitter_us=200_000, loss=0.05, silent_s=(600, 3000)), 5)
+    assert [piece.knots for piece in facts.map] == [()]
+
+
+def test_the_facts_of_a_drifting_track_are_small_and_survive_json() -> None:
+    facts, _ = received(Leg(ppm=-200, silent_s=(300, 3300)), 1)
+    (piece,) = facts.map
+    assert 1 < len(piece.knots) < 12
+    assert TrackFacts.from_json(facts.to_json()) == facts
+
+
+def test_what_no_clock_does_is_not_followed() -> None:
+    envelope = Envelope(80_000)
+    for window in range(20):
+        envelope.learn(window * 80_000, window * 2 * DRIFT_PPM_MAX * 10)
+    assert envelope.knots(0, 1_600_000, 8000) == ()
+
+
+def test_a_network_that_moves_is_no_clock() -> None:
+    chance, envelope = random.Random(3), Envelope(80_000)
+    for window in range(60):
+        envelope.learn(window * 80_000, chance.randrange(60_000) + window * 300)
+    assert envelope.knots(0, 4_800_000, 8000) == ()
+
+
+def test_an_envelope_of_a_day_stays_small() -> None:
+    envelope = Envelope(80_000)
+    for window in range(8640):
+        envelope.learn(window * 80_000, window * 100)
+    assert len(envelope.points) < 1024
+    knots = envelope.knots(0, 8640 * 80_000, 8000)
+    assert knots[-1][1] == pytest.approx(86_400_000_000 + 864_000, abs=2000)
+
+
+def test_a_drifting_clock_is_rendered_in_step_and_any_part_is_that_part() -> None:
+    """A tone by a clock that is 200 ppm slow: on the call's clock it is that much lower, without a step."""
+    hz, count = 440.0, 1500
+    tone = (8000 * np.sin(2 * np.pi * hz * np.arange(count * 160) / 8000)).astype(np.int16)
+    coded = PCMA.encode(tone)
+    chunks = [chunk_of(first, 20, first * 20_000, 0, octets=coded) for first in range(0, count, 20)]
+    facts = facts_from_chunks(chunks)
+    nominal = facts.map[0]
+    slow = Piece(0, nominal.end, 100_000, 8000, ((0, 100_000), (120_000, 15_103_000), (240_000, 30_106_000)))
+    drifting = TrackFacts.from_json({**facts.to_json(), "map": [slow.to_json()], "ended_us": 30_200_000})
+    whole = render_pcm(chunks, drifting, 0, 241_600)
+    instants = np.arange(2000, 239_000) / 8000 - 0.1
+    expected = 8000 * np.sin(2 * np.pi * hz * instants / 1.0002)
+    assert np.abs(whole[2000:239_000] - expected).max() < 600, (
+        "G.711's own steps are 256 there, the grid's 96ths the rest"
+    )
+    for first in (0, 799, 60_000, 119_990, 120_777, 240_000):
+        spans = media_span(drifting, first, first + 1000)
+        needed = [chunk for chunk in chunks if any(chunk.start < end and start < chunk.end for start, end in spans)]
+        assert np.array_equal(render_pcm(needed, drifting, first, first + 1000), whole[first : first + 1000])
