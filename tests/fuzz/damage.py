@@ -25,6 +25,8 @@ TELLING = (
     b"9" * 20,
 )
 
+TIMES = (1, 1, 1, 1000)  # what is put in, now and then as often as a datagram holds
+
 
 @st.composite
 def damaged(draw: st.DrawFn, kept: Sequence[bytes]) -> bytes:
@@ -34,5 +36,5 @@ def damaged(draw: st.DrawFn, kept: Sequence[bytes]) -> bytes:
         at = draw(st.integers(0, len(raw)))
         cut = draw(st.integers(0, 12))
         put = draw(st.one_of(st.binary(max_size=8), st.sampled_from(TELLING)))
-        raw[at : at + cut] = put
+        raw[at : at + cut] = put * draw(st.sampled_from(TIMES))
     return bytes(raw)

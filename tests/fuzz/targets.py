@@ -7,5 +7,6 @@ from typing import Any
 from tests.fuzz.signalling import SIGNALLING
 from tests.fuzz.streams import STREAMS
 from tests.fuzz.target import Target
+from tests.fuzz.whip import WHIP
 
-TARGETS: dict[str, Target[Any]] = {target.name: target for target in (*SIGNALLING, *STREAMS)}
+TARGETS: dict[str, Target[Any]] = {target.name: target for target in (*SIGNALLING, *STREAMS, *WHIP)}
