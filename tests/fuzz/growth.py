@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 WARM_SHARE = 0.2
 """Of a run: caches of the program, and the fuzzer's own tables of coverage, fill in the beginning."""
 
 SAMPLE_S = 1.0
+
+GROWTH_MIB_MAX = 32.0
+"""From warm to the end: what is remembered on purpose (caches, new inputs) takes less, a leak in each input more."""
+
+
+class Grown(Exception):
+    """The process kept more and more."""
 
 
 def resident_mib() -> float:
@@ -20,8 +28,15 @@ def resident_mib() -> float:
 class Growth:
     """One run of so many seconds."""
 
-    def __init__(self, seconds: float) -> None:
-        self._began = time.monotonic()
+    def __init__(
+        self,
+        seconds: float,
+        now: Callable[[], float] = time.monotonic,
+        resident_mib: Callable[[], float] = resident_mib,
+    ) -> None:
+        self._now = now
+        self._resident_mib = resident_mib
+        self._began = now()
         self._warm_s = WARM_SHARE * seconds
         self._seconds = seconds
         self._told = False
@@ -35,27 +50,30 @@ class Growth:
         """An input was run, in so many seconds of its thread."""
         self._inputs += 1
         self._longest_s = max(self._longest_s, cpu_s)
-        now = time.monotonic()
+        now = self._now()
         if now - self._sampled < SAMPLE_S:
             return
         self._sampled = now
-        self._last_mib = resident_mib()
+        self._last_mib = self._resident_mib()
         if not self._warm_mib and now - self._began >= self._warm_s:
             self._warm_mib = self._last_mib
 
     @property
     def over(self) -> bool:
         """True once, when the time is up."""
-        if self._told or time.monotonic() - self._began < self._seconds:
+        if self._told or self._now() - self._began < self._seconds:
             return False
         self._told = True
         return True
 
     def report(self, name: str) -> str:
-        """One line."""
-        wall_s, cpu_s = time.monotonic() - self._began, time.process_time()
-        return (
+        """One line. Raises `Grown`, with the same."""
+        wall_s, cpu_s = self._now() - self._began, time.process_time()
+        text = (
             f"{name}: {self._inputs} inputs in {wall_s:.0f} s ({cpu_s:.0f} s of CPU)"
             f", longest {self._longest_s * 1e3:.1f} ms"
             f", resident {self._warm_mib:.0f} MiB when warm, {self._last_mib:.0f} MiB at the end"
         )
+        if self._warm_mib and self._last_mib - self._warm_mib > GROWTH_MIB_MAX:
+            raise Grown(text)
+        return text

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 
 from tests.fuzz.damage import damaged
+from tests.fuzz.growth import Grown, Growth
 from tests.fuzz.target import CORPUS, CPU_S_MAX, Hang, Target
 from tests.fuzz.targets import TARGETS
 
 EXAMPLES = (
-    60  # of each target, of which there are twenty: a few seconds together; `python -m tests.fuzz` looks for longer
+    60  # of each target, of which there are twenty: a few seconds in all; `python -m tests.fuzz` looks for longer
 )
 CORPUS_BYTES_MAX = 1 << 20
 FILES = range(1, 100)
@@ -54,6 +55,16 @@ def _looping(data: bytes) -> None:
     end = time.thread_time() + len(data) * CPU_S_MAX * 1.1
     while time.thread_time() < end:
         pass
+
+
+def test_a_process_that_keeps_more_and_more_is_found() -> None:
+    resident = iter([100.0, 100.0, 200.0])
+    clock = iter([0.0, 3.0, 5.0, 9.0, 10.0])
+    growth = Growth(10.0, now=clock.__next__, resident_mib=resident.__next__)
+    for _ in range(3):
+        growth.took(0.001)
+    with pytest.raises(Grown, match="200 MiB at the end"):
+        growth.report("own")
 
 
 def test_what_is_promised_is_borne_and_all_else_is_found() -> None:
