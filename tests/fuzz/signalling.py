@@ -113,7 +113,7 @@ def _use_frames(read: tuple[bytes, list[Frame]]) -> None:
 
 
 def _agent(data: bytes) -> None:
-    """A datagram, again, and all its timers."""
+    """A datagram that comes twice."""
     bench = Bench()
     for _ in range(2):
         assert all(answer.startswith(b"SIP/2.0 ") for answer in bench.send(data))
