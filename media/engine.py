@@ -21,7 +21,7 @@ from media.codecs.g711 import Samples
 from media.dtmf import Keys
 from media.ears import Ears
 from media.errors import Unavailable, Unsupported
-from media.framelog import TALLY, Reason
+from media.framelog import Reason
 from media.intake import Intake, expect, recall
 from media.latches import Latches
 from media.legs import NEVER, Int64s, Leg, Table, Turn
@@ -43,6 +43,7 @@ from media.sources import Former, SourceRule
 from media.srtp import Protection, protection
 from media.tap import untap
 from media.timeline import TrackFacts
+from media.totals import Totals
 from media.vad import Detectors
 
 LEGS_MAX = 4096  # of one worker: twice what a core carries
@@ -83,10 +84,10 @@ class Engine:
         self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
-        self._closed: Int64s = np.zeros(len(TALLY), np.int64)  # the counters of closed legs
-        self._overflowed_closed = self._unauthentic_closed = self._replayed_closed = 0
+        self.totals = Totals(self._table)
+        """Counters since the start, over all legs."""
         self._secure = SecureLegs(self._table, self._legs, self._arena)
-        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush)
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush, core)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
         self._latches = Latches(self._table, self._legs)
@@ -100,35 +101,10 @@ class Engine:
         """The numbers of the open legs."""
         return tuple(self._by_number)
 
-    def counted(self, name: str) -> int:
-        """A counter of `Tally`, but for the jitter, summed since the start over all legs."""
-        index = TALLY[name]
-        return int(self._closed[index] + self._table.tally[:, index].sum())
-
-    @property
-    def overflowed(self) -> int:
-        """Datagrams dropped since the start because a socket's buffer was full, of all legs."""
-        return self._overflowed_closed + int(self._table.overflowed.sum())
-
-    @property
-    def unauthentic(self) -> int:
-        """Packets of SRTP legs since the start that their keys did not fit."""
-        return self._unauthentic_closed + int(self._table.unauthentic.sum())
-
-    @property
-    def replayed(self) -> int:
-        """Packets of SRTP legs since the start that came a second time, or too late to tell."""
-        return self._replayed_closed + int(self._table.replayed.sum())
-
     @property
     def playing(self) -> int:
         """Legs that a prompt is being played to."""
         return self._playout.count
-
-    @property
-    def shed(self) -> int:
-        """Cells that were not heard since the start, for lack of time."""
-        return self._table.shed
 
     @property
     def idle(self) -> bool:
@@ -265,10 +241,7 @@ class Engine:
             self._rules[leg.rtp.getsockname()[1]] = leg.rule
         self._sink.close(number)
         self._passed_on = {leg.rtp.getsockname()[1]: leg.protection} if leg.protection is not None else {}
-        self._closed += self._table.tally[leg.row]
-        self._overflowed_closed += int(self._table.overflowed[leg.row])
-        self._unauthentic_closed += int(self._table.unauthentic[leg.row])
-        self._replayed_closed += int(self._table.replayed[leg.row])
+        self.totals.close(leg.row)
         self._reports.close(leg, now_ns, self._wall_offset_ns)
         self._detectors.close(leg.row)
         self._ears.close(leg.row)

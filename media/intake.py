@@ -2,7 +2,8 @@
 
 A leg takes the fast way in a batch if each of its packets is the one expected next: source, SSRC, payload type,
 sequence number, timestamp, and an arrival without a standstill. Any other packet sends the leg's whole share of the
-batch through `Sequence`, which knows what to do; both ways leave the same state behind.
+batch through `Sequence`, which knows what to do; both ways leave the same state behind. Where there is a native core
+the fast way is there (`callvault_take` in media/native/core.c), and what stands here is its twin.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from media.dtmf import Press
 from media.ears import Ears
 from media.errors import Malformed
 from media.framelog import NEW_PIECE, TALLY, noise_step
+from media.inorder import InOrder
 from media.legs import (
     CELL_US,
     FRAMES,
@@ -34,6 +36,7 @@ from media.legs import (
     Windows,
 )
 from media.messages import Pressed
+from media.native import Core
 from media.receive import SLOT_BYTES, Arena, Batch
 from media.rtp import HEADER_BYTES, Packet
 from media.sequence import JUMP_US, Arrived, Placed
@@ -55,7 +58,9 @@ class Intake:
         detectors: Detectors,
         ears: Ears,
         flush: Callable[[int], None],
+        core: Core | None = None,
     ) -> None:
+        self._in_order = None if core is None else InOrder(core, table, arena)
         self._table = table
         self._legs = legs
         self._arena = arena
@@ -74,7 +79,14 @@ class Intake:
         """
         if not len(batch.keys):
             return
-        columns = self._admitted(batch, now_ns, wall_offset_ns)
+        if batch.overflowed.any():
+            np.maximum.at(self._table.overflowed, batch.keys, batch.overflowed)
+        slots = np.arange(len(batch.keys), dtype=np.int64)
+        if self._in_order is not None:
+            slots = self._in_order.take(batch, now_ns, wall_offset_ns)
+            if not len(slots):
+                return
+        columns = self._admitted(batch, slots, now_ns, wall_offset_ns)
         if not len(columns.rows):
             return
         for start, end in self._take_in_order(columns):
@@ -89,17 +101,15 @@ class Intake:
             self._press(leg, leg.keys.finish())
         expect(self._table, leg, 0)
 
-    def _admitted(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> Columns:
-        """What comes from the right source while its leg receives; the rest is counted."""
-        table, rows = self._table, batch.keys
-        stamps = np.where(batch.stamps_ns == 0, now_ns + wall_offset_ns, batch.stamps_ns)
+    def _admitted(self, batch: Batch, slots: Int64s, now_ns: int, wall_offset_ns: int) -> Columns:
+        """Of these datagrams, what comes from the right source while its leg receives; the rest is counted."""
+        table, rows, sources = self._table, batch.keys[slots], batch.sources[slots]
+        stamps = batch.stamps_ns[slots]
+        stamps = np.where(stamps == 0, now_ns + wall_offset_ns, stamps)
         # A step of the wall clock must not put an arrival into the future.
         arrivals = (np.minimum(stamps - wall_offset_ns, now_ns) - table.origin_ns[rows]) // 1000
-        slots = np.arange(len(rows), dtype=np.int64)
-        columns = Columns(rows, slots, batch.lengths, batch.sources, stamps, arrivals)
-        if batch.overflowed.any():
-            np.maximum.at(table.overflowed, rows, batch.overflowed)
-        certain = batch.sources == table.source[rows]
+        columns = Columns(rows, slots, batch.lengths[slots], sources, stamps, arrivals)
+        certain = sources == table.source[rows]
         known = certain | table.latching[rows]
         early = arrivals < 0
         admitted = known & table.receiving[rows] & (arrivals >= table.from_us[rows])

@@ -215,24 +215,24 @@ class Worker:
             Stats(
                 tick_p50_ms=durations[len(durations) // 2] / 1e6,
                 tick_p99_ms=durations[len(durations) * 99 // 100] / 1e6,
-                packets=self._engine.counted("packets"),
+                packets=self._engine.totals.counted("packets"),
                 legs=len(self._engine.legs),
                 spool_lag_ms=health.lag_ms,
                 fsync_ms=health.fsync_ms,
-                shed=self._engine.shed,
+                shed=self._engine.totals.shed,
                 full=health.full,
                 # The tick that was just measured began within `passed_ns` and may have ended after it.
                 busy=min(1.0, sum(durations) / passed_ns),
-                lost=self._engine.counted("lost"),
-                late=self._engine.counted("late"),
-                foreign=self._engine.counted("foreign"),
-                overflowed=self._engine.overflowed,
+                lost=self._engine.totals.counted("lost"),
+                late=self._engine.totals.counted("late"),
+                foreign=self._engine.totals.counted("foreign"),
+                overflowed=self._engine.totals.overflowed,
                 playing=self._engine.playing,
                 exposure_ms=GATHERED_MS + health.exposure_ms if self._engine.legs else health.exposure_ms,
                 exposure_ms_max=GATHERED_MS + health.exposure_ms_max if health.exposure_ms_max else 0.0,
                 dropped=health.dropped,
-                unauthentic=self._engine.unauthentic,
-                replayed=self._engine.replayed,
+                unauthentic=self._engine.totals.unauthentic,
+                replayed=self._engine.totals.replayed,
             )
         )
         if health.full and not self._full:

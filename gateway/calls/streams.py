@@ -11,13 +11,14 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.calls import keypresses
 from gateway.calls.call import Call, Leg
 from gateway.calls.callbook import CallBook
+from gateway.calls.desk import Desk
 from gateway.calls.offer import LEGS_MAX, labels_of, remote, sends
 from gateway.calls.roster import Roster, Track
 from gateway.sip.siprec.state import Line
@@ -33,16 +34,6 @@ log = logging.getLogger(__name__)
 
 TRACKS_MAX = 64  # of one call: what its audio can be asked for. Beyond, a stream stays in the track that it is in
 NOTE_S = 1.0  # what a client tells is written down so much later, together with what it tells meanwhile
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the switchboard lends: its table of legs, its numbers, its ways to the worker."""
-
-    legs: dict[int, tuple[Call, Leg]]
-    number: Callable[[], int]
-    open: Callable[[Call, Leg, SessionDescription | None, Leg | None], None]
-    send: Callable[[Release | Close], None]
 
 
 def lines_of(offer: SessionDescription | None) -> list[Line]:

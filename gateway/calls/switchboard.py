@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -23,16 +21,14 @@ from gateway.calls.admission import Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
 from gateway.calls.callbook import CallBook
+from gateway.calls.desk import Desk
 from gateway.calls.media_link import MediaLink
 from gateway.calls.offer import LEGS_MAX, labels_of
 from gateway.calls.pause import Pauses
 from gateway.calls.roster import Roster
 from gateway.calls.speech import LiveSpeech
-from gateway.calls.streams import Desk, Streams
-from gateway.calls.terms import opening, tapped, terms
-from gateway.calls.told import Told
+from gateway.calls.streams import Streams
 from gateway.calls.workers import Workers
-from gateway.errors import Unavailable
 from gateway.events import Hub, LiveEvent
 from gateway.operations.clock import clock_state
 from gateway.operations.logs import about
@@ -44,20 +40,17 @@ from media.messages import (
     Latched,
     Message,
     OpenFailed,
-    Pause,
     Paused,
     Play,
     Played,
     Pressed,
     Quiet,
     Release,
-    Resume,
     Resumed,
     Rolled,
     Speech,
     SpoolFull,
     Stats,
-    Update,
 )
 from media.ports import PortPool
 from media.sdp import SessionDescription
@@ -67,7 +60,6 @@ from storage.records import NewCall, Wanted
 
 log = logging.getLogger(__name__)
 
-FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
 RETRY_AFTER_S = 5
 _CUT_OFF = "hung up during the announcement"
 _OfLeg: TypeAlias = Speech | Ended | OpenFailed | Played | Latched | Rolled | Quiet | Pressed | Paused | Resumed
@@ -86,13 +78,10 @@ class Switchboard:
     ) -> None:
         self._recordings = recordings
         self._book = book
-        self._ports = ports
         self._hub = hub
         self.tasks = tasks
         self._calls: dict[CallId, Call] = {}
-        self._legs: dict[int, tuple[Call, Leg]] = {}
-        self._numbers = itertools.count(1)
-        self._formers: dict[int, tuple[int, ...]] = {}  # by port: the stream that it received last
+        self._desk = Desk(ports, self._on_open_failed)
         self._speech = LiveSpeech(hub)
         self.workers = Workers()
         self.prompts: Mapping[str, Prompt] = {}  # announcements that workers know, by tenant
@@ -100,13 +89,12 @@ class Switchboard:
         self.probe: Callable[[CallId], None] = lambda call: None
         self.announced: Callable[[CallId], None] = lambda call: None
         self.on_ready: Callable[[float], None] = lambda seconds: None
-        self.counters: Counter[str] = Counter()
-        self.pauses = Pauses(self._calls, self._send, hub, self.counters)
+        self.counters: Counter[str] = self._desk.counters
+        self.pauses = Pauses(self._calls, self._desk.send, hub, self.counters)
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        desk = Desk(self._legs, lambda: next(self._numbers), self._open, self._send)
-        self.streams = Streams(recordings, book, ports, tasks, desk)
+        self.streams = Streams(recordings, book, ports, tasks, self._desk)
 
     @property
     def stats(self) -> Stats | None:
@@ -193,9 +181,9 @@ class Switchboard:
             call.announcement = Announcement(prompt.name, prompt.language)
         try:
             for person, (index, label) in zip(people, labels.items(), strict=False):
-                call.legs.append(self._leg(call, index, label, person, taps[index] if taps else None))
+                call.legs.append(self._desk.make(call, index, label, person, taps[index] if taps else None))
         except NoPorts as error:
-            self._release_ports(call)
+            self._desk.release_ports(call)
             raise Busy("no ports free") from error
         for leg, track in zip(call.legs, tracks, strict=False):
             leg.track = track
@@ -212,13 +200,13 @@ class Switchboard:
 
         Where the peer made no offer, `update` with its answer says where its media comes from.
         """
-        self._legs.update({leg.number: (call, leg) for leg in call.legs})
+        self._desk.legs |= {leg.number: (call, leg) for leg in call.legs}
         for leg in call.legs:
-            self._open(call, leg, offer)
+            self._desk.open(call, leg, offer)
         if call.announcement is not None:
             call.announcement.awaited = {leg.number for leg in call.legs}
             for leg in call.legs:
-                self._send(Play(leg.number, call.announcement.prompt))
+                self._desk.send(Play(leg.number, call.announcement.prompt))
         self.counters["calls_answered"] += 1
         if call.new is not None:
             call.saved = self.tasks.create_task(self._save_safely(call, call.new))
@@ -228,18 +216,16 @@ class Switchboard:
         """A new description: hold, resume, another address or codec; in recording sessions alone m-lines, too."""
         for leg in call.legs:
             if leg.index < len(offer.media):
-                leg.quiet = False
-                self._send(self._terms(call, leg, offer))
+                self._desk.update(call, leg, offer)
         self.streams.update(call, offer, metadata)
 
     def retune(self, call: Call, leg: Leg) -> None:
         """Another sender comes over a leg's tap."""
-        leg.quiet = False
-        self._send(self._terms(call, leg, None))
+        self._desk.update(call, leg, None)
 
     def abandon(self, call: Call) -> None:
         """A call that begun and is not going to be answered: its ports go back, and nothing is left of it."""
-        self._release_ports(call)
+        self._desk.release_ports(call)
 
     def alive(self, call_id: CallId) -> None:
         """The peer was asked, and the call still stands; the worker tells of its silence again if it lasts."""
@@ -264,7 +250,7 @@ class Switchboard:
         if isinstance(event, SpoolFull):
             self.counters["spool_full"] += 1
         elif isinstance(event, _OfLeg):
-            found = self._legs.get(event.leg)
+            found = self._desk.legs.get(event.leg)
             if found is not None:
                 self._on_leg(*found, event)
 
@@ -275,9 +261,7 @@ class Switchboard:
             case Speech():
                 self._speech.hear(call, leg, event)
             case Ended():
-                self._formers[leg.pair.port] = event.former
-                if not leg.ended.done():
-                    leg.ended.set_result(event.facts)
+                self._desk.ended(leg, event)
             case OpenFailed():
                 self._on_open_failed(call, leg, event)
             case Played():
@@ -341,36 +325,6 @@ class Switchboard:
         if not call.emergency:
             self.hang_up(call.id)
 
-    def _leg(self, call: Call, index: int, label: str, person: ParticipantId, tap: Tap | None) -> Leg:
-        artefact = None
-        if call.new is not None and not call.unrecorded:
-            artefact = call.new.find(Kind.AUDIO, person)
-        pair = self._ports.take(time.monotonic(), urgent=call.emergency) if tap is None else tap.pair
-        future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
-        return Leg(next(self._numbers), index, label, person, artefact, pair, future, tap=tap)
-
-    def _terms(self, call: Call, leg: Leg, offer: SessionDescription | None) -> Update:
-        if leg.tap is not None:
-            return tapped(leg.number, call.trunk, leg.tap)
-        leg.protect(call.srtp.get(leg.index, {}))
-        found = terms(leg, call.trunk, offer)
-        if offer is not None and found.remote is None:
-            self.counters["media_address_refused"] += 1
-        return found
-
-    def _open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: Leg | None = None) -> None:
-        command = opening(call, leg, self._terms(call, leg, offer), continues=continues is not None)
-        former = self._formers.get(leg.pair.port, ())
-        if continues is not None:  # its stream is the call's own
-            former = () if continues.told is None else continues.told.opened.former
-        leg.told = Told(replace(command, former=former))
-        try:
-            if call.worker is None:
-                raise Unavailable("no media worker")
-            call.worker.send(leg.told.opened, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
-        except Unavailable:  # it died since the call was admitted
-            self._on_open_failed(call, leg, OpenFailed(leg.number, "no media worker"))
-
     async def _save_safely(self, call: Call, new: NewCall) -> bool:
         """The outermost line of making a call durable: a fault of ours ends this call and no other."""
         try:
@@ -383,12 +337,9 @@ class Switchboard:
             return False
         if not saved and call.policy.when_full == "refuse":
             self._give_up(call)
-        self._release_legs(call)  # without a key row nobody can read what is committed now, and it drains
+        for leg in call.legs:  # without a key row nobody can read what is committed now, and it drains
+            self._desk.send(Release(leg.number))
         return saved
-
-    def _release_legs(self, call: Call) -> None:
-        for leg in call.legs:
-            self._send(Release(leg.number))
 
     async def _finish_safely(self, call: Call, why: str) -> None:
         """The outermost line of a call's end: whatever fails here ends this call and no other."""
@@ -399,8 +350,7 @@ class Switchboard:
             self.counters["calls_failed_at_end"] += 1
             log.exception("a call's end failed; it is recovered at the next start", extra={"call": call.id})
         finally:
-            for leg in call.every_leg:
-                self._legs.pop(leg.number, None)
+            self._desk.forget(call)
             self._calls.pop(call.id, None)
             if not self._calls:
                 self._idle.set()
@@ -408,14 +358,14 @@ class Switchboard:
     async def _finish(self, call: Call, why: str) -> None:
         ended_s = time.time()
         for leg in call.legs:
-            self._send(Close(leg.number))
+            self._desk.send(Close(leg.number))
         await self.streams.settled(call)
         facts: dict[ArtefactId, dict[str, Any]] = {}
         for leg in call.every_leg:
-            found = await self._facts_of(call, leg)
+            found = await self._desk.facts_of(call, leg)
             if found is not None and leg.artefact is not None:
                 facts[leg.artefact.ref.artefact] = found
-        self._release_ports(call)
+        self._desk.release_ports(call)
         if call.announcement is not None and call.announcement.end_us is None:
             why_not = "the announcement could not be played" if call.announcement.failed else _CUT_OFF
             call.unrecorded = call.unrecorded or why_not
@@ -428,30 +378,6 @@ class Switchboard:
             detail = {} if written.ready_ms is None else {"ready_ms": written.ready_ms}
             self._publish("call_ended", call, state=written.state.value, **detail)
         self.counters["calls_ended"] += 1
-
-    async def _facts_of(self, call: Call, leg: Leg) -> dict[str, Any] | None:
-        try:
-            async with asyncio.timeout(FACTS_S):
-                return await leg.ended
-        except TimeoutError:
-            log.error("a leg was not closed in time", extra={"call": call.id, "leg": leg.number})
-            call.worker_lost = True
-            return None
-
-    def _release_ports(self, call: Call) -> None:
-        for leg in call.legs:
-            self._ports.release(leg.pair, time.monotonic())
-
-    def _send(self, command: Play | Pause | Resume | Release | Close | Update) -> None:
-        found = self._legs.get(command.leg)
-        if found is None or (worker := found[0].worker) is None or not worker.alive:
-            return
-        if found[1].told is not None:
-            found[1].told.hear(command, time.monotonic())
-        try:
-            worker.send(command)
-        except Unavailable:
-            log.error("the media worker takes no commands")
 
     def _publish(self, name: str, call: Call, **detail: object) -> None:
         self._hub.publish(LiveEvent(name, call.tenant, call.id, detail=detail))

@@ -19,6 +19,8 @@ from gateway.sip.grammar import Address
 
 _Bound = tuple[Transport, socket.socket]
 
+TRIES_MAX = 16  # for a port of the system's choice that is free for UDP and TCP alike
+
 
 class Listeners:
     """Every way in and out. `receive` gets each message and its way."""
@@ -100,12 +102,27 @@ class Listeners:
 
 def _bound(listen: str, transports: Sequence[Transport], tls_port: int, sockets: ExitStack) -> list[_Bound]:
     """A socket for each transport: UDP and TCP on one port, also when the system chooses it, TLS on its own."""
-    wanted, bound = parse_address(listen), list[_Bound]()
+    address = parse_address(listen)
+    for left in reversed(range(TRIES_MAX if address[1] == 0 else 1)):
+        with ExitStack() as held:
+            try:
+                bound = _bound_once(address, transports, tls_port, held)
+            except OSError:
+                if not left:
+                    raise
+            else:
+                sockets.push(held.pop_all())
+                return bound
+    raise AssertionError("the last try returns or raises")
+
+
+def _bound_once(wanted: Address, transports: Sequence[Transport], tls_port: int, held: ExitStack) -> list[_Bound]:
+    bound: list[_Bound] = []
     for transport in sorted(transports, key="udp tcp tls".index):  # the free port of "udp" is free for "tcp" more often
         if transport == "tls" and bound:
             wanted = wanted[0], tls_port
         sock = bound_socket(wanted, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM)
-        sockets.callback(sock.close)
+        held.callback(sock.close)
         bound.append((transport, sock))
         wanted = sock.getsockname()[:2]
     return bound

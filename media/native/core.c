@@ -7,10 +7,11 @@
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 
 /* Raised with every change of a function's meaning: a library of another number is not used. */
-enum { ABI = 1 };
+enum { ABI = 2 };
 
 int callvault_abi(void) { return ABI; }
 
@@ -39,4 +40,122 @@ void callvault_hear(process_function process, void *const *handles, const int16_
 {
     for (int cell = 0; cell < cells; cell++)
         voiced[cell] = process(handles[cell], rate_hz, pcm + (ptrdiff_t)cell * samples, (size_t)samples) == 1;
+}
+
+/* One pass's datagrams, an entry each, those of one row together and in order: columns of `Batch` in media/receive.py. */
+struct batch {
+    int64_t count;
+    const int64_t *rows, *lengths, *sources, *stamps_ns;
+    const uint8_t *octets; /* datagram i begins at i * slot_bytes */
+    int64_t slot_bytes;
+};
+
+/* Columns of `Table` in media/legs.py; `frames` entries or `region_bytes` octets a row where there are several. */
+struct table {
+    int64_t frames, region_bytes, payload_bytes_max, jump_us, us_per_tick;
+    const int64_t *origin_ns, *from_us;
+    const uint8_t *receiving, *codec;
+    const int64_t *source, *ssrc, *payload_type;
+    int64_t *next_sequence, *next_timestamp, *head;
+    int64_t *transit_us, *arrival_us, *stamp_ns;
+    double *jitter_us;
+    int64_t *tally; /* a row has `tally_width` counters, of which these two are written */
+    int64_t tally_width, tally_packets, tally_octets;
+    int64_t *count, *fill;
+    int64_t *timestamps, *arrivals_us, *lengths;
+    uint8_t *codecs, *flags, *pool;
+};
+
+enum { RTP_HEADER_BYTES = 12 };
+
+static uint32_t big_endian(const uint8_t *octets)
+{
+    return (uint32_t)octets[0] << 24 | (uint32_t)octets[1] << 16 | (uint32_t)octets[2] << 8 | octets[3];
+}
+
+/* The call time at which datagram `i` arrived, in us; negative for what came before the call or cannot be told so. */
+static int64_t arrival(const struct batch *batch, const struct table *table, int64_t i, int64_t now_ns, int64_t offset_ns)
+{
+    int64_t stamp_ns = batch->stamps_ns[i] == 0 ? now_ns : batch->stamps_ns[i] - offset_ns;
+    int64_t passed_ns = (stamp_ns < now_ns ? stamp_ns : now_ns) - table->origin_ns[batch->rows[i]];
+    return passed_ns < 0 ? -1 : passed_ns / 1000;
+}
+
+/* Whether each of the datagrams [first, last), all of one row, is the one expected next. */
+static int is_in_order(const struct batch *batch, const struct table *table, int64_t first, int64_t last, int64_t now_ns,
+                       int64_t offset_ns)
+{
+    int64_t row = batch->rows[first], fill = table->fill[row], head = table->head[row], transit_us = table->transit_us[row];
+    if (!table->receiving[row] || table->payload_type[row] < 0 || table->count[row] + (last - first) > table->frames)
+        return 0;
+    for (int64_t i = first; i < last; i++) {
+        const uint8_t *octets = batch->octets + i * batch->slot_bytes;
+        int64_t payload = batch->lengths[i] - RTP_HEADER_BYTES, done = head - table->head[row];
+        if (payload <= 0 || payload > table->payload_bytes_max || fill + payload > table->region_bytes)
+            return 0;
+        int64_t arrived_us = arrival(batch, table, i, now_ns, offset_ns);
+        int64_t now_transit_us = arrived_us - head * table->us_per_tick, deviation = now_transit_us - transit_us;
+        /* Version 2, no padding, extension or contributing sources, the marker as it may be. */
+        uint32_t expected = (uint32_t)((table->next_sequence[row] + (i - first)) & 0xFFFF) | 0x80000000u
+                            | (uint32_t)table->payload_type[row] << 16;
+        if ((big_endian(octets) & 0xFF7FFFFFu) != expected
+            || big_endian(octets + 4) != (uint32_t)(table->next_timestamp[row] + done)
+            || (int64_t)big_endian(octets + 8) != table->ssrc[row] || batch->sources[i] != table->source[row]
+            || arrived_us < 0 || arrived_us < table->from_us[row]
+            || (deviation < 0 ? -deviation : deviation) >= table->jump_us)
+            return 0;
+        head += payload;
+        fill += payload;
+        transit_us = now_transit_us;
+    }
+    return 1;
+}
+
+static void keep(const struct batch *batch, const struct table *table, int64_t first, int64_t last, int64_t now_ns,
+                 int64_t offset_ns)
+{
+    int64_t row = batch->rows[first], octets = 0;
+    for (int64_t i = first; i < last; i++) {
+        int64_t payload = batch->lengths[i] - RTP_HEADER_BYTES, head = table->head[row];
+        int64_t arrived_us = arrival(batch, table, i, now_ns, offset_ns);
+        int64_t transit_us = arrived_us - head * table->us_per_tick, deviation = transit_us - table->transit_us[row];
+        int64_t at = row * table->frames + table->count[row]++;
+        table->timestamps[at] = head;
+        table->arrivals_us[at] = arrived_us;
+        table->lengths[at] = payload;
+        table->codecs[at] = table->codec[row];
+        table->flags[at] = 0;
+        memcpy(table->pool + row * table->region_bytes + table->fill[row],
+               batch->octets + i * batch->slot_bytes + RTP_HEADER_BYTES, (size_t)payload);
+        table->fill[row] += payload;
+        table->head[row] = head + payload;
+        /* RFC 3550 6.4.1 */
+        table->jitter_us[row] += ((double)(deviation < 0 ? -deviation : deviation) - table->jitter_us[row]) / 16;
+        table->transit_us[row] = transit_us;
+        table->arrival_us[row] = arrived_us;
+        table->stamp_ns[row] = batch->stamps_ns[i] == 0 ? now_ns + offset_ns : batch->stamps_ns[i];
+        octets += payload;
+    }
+    table->next_sequence[row] += last - first;
+    table->next_timestamp[row] = (table->next_timestamp[row] + octets) & 0xFFFFFFFF;
+    table->tally[row * table->tally_width + table->tally_packets] += last - first;
+    table->tally[row * table->tally_width + table->tally_octets] += octets;
+}
+
+/* Keeps the packets of every row of which all are in order, and leaves the other rows as they are. `left` gets the
+ * indices of their datagrams; returns how many. What is in order is said in media/intake.py. */
+int64_t callvault_take(const struct batch *batch, const struct table *table, int64_t now_ns, int64_t offset_ns,
+                       int64_t *left)
+{
+    int64_t leaving = 0, last;
+    for (int64_t first = 0; first < batch->count; first = last) {
+        for (last = first + 1; last < batch->count && batch->rows[last] == batch->rows[first]; last++)
+            ;
+        if (is_in_order(batch, table, first, last, now_ns, offset_ns))
+            keep(batch, table, first, last, now_ns, offset_ns);
+        else
+            for (int64_t i = first; i < last; i++)
+                left[leaving++] = i;
+    }
+    return leaving;
 }

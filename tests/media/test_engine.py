@@ -507,8 +507,8 @@ def test_counts_outlive_their_legs() -> None:
         bench.play(sender, noise(100), leg=leg)
         bench.play(stranger, noise(40), leg=leg)
     bench.close(0)
-    assert (bench.engine.counted("packets"), bench.engine.counted("foreign")) == (10, 4)
-    assert (bench.engine.overflowed, bench.engine.playing) == (0, 0)
+    assert (bench.engine.totals.counted("packets"), bench.engine.totals.counted("foreign")) == (10, 4)
+    assert (bench.engine.totals.overflowed, bench.engine.playing) == (0, 0)
 
 
 def test_comfort_noise_is_no_codec_and_taken_where_it_is_named_with_them() -> None:

@@ -90,7 +90,7 @@ def test_what_the_reference_sends_is_kept_as_it_was_said(suite: str) -> None:
     peer.play(bench, audio)  # its sequence number wraps: a rollover is part of it
     facts = bench.close()
     assert b"".join(chunk.frames.payload for chunk in bench.chunks()) == audio
-    assert (facts.tally.packets, facts.tally.lost, bench.engine.unauthentic) == (20, 0, 0)
+    assert (facts.tally.packets, facts.tally.lost, bench.engine.totals.unauthentic) == (20, 0, 0)
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -123,7 +123,7 @@ def test_reports_are_opened_and_answered_under_protection(suite: str) -> None:
     reports.setblocking(False)
     with pytest.raises(BlockingIOError):
         reports.recv(2048)
-    assert bench.engine.unauthentic == 2
+    assert bench.engine.totals.unauthentic == 2
 
 
 def forged(data: bytes) -> bytes:
@@ -157,7 +157,7 @@ def test_a_wrong_packet_is_counted_and_changes_nothing(wrong: object, counter: s
     assert b"".join(chunk.frames.payload for chunk in bench.chunks()) == audio
     tally = replace(facts.tally, jitter_us=0)
     assert (tally.packets, tally.lost, tally.duplicate, tally.discarded, tally.foreign) == (10, 0, 0, 0, 0)
-    counted = {"unauthentic": bench.engine.unauthentic, "replayed": bench.engine.replayed}
+    counted = {"unauthentic": bench.engine.totals.unauthentic, "replayed": bench.engine.totals.replayed}
     assert counted == {"unauthentic": 0, "replayed": 0} | {counter: 10}
 
 
@@ -171,7 +171,7 @@ def test_only_an_authentic_packet_latches() -> None:
     bench.send(stranger, stranger.packet(noise(20)))
     bench.wait()
     facts = bench.close()
-    assert (facts.tally.packets, facts.tally.foreign, bench.engine.unauthentic) == (3, 1, 1)
+    assert (facts.tally.packets, facts.tally.foreign, bench.engine.totals.unauthentic) == (3, 1, 1)
 
 
 def test_a_wrong_packet_is_no_sign_of_life() -> None:
@@ -196,7 +196,7 @@ def test_a_repeated_key_keeps_its_rollover_counter() -> None:
     assert peer.cipher.roc == 1
     update(bench, peer, dict(agreed))
     peer.play(bench, noise(200))
-    assert (bench.close().tally.packets, bench.engine.unauthentic) == (20, 0)
+    assert (bench.close().tally.packets, bench.engine.totals.unauthentic) == (20, 0)
 
 
 def test_another_key_begins_anew_and_the_former_is_heard_until_then() -> None:
@@ -212,7 +212,7 @@ def test_another_key_begins_anew_and_the_former_is_heard_until_then() -> None:
     peer.play(bench, audio[2400:])
     bench.send(peer.sender, old.protect(peer.sender.packet(noise(20))))
     bench.wait()
-    assert (bench.close().tally.packets, bench.engine.unauthentic) == (20, 1)
+    assert (bench.close().tally.packets, bench.engine.totals.unauthentic) == (20, 1)
     assert b"".join(chunk.frames.payload for chunk in bench.chunks()) == audio
 
 
@@ -228,7 +228,7 @@ def test_a_leg_that_takes_over_a_stream_goes_on_with_its_rollover_counter(contin
     for _ in range(10):
         bench.send(peer.sender, peer.packet(noise(20)), 2)
         bench.wait()
-    assert (bench.close(2).tally.packets, bench.engine.unauthentic) == (packets, 10 - packets)
+    assert (bench.close(2).tally.packets, bench.engine.totals.unauthentic) == (packets, 10 - packets)
 
 
 @pytest.mark.parametrize(("told", "packets"), [(True, 20), (False, 0)])
@@ -245,7 +245,7 @@ def test_another_worker_goes_on_with_the_rollover_counter_that_it_is_told(told: 
     peer.play(after, audio[3200:])
     after.engine.close(1, after.now_ns)
     assert sum(len(chunk.frames.timestamps) for chunk in after.chunks()) == packets
-    assert after.engine.unauthentic == 20 - packets
+    assert after.engine.totals.unauthentic == 20 - packets
 
 
 def test_a_leg_may_become_encrypted_or_plain() -> None:
@@ -269,7 +269,7 @@ def test_nothing_is_taken_before_keys_are_agreed_on() -> None:
     bench.play(peer.sender, noise(40))
     update(bench, peer, agreed)
     peer.play(bench, noise(40))
-    assert (bench.close().tally.packets, bench.engine.unauthentic) == (2, 4)
+    assert (bench.close().tally.packets, bench.engine.totals.unauthentic) == (2, 4)
 
 
 def test_sources_of_one_key_are_limited() -> None:
@@ -282,7 +282,7 @@ def test_sources_of_one_key_are_limited() -> None:
         bench.send(peer.sender, peer.packet(noise(20)))
         bench.wait()
     bench.close()
-    assert bench.engine.unauthentic == 8
+    assert bench.engine.totals.unauthentic == 8
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_a_leg_that_is_opened_in_a_pause_begins_paused(tmp_path: Path) -> None:
             prompted(b)
             call = begun(b)
             await after(b, asyncio.create_task(b.board.pauses.pause(call, "agent")), 0, 1000, 1000)
-            b.board._open(call, call.legs[0], offer())
+            b.board._desk.open(call, call.legs[0], offer())
             assert [command.paused for command in b.worker.commands if isinstance(command, Open)] == [
                 *(False, False, True)
             ]

@@ -56,6 +56,9 @@ class ListeningServer:
     def __enter__(self) -> Self:
         self._thread.start()
         assert self._started.wait(START_S), "the server did not start"
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
