@@ -33,6 +33,7 @@ from media.errors import Malformed
 VERSION = 1
 FRAMES_MAX = 4096  # 40 s of 10 ms packets; the engine writes some 25
 PAYLOAD_BYTES_MAX = 1 << 20  # as long at 64 kbit/s, with room
+TICKS_MAX = 1 << 62  # either way, of a base timestamp: what is added to it still has room in 64 bits
 CHUNK_BYTES_MAX = PAYLOAD_BYTES_MAX + 64 * 1024
 
 Int64s: TypeAlias = NDArray[np.int64]
@@ -256,7 +257,8 @@ def decode(data: bytes) -> Chunk:
         raise Malformed("frame log chunk of impossible size")
     version, state, count, octets, base, base_us, written_us, *counters = _HEADER.unpack_from(data)
     pending, noise = state & ~(0xF << NOISE_SHIFT), state >> NOISE_SHIFT
-    if version != VERSION or pending >= Reason.MASKED or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX:
+    known = version == VERSION and pending < Reason.MASKED
+    if not known or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX or abs(base) > TICKS_MAX:
         raise Malformed("frame log chunk of an unknown version, or beyond its limits")
     columns = _HEADER.size + _FRAME_BYTES * count
     if len(data) != columns + octets:
@@ -264,7 +266,7 @@ def decode(data: bytes) -> Chunk:
     frames = _read_frames(data, count, base, base_us)
     if int(frames.lengths.sum()) != octets or not (durations := frames.durations).all():
         raise Malformed("frame log chunk's columns do not fit its payload")
-    if (np.diff(frames.timestamps) <= 0).any():
+    if (np.diff(frames.timestamps) <= 0).any() or (count and frames.timestamps[0] != base):
         raise Malformed("frame log chunk is not in order")
     end = int((frames.timestamps + durations).max()) if count else base
     return Chunk(frames, written_us, Reason(pending), noise, Tally(*counters), base, end)

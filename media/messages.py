@@ -337,7 +337,7 @@ def decode(data: bytes) -> Message:
         fields = json.loads(data)
         kind = _KINDS[fields.pop("type")]
         return kind(**_restored(fields))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise Malformed("not a control message") from None
 
 

@@ -134,13 +134,15 @@ def _cnames(body: bytes, chunks: int) -> tuple[tuple[int, str], ...]:
             raise Malformed("RTCP source description is cut short")
         (ssrc,) = struct.unpack_from("!I", body, position)
         position += 4
+        name = None
         while position < len(body) and body[position] != 0:
             if position + 2 > len(body) or position + 2 + body[position + 1] > len(body):
                 raise Malformed("RTCP source description item is cut short")
             kind, length = body[position], body[position + 1]
-            if kind == _CNAME:
-                text = body[position + 2 : position + 2 + length]
-                found.append((ssrc, text.decode("utf-8", "replace")))
+            if kind == _CNAME and name is None:  # a source has one (§6.5)
+                # What is no UTF-8 is kept as it is: two names are equal only if their octets are.
+                name = body[position + 2 : position + 2 + length].decode("utf-8", "surrogateescape")
+                found.append((ssrc, name))
             position += 2 + length
         position += 4 - position % 4  # the list ends with one to four null octets, at a 32-bit boundary
     return tuple(found)
@@ -172,7 +174,7 @@ def _blocks_written(blocks: tuple[ReportBlock, ...]) -> bytes:
 
 
 def _chunk_written(ssrc: int, name: str) -> bytes:
-    text = name.encode()
+    text = name.encode("utf-8", "surrogateescape")
     item = struct.pack("!IBB", ssrc, _CNAME, len(text)) + text
     return item + b"\0" * (4 - len(item) % 4)
 

@@ -40,6 +40,9 @@ _SEMICOLONS = re.compile(f"{_QUOTED}|;", re.DOTALL)
 _QUOTED_NAME = re.compile(r'"((?:[^"\\]|\\.)*+)"\s*', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
+_OUTSIDE_URIS = frozenset(" <>")
+"""What ends a URI: with one inside, it could not be written between brackets again."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]++\Z")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+\Z")
 _SENT_BY = re.compile(r"(\[[0-9A-Fa-f:.%]++\]|[A-Za-z0-9._\-]++)(?:\s*+:\s*+([0-9]{1,5}))?\Z")
@@ -243,7 +246,7 @@ class NameAddr:
     @classmethod
     def _checked(cls, display: str, uri: str, parameters: str) -> NameAddr:
         uri = uri.strip()
-        if ":" not in uri or " " in uri or "<" in uri:
+        if ":" not in uri or not _OUTSIDE_URIS.isdisjoint(uri):
             raise Malformed("address without URI")
         address = cls(clean(display), uri, parse_parameters(parameters.strip()))
         if not _identifier(address.tag, "tag") and any(name == "tag" for name, _ in address.parameters):

@@ -17,6 +17,7 @@ DESCRIPTION_BYTES_MAX = 64 * 1024  # a UDP datagram; the largest real offer seen
 LINES_MAX = 1000  # ten times the longest real offer
 MEDIA_MAX = 64  # streams of one call; a conference recorder's offer has a dozen
 FORMATS_MAX = 128  # there are no more payload types
+DIGITS_MAX = 10  # of a number: ports, payload types and packet times have five; beyond, it is none
 PTIME_MS_MAX = 1000  # beyond this a packet would not fit its datagram
 
 
@@ -106,7 +107,8 @@ class Media:
     @property
     def payload_types(self) -> tuple[int, ...]:
         """The formats that are RTP payload types, in the order offered."""
-        return tuple(int(f) for f in self.formats if f.isascii() and f.isdigit() and int(f) < 128)
+        numbers = map(_count, self.formats)
+        return tuple(number for number in numbers if number is not None and number < 128)
 
     @property
     def rtpmaps(self) -> dict[int, RtpMap]:
@@ -118,7 +120,7 @@ class Media:
     def fmtp(self) -> dict[int, str]:
         """The parameters of each format, by payload type."""
         pairs = (value.partition(" ") for value in self.values("fmtp"))
-        return {int(number): text for number, _, text in pairs if number.isascii() and number.isdigit()}
+        return {number: text for word, _, text in pairs if (number := _count(word)) is not None}
 
     @property
     def own_direction(self) -> Direction | None:
@@ -128,8 +130,8 @@ class Media:
     @property
     def ptime_ms(self) -> int | None:
         """Milliseconds of audio a packet, where told and sane."""
-        text = self.value("ptime") or ""
-        return int(text) if text.isascii() and text.isdigit() and 0 < int(text[:5]) <= PTIME_MS_MAX else None
+        ptime_ms = _count(self.value("ptime") or "")
+        return ptime_ms if ptime_ms is not None and 0 < ptime_ms <= PTIME_MS_MAX else None
 
     @property
     def label(self) -> str | None:
@@ -150,9 +152,10 @@ class Media:
     def rtcp(self) -> tuple[int, str | None] | None:
         """RFC 3605's (port, address) for RTCP; None where absent or unreadable."""
         words = (self.value("rtcp") or "").split()
-        if not words or not (words[0].isascii() and words[0].isdigit()) or int(words[0][:6]) > 65_535:
+        port = _count(words[0]) if words else None
+        if port is None or port > 65_535:
             return None
-        return int(words[0]), words[3] if len(words) >= 4 else None
+        return port, words[3] if len(words) >= 4 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,8 @@ def parse(data: bytes) -> SessionDescription:
         raise Malformed("session description is too long")
     # Text is UTF-8 by RFC 8866 §5, Latin-1 in old switches: other octets are carried through unchanged.
     text = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
-    lines = [line.rstrip(" \t\0") for line in text.split("\n")]
+    text = text.replace("\0", " ")  # in no text (§9, byte-string); some end what they send with it
+    lines = [line.rstrip() for line in text.split("\n")]
     lines = [line for line in lines if line]
     if len(lines) > LINES_MAX:
         raise Malformed("session description has too many lines")
@@ -276,9 +280,10 @@ def _read_origin(value: str) -> Origin:
 
 def _read_connection(value: str) -> Connection:
     words = value.split()
-    if len(words) != 3 or words[0] != "IN" or words[1] not in {"IP4", "IP6"}:
+    address = words[2].partition("/")[0] if len(words) == 3 else ""
+    if not address or words[0] != "IN" or words[1] not in {"IP4", "IP6"}:
         raise Malformed("connection line is not IN, IP4 or IP6, address")
-    return Connection(words[2].partition("/")[0], words[1])
+    return Connection(address, words[1])
 
 
 @lru_cache(maxsize=RTPMAPS_KEPT)
@@ -299,6 +304,12 @@ def _read_direction(attributes: tuple[Attribute, ...]) -> Direction | None:
 
 
 def _number(text: str, largest: int, what: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > largest:
+    number = _count(text)
+    if number is None or number > largest:
         raise Malformed(f"{what} is no number in range")
-    return int(text)
+    return number
+
+
+def _count(text: str) -> int | None:
+    """The number that `text` is in at most DIGITS_MAX digits, else None."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None

@@ -104,6 +104,8 @@ def damaged(position: int, value: int) -> bytes:
         damaged(2, 4),  # a frame more
         damaged(3, 0xFF),  # 65 thousand more
         damaged(4, 1),  # other payload
+        damaged(15, 0x7F),  # so late that the end would not fit 64 bits
+        damaged(len(GOOD) - 480 - 36, 1),  # the first frame elsewhere than at the base
         damaged(len(GOOD) - 480 - 36 + 4, 0),  # the second frame at the first one's time
         damaged(len(GOOD) - 480 - 6, 3),  # an unknown codec
         damaged(len(GOOD) - 480 - 12, 161),  # a length that the payload does not have

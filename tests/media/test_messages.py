@@ -82,6 +82,7 @@ def test_what_is_encoded_is_decoded_again(message: Message) -> None:
         b'{"type":"Pause","leg":1,"order":1,"more":2}',
         b'{"type":"Open","leg":1,"codecs":{"x":"PCMA"}}',
         b'{"type":"Open","leg":1,"codecs":{"8":"PCMA"},"remote":["a"]}',
+        b'{"type":"Open","leg":1,"codecs":{"8":"PCMA"},"remote":["a",Infinity]}',
         b" " * (MESSAGE_BYTES_MAX + 1),
     ],
 )

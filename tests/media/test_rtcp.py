@@ -59,3 +59,10 @@ def test_anything_else_is_malformed(data: bytes) -> None:
 def test_no_datagram_does_worse_than_malformed(data: bytes) -> None:
     with suppress(Malformed):
         parse(b"\x81\xca" + data)
+
+
+def test_a_source_has_one_name_whose_octets_are_kept() -> None:
+    item = b"\x01\x03\xff\xfea"
+    (described,) = parse(b"\x81\xca\x00\x05" + bytes(4) + item + item + b"\x01\x02bc\0\0")
+    assert described == SourceDescription(((0, "\udcff\udcfea"),))
+    assert parse(to_bytes((described,))) == (described,)

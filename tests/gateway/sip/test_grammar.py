@@ -71,7 +71,7 @@ def test_addresses_are_read(text: str, display: str, uri: str, tag: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<>", "bob", '"bob" sip:b@c', "<sip:a@b", "<sip:a b>", "<sip:a@b> x", "<sip:a>;tag="]
+    "text", ["", "<>", "bob", '"bob" sip:b@c', "<sip:a@b", "<sip:a b>", "<sip:a@b> x", "<sip:a>;tag=", "sip:a>b@c"]
 )
 def test_addresses_without_a_uri_are_malformed(text: str) -> None:
     with pytest.raises(Malformed):

@@ -105,6 +105,7 @@ HEAD = b"v=0\r\no=- 1 1 IN IP4 h\r\n"
         HEAD + "m=audio ٤ RTP/AVP 0\r\n".encode(),
         HEAD + b"m=audio 4000/x RTP/AVP 0\r\n",
         HEAD + b"c=IN IP9 h\r\n",
+        HEAD + b"c=IN IP4 /127\r\n",
         HEAD + b"m=audio 1 RTP/AVP" + b" 0" * 200 + b"\r\n",
         HEAD + b"m=audio 1 RTP/AVP 0\r\n" * 65,
         HEAD + b"a=x\r\n" * 1000,
@@ -118,11 +119,28 @@ def test_what_is_none_or_too_much_is_malformed(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("attribute", "value"),
-    [("ptime", "0"), ("ptime", "20.5"), ("ptime", "9" * 9), ("rtcp", "port"), ("rtcp", "70000"), ("rtcp", "")],
+    [
+        *[("ptime", "0"), ("ptime", "20.5"), ("ptime", "9" * 9), ("ptime", "00001234567"), ("ptime", "1" * 5000)],
+        *[("rtcp", "port"), ("rtcp", "70000"), ("rtcp", ""), ("rtcp", "00000199999"), ("rtcp", "1" * 5000)],
+    ],
 )
 def test_an_unreadable_attribute_is_as_good_as_none(attribute: str, value: str) -> None:
     media = parse(HEAD + f"m=audio 1 RTP/AVP 0\r\na={attribute}:{value}\r\n".encode()).media[0]
     assert (media.ptime_ms, media.rtcp) == (None, None)
+
+
+def test_a_payload_type_of_thousands_of_digits_is_none() -> None:
+    """Python raises where it is to convert so many (ValueError, by PYTHONINTMAXSTRDIGITS)."""
+    digits = "1" * 5000
+    media = parse(HEAD + f"m=audio 1 RTP/AVP {digits} 8\r\na=fmtp:{digits} x\r\na=fmtp:8 y\r\n".encode()).media[0]
+    assert (media.payload_types, media.fmtp) == ((8,), {8: "y"})
+
+
+@pytest.mark.parametrize("end", [b"\0", b"\0\xc2\x85", b" \0 \xc2\xa0"])
+def test_what_some_end_a_line_with_is_no_part_of_it(end: bytes) -> None:
+    described = parse(HEAD + b"m=audio 1 RTP/AVP 8" + end + b"\r\na=label:x" + end + b"\r\n")
+    assert (described.media[0].formats, described.media[0].label) == (("8",), "x")
+    assert parse(described.to_bytes()) == described
 
 
 @pytest.mark.parametrize("value", ["", "8", "8 PCMA", "x PCMA/8000", "200 PCMA/8000", "8 PCMA/x", "8 /8000"])

@@ -1,0 +1,1 @@
+"""Fuzzing: what parsers promise about any bytes, a corpus that is kept, and engines that look for more."""
