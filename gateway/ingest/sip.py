@@ -160,7 +160,7 @@ class SipIngest:
         """Work off what the agent has to say, then set its timer."""
         while events := self._agent.take_events():
             for event in events:
-                self._on_event(event)
+                self._handle(event)
         self._flush()
         for changed in self._agent.registrations.changes(time.monotonic()):
             level = logging.INFO if changed.standing is Standing.REGISTERED else logging.WARNING
@@ -184,6 +184,15 @@ class SipIngest:
         self._timer = None
         self._agent.timers(time.monotonic())
         self._pump()
+
+    def _handle(self, event: Event) -> None:
+        """The outermost line of what an event brings about: a fault of ours ends its call and no other."""
+        try:
+            self._on_event(event)
+        except Exception:
+            self._counted["events_failed"] += 1
+            log.exception("what a peer sent could not be handled, its call ends", extra={"dialog": event.dialog})
+            self._agent.bye(event.dialog, time.monotonic())
 
     def _on_event(self, event: Event) -> None:
         match event:

@@ -1,6 +1,6 @@
 """`python -m tests.fuzz TARGET --seconds N`: one target for a while; `--keep` makes the corpus from what was found.
 
-Guided by coverage where atheris is installed (the dev extra has it), else hypothesis damages what is kept. What raises,
+Guided by coverage where atheris is installed (the extra `fuzz`), else hypothesis damages what is kept. What raises,
 or hangs, ends the run with the input in a file of FOUND. What atheris finds on new ways is left in FOUND too, and
 `--keep` then takes from seeds, corpus and that the fewest inputs that go every way that any of them goes.
 """
