@@ -17,23 +17,24 @@ from media.sdp import SessionDescription, Terms, event_payload_type, redundancy_
 def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
     """What the leg's m-line of the peer's description says of it; without a description nothing is taken yet.
 
-    An address outside the trunk's media networks is nobody's: nothing is taken from it, and nothing sent there.
+    An address outside the trunk's media networks is nobody's: nothing is taken from it, and nothing sent there. Media
+    come over IPv4.
     """
     if offer is None:
         return Update(leg.number, OFFERED, None, True, OFFERED_EVENT_PT, False, trunk.quiet_s, leg.srtp)
     media = offer.media[leg.index]
     receiving = sends(offer, media)
-    source, told = remote(offer, media), reports(offer, media)
+    source, told, networks = remote(offer, media), reports(offer, media), _ipv4(media_networks(trunk))
     return Update(
         leg.number,
         codecs(media),
-        remote=source if source is not None and within(source[0], media_networks(trunk)) else None,
+        remote=source if source is not None and within(source[0], networks) else None,
         receiving=receiving,
         event_pt=event_payload_type(media),
         hears=hears(offer, media, receive_only=trunk.receive_only),
         quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
         red_pt=redundancy_payload_type(media),
-        reports=told if told is not None and within(told[0], _ipv4(media_networks(trunk))) else None,
+        reports=told if told is not None and within(told[0], networks) else None,
         srtp=leg.srtp,
     )
 

@@ -1,11 +1,19 @@
-"""What a media worker is told of where a peer's reports go."""
+"""What a media worker is told of where a peer's media and reports come from and go to."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 
+from gateway.calls.call import Leg
 from gateway.calls.offer import reports
+from gateway.calls.terms import terms
+from gateway.policy import Trunk
+from media.ports import PortPair
 from media.sdp import parse
+from storage.model import ParticipantId, new_id
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n"
 
@@ -26,3 +34,23 @@ OFFER = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r
 def test_reports_go_where_rfc_3605_says_and_else_to_the_port_above(line: str, place: tuple[str, int] | None) -> None:
     described = parse(f"{OFFER}{line}\r\n".encode() if line else OFFER.encode())
     assert reports(described, described.media[0]) == place
+
+
+@pytest.mark.parametrize(
+    ("address", "networks", "remote"),
+    [
+        ("IN IP4 192.0.2.9", ["192.0.2.0/24"], ("192.0.2.9", 6000)),
+        ("IN IP4 198.51.100.9", ["192.0.2.0/24"], None),
+        ("IN IP6 2001:db8::9", ["192.0.2.0/24", "2001:db8::/32"], None),
+    ],
+)
+def test_media_come_from_within_the_trunks_networks_and_over_ipv4(
+    address: str, networks: list[str], remote: tuple[str, int] | None
+) -> None:
+    described = parse(OFFER.replace("c=IN IP4 192.0.2.9", f"c={address}").encode())
+    trunk = Trunk.model_validate({"name": "carrier", "tenant": "acme", "sources": networks})
+    loop = asyncio.new_event_loop()
+    with socket.socket() as rtp, socket.socket() as rtcp:
+        leg = Leg(1, 0, "0", ParticipantId(new_id()), None, PortPair(rtp, rtcp, 6000), loop.create_future())
+        assert terms(leg, trunk, described).remote == remote
+    loop.close()
