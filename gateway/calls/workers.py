@@ -16,13 +16,20 @@ from media.messages import Stats
 
 ALIKE = 0.1  # of a worker's time: smaller differences are one second's chance
 
-_FURTHER = frozenset({"unauthentic", "replayed", "reports"})
-_SUMMED = (
-    frozenset({"packets", "legs", "shed", "lost", "late", "foreign", "overflowed", "playing", "dropped"}) | _FURTHER
+COUNTS = frozenset(
+    {"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "unauthentic", "replayed", "reports"}
 )
-_OF_THE_PAST = (
-    frozenset({"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "exposure_ms_max"}) | _FURTHER
-)
+"""Of `Stats`, what is counted since a worker's start: summed over all workers, the dead ones too."""
+
+AT_PRESENT = frozenset({"legs", "playing"})
+"""What is summed over those that live."""
+
+WORST = frozenset({"tick_p50_ms", "tick_p99_ms", "spool_lag_ms", "fsync_ms", "full", "busy", "exposure_ms"})
+"""What is told as of the one that fares worst."""
+
+WORST_EVER = frozenset({"exposure_ms_max"})
+"""The same, the dead ones too."""
+
 _NOTHING = Stats(0.0, 0.0, 0, 0, 0.0, 0.0, 0, full=False)
 
 
@@ -58,7 +65,7 @@ class Workers:
         """It is dead; the next one begins without a past."""
         admission = self._taking.pop(worker, None)
         if admission is not None and admission.stats is not None:
-            kept = {name: getattr(admission.stats, name) for name in _OF_THE_PAST}
+            kept = {name: getattr(admission.stats, name) for name in COUNTS | WORST_EVER}
             self._past = _together([self._past, dataclasses.replace(_NOTHING, **kept)])
 
     def hear(self, worker: MediaLink, stats: Stats, now: float) -> None:
@@ -105,5 +112,5 @@ def _together(all_stats: Sequence[Stats]) -> Stats:
     figures = {}
     for entry in dataclasses.fields(Stats):
         values = [getattr(stats, entry.name) for stats in all_stats]
-        figures[entry.name] = sum(values) if entry.name in _SUMMED else max(values)
+        figures[entry.name] = sum(values) if entry.name in COUNTS | AT_PRESENT else max(values)
     return Stats(**figures)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from gateway.calls.admission import BUSY_SECONDS, SILENCE_S, Busy
-from gateway.calls.workers import Workers
+from gateway.calls.workers import AT_PRESENT, COUNTS, WORST, WORST_EVER, Workers
 from gateway.policy import Tenant
 from media.messages import Stats
 from tests.gateway.calls.test_switchboard import Worker
@@ -91,3 +93,8 @@ def test_totals_are_of_all_workers_and_never_fall_when_one_dies() -> None:
     after = workers.stats
     assert after is not None
     assert (after.packets, after.legs, after.spool_lag_ms) == (1500, 1, 0.0)
+
+
+def test_of_every_figure_it_is_said_how_those_of_several_workers_are_one() -> None:
+    ways = (COUNTS, AT_PRESENT, WORST, WORST_EVER)
+    assert sorted(name for way in ways for name in way) == sorted(entry.name for entry in fields(Stats))
