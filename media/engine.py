@@ -24,11 +24,11 @@ from media.errors import Unavailable, Unsupported
 from media.framelog import Reason
 from media.intake import Intake, expect, recall
 from media.latches import Latches
-from media.legs import NEVER, Int64s, Leg, Table, Turn
-from media.listen import Listener
+from media.legs import NEVER, Int64s, Leg, Table, Turn, former_stream
+from media.listen import Listener, told
 from media.lives import LIVES_MAX, life_begins
 from media.masking import Masks
-from media.messages import Address, Ended, Event, Open, Played, Pressed, Speech, Update
+from media.messages import Address, Ended, Event, Open, Played, Pressed, Update
 from media.native import CORE, Core
 from media.outgoing import Outgoing
 from media.playout import Playout
@@ -244,7 +244,7 @@ class Engine:
         self._flush(leg.row, closing=True)
         self._masks.finish(leg.row)
         self._masks.close(leg)
-        self._finished[number] = leg.timeline.facts(), self._former(leg)
+        self._finished[number] = leg.timeline.facts(), former_stream(self._table, leg)
         if not self._taps[leg.row]:
             self._rules[leg.rtp.getsockname()[1]] = leg.rule
         self._sink.close(number)
@@ -293,7 +293,7 @@ class Engine:
         if self._ticks % TELL_TICKS == 0:
             self._reports.tell(now_ns, self._wall_offset_ns)
         self._ticks += 1
-        return events + self._pressed() + self._speech(turns)
+        return events + self._pressed() + told(turns, self._table, self._legs, self._clock())
 
     def _pressed(self) -> list[Pressed]:
         """The keys that were pressed since the last time."""
@@ -397,25 +397,6 @@ class Engine:
         self._watch.expect(leg.row, command.quiet_s, now_us)
         expect(self._table, leg, now_us)
         self._flush(leg.row, closing=True, written_us=now_us)  # says from when this life receives
-
-    def _former(self, leg: Leg) -> Former | None:
-        """Knows this stream again, should its sender go on into the port's next call."""
-        table, row = self._table, leg.row
-        if table.source[row] == NEVER or leg.sequence.ssrc is None or self._taps[row]:
-            return None
-        source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
-        instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
-        return Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
-
-    def _speech(self, turns: list[Turn]) -> list[Event]:
-        decided_ns = self._clock()
-        events: list[Event] = []
-        for turn in turns:
-            leg = self._legs[turn.row]
-            if leg is not None:
-                stamp_ns = int(self._table.stamp_ns[turn.row])
-                events.append(Speech(leg.number, turn.started, max(0, turn.at_us), stamp_ns, decided_ns))
-        return events
 
     def _call_us(self, leg: Leg, now_ns: int) -> int:
         origin_ns = int(self._table.origin_ns[leg.row])

@@ -17,8 +17,9 @@ from media.codecs import CLOCK_HZ_PLAIN, Codec
 from media.dtmf import Keys
 from media.framelog import TALLY, Reason
 from media.outgoing import Outgoing
+from media.receive import UNNAMED
 from media.sequence import Placed, Sequence
-from media.sources import SourceRule
+from media.sources import Former, SourceRule
 from media.srtp import Protection
 from media.timeline import Timeline
 from media.vad import CELL_SAMPLES
@@ -166,6 +167,16 @@ class Table:
             self.frames_flushed(row)
         whole = rows[self.heard[rows] == self.fill[rows]]
         self.begin[whole] = self.fill[whole] = self.heard[whole] = self.count[whole] = 0
+
+
+def former_stream(table: Table, leg: Leg) -> Former | None:
+    """Knows the leg's stream again, should its sender go on into the port's next call; a tap has no next one."""
+    row = leg.row
+    if table.source[row] <= UNNAMED or leg.sequence.ssrc is None:
+        return None
+    source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
+    instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
+    return Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
 
 
 class Windows:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from media.codecs import BY_NUMBER, Plain, plain
 from media.codecs.g711 import Octets
 from media.ears import Cell, Ears
-from media.legs import CELL_US, REGION_BYTES, Int64s, Table, Turn, Windows
+from media.legs import CELL_US, REGION_BYTES, Int64s, Leg, Table, Turn, Windows
 from media.masking import Masks
+from media.messages import Speech
 from media.vad import CELL_SAMPLES, HANGOVER, Detectors
 
 BATCH = 128  # cells heard between two looks at the clock: 0.4 ms
@@ -103,3 +104,14 @@ def _decoded(cells: Octets, codecs: Octets) -> bytes:
         which = codecs == number
         samples[which] = plain(number).pairs.take(octets[which])
     return samples.tobytes()
+
+
+def told(turns: Sequence[Turn], table: Table, legs: Sequence[Leg | None], decided_ns: int) -> list[Speech]:
+    """The turns as events; legs that have closed meanwhile have said their last."""
+    events = []
+    for turn in turns:
+        leg = legs[turn.row]
+        if leg is not None:
+            stamp_ns = int(table.stamp_ns[turn.row])
+            events.append(Speech(leg.number, turn.started, max(0, turn.at_us), stamp_ns, decided_ns))
+    return events
