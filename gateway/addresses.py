@@ -48,7 +48,10 @@ def _advertised(text: str) -> str:
 
 
 def _ipv4(text: str) -> str:
-    return str(ipaddress.IPv4Address(text))
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no IPv4 address, and media are received over no other") from error
 
 
 def _advertised_ipv4(text: str) -> str:

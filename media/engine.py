@@ -103,7 +103,7 @@ class Engine:
         return tuple(self._by_number)
 
     @property
-    def reports(self) -> int:
+    def reports_sent(self) -> int:
         """RTCP reports on what was received, sent since the start."""
         return self._reports.sent
 

@@ -284,7 +284,7 @@ class Stats:
     dropped: int = 0  # chunks that found no room in the spool
     unauthentic: int = 0  # packets of SRTP legs that their keys did not fit
     replayed: int = 0  # or that came a second time
-    reports: int = 0  # RTCP reports sent on what is received
+    reports_sent: int = 0  # RTCP, on what is received
 
 
 @dataclass(frozen=True, slots=True)

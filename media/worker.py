@@ -233,7 +233,7 @@ class Worker:
                 dropped=health.dropped,
                 unauthentic=self._engine.totals.unauthentic,
                 replayed=self._engine.totals.replayed,
-                reports=self._engine.reports,
+                reports_sent=self._engine.reports_sent,
             )
         )
         if health.full and not self._full:

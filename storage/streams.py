@@ -136,7 +136,8 @@ class StreamReader:
         began: dict[str, int] = {}
         for piece in self._pieces:
             began[piece.run] = min(piece.start, began.get(piece.run, piece.start))
-        self._pieces.sort(key=lambda piece: (began[piece.run], piece.run))
+        found = {run: at for at, run in enumerate(began)}  # of two that begin alike, that which was found first
+        self._pieces.sort(key=lambda piece: (began[piece.run], found[piece.run]))
 
 
 def fetcher(objects: ObjectStore, ref: ArtefactRef, stream_id: str) -> Callable[[int, int], bytes]:

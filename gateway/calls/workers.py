@@ -17,7 +17,7 @@ from media.messages import Stats
 ALIKE = 0.1  # of a worker's time: smaller differences are one second's chance
 
 COUNTS = frozenset(
-    {"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "unauthentic", "replayed", "reports"}
+    {"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "unauthentic", "replayed", "reports_sent"}
 )
 """Of `Stats`, what is counted since a worker's start: summed over all workers, the dead ones too."""
 

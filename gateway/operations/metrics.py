@@ -60,7 +60,7 @@ _FAMILIES = (
 _MEDIA_COUNTS = (
     ("packets", "media_packets", "Media packets received"),
     ("late", "media_packets_late", "Packets that came too late to be put in order"),
-    ("reports", "media_receiver_reports", "RTCP reports sent to peers on what they send"),
+    ("reports_sent", "media_receiver_reports", "RTCP reports sent to peers on what they send"),
     ("foreign", "media_packets_foreign", "Packets from addresses that are nobody's"),
     ("unauthentic", "media_packets_unauthentic", "Packets of SRTP calls that their keys did not fit"),
     ("replayed", "media_packets_replayed", "Packets of SRTP calls that came a second time, or too late to tell"),

@@ -50,6 +50,7 @@ class Lives:
         before, self.bench, self.life = self.bench, Bench(), self.life + 1
         self.bench.now_ns, self.bench.sent_ns = before.now_ns, before.sent_ns
         self.bench.open(1, sender, sockets=duplicates(self.sockets), **self.fields, life=self.life, **told)
+        self.bench.late(0)  # what waits in the sockets is taken at once
         return self.bench
 
     def facts(self) -> TrackFacts:

@@ -35,7 +35,7 @@ STATS = Stats(
     exposure_ms=300.0,
     exposure_ms_max=900.0,
     dropped=8,
-    reports=6,
+    reports_sent=6,
 )
 FULL = Snapshot(
     counters={"calls_answered": 9, "ended_stored": 4, "ended_no_media": 1, "refused_codec": 2, "busy_no_ports": 3}
