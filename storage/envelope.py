@@ -14,6 +14,8 @@ from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from storage.errors import Malformed, Swapped, Tampered, Truncated, WrongKey
 from storage.model import ArtefactRef, Secret, is_id
@@ -49,13 +51,8 @@ def check_commitment(key: Secret, expected: bytes) -> None:
 
 
 def derive(key: Secret, salt: bytes, label: bytes) -> bytes:
-    """A 32-byte key for one use: HKDF-SHA256 (RFC 5869).
-
-    Written out, since one block of output is two hashes: 3 µs, where `cryptography` takes 14, and a search or an epoch
-    change derives thousands.
-    """
-    extracted = hmac.digest(salt or bytes(KEY_BYTES), key.reveal(), "sha256")
-    return hmac.digest(extracted, label + b"\x01", "sha256")
+    """A 32-byte key for one use: HKDF-SHA256 (RFC 5869)."""
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=label).derive(key.reveal())
 
 
 def length_prefixed(*fields: bytes) -> bytes:
