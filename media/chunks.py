@@ -15,9 +15,9 @@ _FAR_US = np.iinfo(np.int64).max  # no transit is that long
 def take_chunk(table: Table, leg: Leg, written_us: int) -> tuple[int, int, bytes]:
     """The frames of the leg since the last chunk as (start, end, chunk); its row is empty afterwards."""
     row, pending = leg.row, leg.pending
-    frames = _gathered(table, row)
+    frames = gathered(table, row)
     if leg.late:
-        frames = _merged(frames, leg)
+        frames = merged(frames, leg)
         leg.late.clear()
     table.tally[row, TALLY["jitter_us"]] = int(table.jitter_us[row])
     tally = Tally(*table.tally[row].tolist())
@@ -60,7 +60,7 @@ def take_chunks(table: Table, legs: list[Leg], now_ns: int) -> Iterator[tuple[in
     return zip(starts, heads, chunks, strict=True)
 
 
-def _gathered(table: Table, row: int) -> Frames:
+def gathered(table: Table, row: int) -> Frames:
     """The row's frames, in order of arrival and of timestamp."""
     count, base = int(table.count[row]), row * REGION_BYTES
     return Frames(
@@ -70,7 +70,7 @@ def _gathered(table: Table, row: int) -> Frames:
     )
 
 
-def _merged(frames: Frames, leg: Leg) -> Frames:
+def merged(frames: Frames, leg: Leg) -> Frames:
     """The frames with the late ones in their places; of two with the same timestamp the first stays."""
     late = [placed.packet for placed in leg.late]
     return joined(

@@ -81,14 +81,15 @@ class Engine:
         self._clock = clock
         self._detectors = Detectors(legs_max, core)
         self._ears = Ears(self._table, self._detectors)
-        self._masks = Masks(self._table, self._legs, sink)
+        self._masks = Masks(self._table, self._legs, self._ears, sink)
         self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self.totals = Totals(self._table)
         """Counters since the start, over all legs."""
         self._secure = SecureLegs(self._table, self._legs, self._arena)
-        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, self._flush, core)
+        emptied = self._flush, self._masks.hear_rest
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, *emptied, core)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
         self._latches = Latches(self._table, self._legs)

@@ -48,7 +48,7 @@ _MARKER_LESS = 0xFF7F
 
 
 class Intake:
-    """Takes batches into a table. `flush` empties a row that is full."""
+    """Takes batches into a table. `flush` empties a row that is full; `hear_rest` looks for tones before a gap."""
 
     def __init__(
         self,
@@ -58,6 +58,7 @@ class Intake:
         detectors: Detectors,
         ears: Ears,
         flush: Callable[[int], None],
+        hear_rest: Callable[[int], None],
         core: Core | None = None,
     ) -> None:
         self._in_order = None if core is None else InOrder(core, table, arena)
@@ -69,6 +70,7 @@ class Intake:
         self._detectors = detectors
         self._ears = ears
         self._flush = flush
+        self._hear_rest = hear_rest
         self.turns: list[Turn] = []  # speech that ended because its cells never came
         self.pressed: list[Pressed] = []  # since the engine took them
 
@@ -350,11 +352,12 @@ class Intake:
         if not BY_NUMBER[packet.codec].in_octets:
             table.heard[row] = table.fill[row]  # not in cells: it is heard apart
             end_us = table.head[row] * 1_000_000 // packet.clock_hz + transit_us
-            self._ears.take(row, packet.codec, packet.payload, int(end_us), packet.voiced)
+            self._ears.take(row, packet.codec, packet.payload, placed.timestamp, int(end_us), packet.voiced)
 
     def _skip_cells(self, row: int, placed: Placed) -> None:
         """The frame to come does not continue the last one: the detector hears silence in between."""
         table = self._table
+        self._hear_rest(row)
         table.in_order[row] = False
         ticks = max(0, placed.timestamp - int(table.head[row]))
         cells = ticks * CELLS_A_SECOND // int(table.clock_hz[row])

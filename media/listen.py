@@ -8,7 +8,7 @@ import numpy as np
 
 from media.codecs import BY_NUMBER, Plain, plain
 from media.codecs.g711 import Octets
-from media.ears import Cell, Ears
+from media.ears import WIDE_HZ, Cell, Ears, halved
 from media.legs import CELL_US, REGION_BYTES, Int64s, Leg, Table, Turn, Windows
 from media.masking import Masks
 from media.messages import Speech
@@ -33,6 +33,7 @@ class Listener:
     def listen(self, deadline_ns: int) -> list[Turn]:
         """What the new cells decide. Cells that are not reached by the deadline are never heard."""
         table, heard = self._table, dict[int, list[Cell]]()
+        self._masks.hear_packets(self._ears.due)
         for row in self._ears.due:
             if self._clock() > deadline_ns:
                 self._shed()
@@ -75,7 +76,10 @@ class Listener:
             pcm = _decoded(cells[alone], codecs[alone])
             decisions = self._detectors.hear(rows[alone].tolist(), pcm)
             self._masks.hear(rows[alone], pcm)
-            decisions += self._detectors.learn(rows[~alone].tolist(), self._ears.cells(rows[~alone], cells[~alone]))
+            wide = self._ears.cells(rows[~alone], cells[~alone])
+            self._masks.hear(rows[~alone], halved(wide).tobytes())
+            apart = rows[~alone].tolist()
+            decisions += self._detectors.learn(apart, self._detectors.voiced(apart, wide.tobytes(), WIDE_HZ))
         table.heard[rows] += CELL_SAMPLES
         return [
             Turn(decision.row, decision.started, table.heard_us(decision.row) - decision.cells_ago * CELL_US)

@@ -1,34 +1,46 @@
 """Silences keys' tones before they are kept: in what is gathered, and in the chunks that have just been cut from it.
 
 A cell that is a tone's is silenced with a margin on either side, for a tone begins and ends within cells. What lies
-before it may be cut already; so the chunks of a leg that is masked are held for `HOLD_TICKS` before the sink gets them,
-longer than it takes until the next cell comes. Payload is replaced octet for octet by the codec's silence: all else
-stays as it was received, in its place. Frames that are touched are flagged, and the gap map names them.
+before it may be cut already; so the chunks of a leg that is masked are held for `HOLD_TICKS` before the sink gets
+them, longer than it takes until the next cell comes. Payload is replaced by the codec's silence, octet for octet or,
+with Opus, packet for packet: all else stays as it was received, in its place. Frames that are touched are flagged, and
+the gap map names them.
+
+What follows a tone must not tell of it either. G.722's predictors have forgotten it after `AFTER`; an Opus packet that
+may repeat a silenced one (in-band FEC), or one that never came, is silenced too.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from media import framelog, tones
-from media.codecs import PCMA, PCMU, plain
+from media.chunks import gathered, merged
+from media.codecs import BY_NUMBER, CODECS, Plain, Stateful, plain
 from media.codecs.g711 import Samples
+from media.disorder import AFTER_S, spans
 from media.dtmf import Press
+from media.ears import Ears, Opened, halved
 from media.framelog import REASON_MASK, Frames, Reason
 from media.legs import CELL_US, REGION_BYTES, Int64s, Leg, Table, Windows
 from media.messages import Pressed
 from media.sink import Sink
+from media.tones import RATE_HZ
 from media.vad import CELL_SAMPLES
 
 MARGIN = 2 * CELL_SAMPLES  # octets on either side: a cell that is partly a tone's, and the click of a key before it
 HOLD_TICKS = 5  # 100 ms: a packet of 60 ms with 40 ms of jitter; of what comes later a tone's first 19 ms may be kept
-SILENCE = {PCMA.number: 0xD5, PCMU.number: 0xFF}
-"""The octet that is silence, of each codec whose tones are found and silenced."""
+SILENCE = {codec.number: codec.silent(b"\0")[0] for codec in CODECS if codec.in_octets}
+"""The octet that is silence, of each codec that can be silenced octet by octet."""
+AFTER = {codec.number: MARGIN if isinstance(codec, Plain) else 5 * CELL_SAMPLES for codec in CODECS}
+"""The margin behind, in octets: from 20 ms of what came after a tone its key could be told in G.722 (29 % right instead
+of 6 %), from 60 ms no more. In Opus a frame tells of the one before it at most."""
 
-_MASKED = np.array([number in SILENCE for number in range(256)])
+_SEARCHED = np.array([number in SILENCE for number in range(256)])
 
 
 @dataclass(slots=True)
@@ -38,6 +50,15 @@ class _Held:
     start: int
     end: int
     chunk: bytes
+
+
+@dataclass(slots=True)
+class _Whole:
+    """What is silenced of a row whose packets are whole or not at all: up to which media time; and its last packet."""
+
+    until: int = -1
+    end: int = -1
+    silenced: bool = False
 
 
 @dataclass(slots=True)
@@ -52,14 +73,17 @@ class _Run:
 class Masks:
     """Finds and silences the tones of those rows of a table that are to be masked; their chunks go out through here."""
 
-    def __init__(self, table: Table, legs: list[Leg | None], sink: Sink) -> None:
+    def __init__(self, table: Table, legs: list[Leg | None], ears: Ears, sink: Sink) -> None:
         self._table = table
         self._legs = legs
+        self._ears = ears
         self._sink = sink
         self.pressed: list[Pressed] = []  # since the engine took them
         self._cells = Windows(table.pool).of(CELL_SAMPLES)
         self._held: deque[_Held] = deque()  # in order of their due ticks: a few chunks of each masked leg
-        self._runs: dict[int, _Run] = {}  # by row
+        self._runs: dict[int, _Run] = {}  # by row, as are these:
+        self._wholes: dict[int, _Whole] = {}
+        self._before: dict[int, Frames] = {}  # the last chunk of those whose frames build on each other
         self._ticks = 0
 
     # Cells
@@ -67,7 +91,7 @@ class Masks:
     def hear(self, rows: Int64s, pcm: bytes | None = None) -> None:
         """The next cell of each row, before it is passed; `pcm` is what they decode to, where that is known."""
         table = self._table
-        masked = table.masking[rows] & _MASKED[table.codec[rows]]
+        masked = table.masking[rows] & _SEARCHED[table.codec[rows]]
         samples = None if pcm is None else _cells(pcm)
         if not masked.all():  # else nothing need be copied
             rows = rows[masked]
@@ -75,27 +99,79 @@ class Masks:
         if len(rows):
             self._hear(rows, table.heard[rows], samples)
 
+    def hear_packets(self, rows: Iterable[int]) -> None:
+        """The packets that wait in the ears of those of these rows that are to be masked."""
+        masking = self._table.masking
+        opened = [(row, packet) for row in rows if masking[row] for packet in self._ears.open(row)]
+        if not opened:
+            return
+        found = tones.find(np.concatenate([packet.cells for _, packet in opened]))
+        keys = dict(zip(found.cells.tolist(), found.keys.tolist(), strict=True))
+        first = 0
+        for row, packet in opened:
+            mine = {at: keys[first + at] for at in range(len(packet.cells)) if first + at in keys}
+            self._hear_packet(row, packet, mine)
+            first += len(packet.cells)
+
     def hear_rest(self, row: int) -> None:
-        """All whole cells of a row that is cut before it was heard."""
+        """All whole cells and packets of a row that is cut, or of which something is missing, before it was heard."""
         table = self._table
-        if table.masking[row] and _MASKED[table.codec[row]]:
+        if not table.masking[row]:
+            return
+        if _SEARCHED[table.codec[row]]:
             for at in range(int(table.heard[row]), int(table.fill[row]) - CELL_SAMPLES + 1, CELL_SAMPLES):
                 self._hear(np.array([row]), np.array([at]), None)
+        self.hear_packets((row,))
 
     def hear_late(self, leg: Leg) -> None:
         """The leg's frames that came behind others and were never heard: silenced whole, if a tone is there or near."""
         table, row = self._table, leg.row
-        if not table.masking[row] or not leg.late:
+        if not table.masking[row]:
             return
-        count = int(table.count[row])
-        silenced = table.timestamps[row, :count][table.flags[row, :count] & REASON_MASK == Reason.MASKED]
+        stateful = isinstance(BY_NUMBER.get(int(table.codec[row])), Stateful)
+        if leg.late:
+            self._hear_late(leg)
+        if stateful:
+            self._before[row] = merged(gathered(table, row), leg) if leg.late else gathered(table, row)
+        else:
+            self._before.pop(row, None)
+
+    def _hear_late(self, leg: Leg) -> None:
+        frames = [gathered(self._table, leg.row)]
+        if (before := self._before.get(leg.row)) is not None:
+            frames.insert(0, before)
+        around = merged(framelog.joined(frames), leg)
+        sounding = spans(around, [placed.timestamp for placed in leg.late])
+        for span in sounding:
+            self._silence_span(leg.row, *span)
+        silenced = around.timestamps[around.flags & REASON_MASK == Reason.MASKED]
         for i, placed in enumerate(leg.late):
-            payload = placed.packet.payload
-            octet = SILENCE.get(placed.packet.codec)
-            near = np.abs(silenced - placed.timestamp) <= MARGIN + len(payload)
-            if octet is not None and (near.any() or _sounds(placed.packet.codec, payload)):
-                quiet = replace(placed.packet, payload=bytes([octet]) * len(payload))
+            packet, start, end = placed.packet, placed.timestamp, placed.timestamp + placed.packet.duration
+            far = packet.duration + round(AFTER_S * packet.clock_hz)
+            near = bool((np.abs(silenced - start) <= far).any()) or any(a < end and start < b for a, b in sounding)
+            if near or _repeats(around, start):
+                quiet = replace(packet, payload=BY_NUMBER[packet.codec].silent(packet.payload))
                 leg.late[i] = replace(placed, flags=placed.flags | Reason.MASKED, packet=quiet)
+
+    def _hear_packet(self, row: int, packet: Opened, keys: dict[int, int]) -> None:
+        """What becomes of a packet in which, by its cells, these keys sound."""
+        whole = self._wholes.setdefault(row, _Whole())
+        codec = BY_NUMBER[int(self._table.codec[row])]
+        assert isinstance(codec, Stateful), "the others have cells"
+        ticks, start = codec.clock_hz // RATE_HZ, packet.start
+        for at in keys:
+            end = packet.end - packet.samples_before_end(at) * ticks
+            start = min(start, end - (CELL_SAMPLES + MARGIN) * ticks)
+            whole.until = end + AFTER[codec.number] * ticks
+        hidden = packet.start < whole.until
+        alone = packet.start != whole.end or whole.silenced
+        if hidden or (alone and codec.repeats is not None and codec.repeats(packet.payload)):
+            self._silence_span(row, start, packet.end)
+        whole.silenced, whole.end = hidden, packet.end
+        if keys or row in self._runs:
+            for at in range(len(packet.cells)):
+                ago_us = (packet.samples_before_end(at) + CELL_SAMPLES) * CELL_US // CELL_SAMPLES
+                self._follow(row, keys.get(at), packet.end_us - ago_us)
 
     def _hear(self, rows: Int64s, at: Int64s, samples: Samples | None) -> None:
         table = self._table
@@ -106,10 +182,11 @@ class Masks:
         keys = dict(zip(found.cells.tolist(), found.keys.tolist(), strict=True))
         for i in sorted({*keys, *np.flatnonzero(left).tolist()}):
             row, offset = int(rows[i]), int(at[i])
-            self._follow(row, keys.get(i), offset)
+            ahead = offset - int(table.heard[row])
+            self._follow(row, keys.get(i), table.heard_us(row) + ahead * CELL_US // CELL_SAMPLES)
             if i in keys:
                 self._silence(row, offset - MARGIN, offset + CELL_SAMPLES)
-                table.masked[row] = MARGIN
+                table.masked[row] = AFTER[int(table.codec[row])]
             else:
                 self._silence(row, offset, offset + min(CELL_SAMPLES, int(left[i])))
                 table.masked[row] = max(0, int(left[i]) - CELL_SAMPLES)
@@ -119,10 +196,14 @@ class Masks:
         codecs = self._table.codec[rows]
         samples = np.empty(octets.shape, np.int16)
         for number in np.unique(codecs).tolist():
-            samples[codecs == number] = plain(number).decode(octets[codecs == number])
+            which = codecs == number
+            if isinstance(BY_NUMBER[number], Plain):
+                samples[which] = plain(number).decode(octets[which])
+            else:
+                samples[which] = halved(self._ears.cells(rows[which], octets[which])).reshape(-1, CELL_SAMPLES)
         return samples
 
-    def _follow(self, row: int, key: int | None, offset: int) -> None:
+    def _follow(self, row: int, key: int | None, at_us: int) -> None:
         """Tell a key once its tone has ended, where keys are told."""
         leg, run = self._legs[row], self._runs.get(row)
         if run is not None and key == run.key:
@@ -131,7 +212,6 @@ class Masks:
         if run is not None:
             self.finish(row)
         if key is not None and leg is not None and leg.keys is not None:
-            at_us = self._table.heard_us(row) + (offset - int(self._table.heard[row])) * CELL_US // CELL_SAMPLES
             self._runs[row] = _Run(key, max(0, at_us), 1)
 
     def finish(self, row: int) -> None:
@@ -144,18 +224,39 @@ class Masks:
 
     def _silence(self, row: int, start: int, end: int) -> None:
         """Silence the octets [start, end) of the row's region; those before its beginning are in chunks."""
-        table, base = self._table, row * REGION_BYTES
+        table = self._table
         at = int(table.begin[row])
         if start < at and (leg := self._legs[row]) is not None:
             self._silence_held(leg, at - start, at - min(end, at))
         for frame in range(int(table.count[row])):
             first, last = max(start, at), min(end, at + int(table.lengths[row, frame]))
-            at += int(table.lengths[row, frame])
             if first < last:
-                table.pool[base + first : base + last] = SILENCE.get(int(table.codecs[row, frame]), 0)
-                if not table.flags[row, frame] & REASON_MASK:
-                    table.flags[row, frame] |= Reason.MASKED
-                table.in_order[row] = False  # it is told to the timeline frame by frame
+                self._replace(row, frame, at, first - at, last - at)
+            at += int(table.lengths[row, frame])
+
+    def _silence_span(self, row: int, start: int, end: int) -> None:
+        """Silence the frames that overlap the media time [start, end): in the row's region and in chunks."""
+        table, at = self._table, int(self._table.begin[row])
+        if (leg := self._legs[row]) is not None:
+            for held in reversed(self._held):
+                if held.leg is leg and held.end > start:
+                    held.chunk = _rewritten(held.chunk, lambda frames: _silenced_span(frames, start, end, leg))
+        for frame in range(int(table.count[row])):
+            length, first = int(table.lengths[row, frame]), int(table.timestamps[row, frame])
+            offset = row * REGION_BYTES + at
+            codec = BY_NUMBER[int(table.codecs[row, frame])]
+            if first < end and first + codec.ticks(table.pool[offset : offset + length].tobytes()) > start:
+                self._replace(row, frame, at, 0, length)
+            at += length
+
+    def _replace(self, row: int, frame: int, at: int, first: int, last: int) -> None:
+        """Silence the octets [first, last) of a frame whose payload is at this offset of its row's region."""
+        table, begin = self._table, row * REGION_BYTES + at
+        payload = table.pool[begin : begin + int(table.lengths[row, frame])]
+        payload[:] = np.frombuffer(_quiet(int(table.codecs[row, frame]), payload.tobytes(), first, last), np.uint8)
+        if not table.flags[row, frame] & REASON_MASK:
+            table.flags[row, frame] |= Reason.MASKED
+        table.in_order[row] = False  # it is told to the timeline frame by frame
 
     # Chunks
 
@@ -180,40 +281,75 @@ class Masks:
             self._held = deque(held for held in self._held if held.leg is not leg)
         for held in mine:
             self._sink.append(leg.number, held.start, held.end, held.chunk)
+        self._wholes.pop(leg.row, None)
+        self._before.pop(leg.row, None)
 
     def _silence_held(self, leg: Leg, first: int, last: int) -> None:
         """Silence the octets from `first` to `last` before the end of what was cut of the leg."""
         for held in reversed(self._held):
             if held.leg is leg and first > 0:
-                chunk = framelog.decode(held.chunk)
-                octets = len(chunk.frames.payload)
+                octets = len(framelog.decode(held.chunk).frames.payload)
                 if last < octets:
-                    frames = _silenced(chunk.frames, octets - first, octets - last, leg)
-                    head, noise = chunk.start, chunk.noise
-                    about = {"written_us": chunk.written_us, "pending": chunk.pending, "tally": chunk.tally}
-                    held.chunk = framelog.encode(frames, head=head, noise=noise, **about)  # type: ignore[arg-type]
+                    span = octets - first, octets - last
+                    held.chunk = _rewritten(held.chunk, lambda frames, span=span: _silenced(frames, *span, leg))  # type: ignore[misc]
                 first, last = first - octets, max(0, last - octets)
-
-
-def _sounds(codec: int, payload: bytes) -> bool:
-    """Whether any whole cell of a payload is a tone's."""
-    samples = plain(codec).decode(payload[: len(payload) - len(payload) % CELL_SAMPLES])
-    return bool(len(samples)) and bool(len(tones.find(_cells(samples.tobytes())).cells))
 
 
 def _cells(pcm: bytes) -> Samples:
     return np.frombuffer(pcm, np.int16).reshape(-1, CELL_SAMPLES)
 
 
+def _repeats(frames: Frames, timestamp: int) -> bool:
+    """Whether the frame of this timestamp may say again what is not among the frames, or is silenced."""
+    i = int(np.searchsorted(frames.timestamps, timestamp))
+    codec, begin = BY_NUMBER[int(frames.codecs[i])], int(frames.lengths[:i].sum())
+    if not isinstance(codec, Stateful) or codec.repeats is None:
+        return False
+    ends = frames.timestamps + frames.durations
+    there = i > 0 and int(ends[i - 1]) == timestamp and frames.flags[i - 1] & REASON_MASK != Reason.MASKED
+    return not there and codec.repeats(frames.payload[begin : begin + int(frames.lengths[i])])
+
+
+def _quiet(codec: int, payload: bytes, first: int, last: int) -> bytes:
+    """A payload with its octets [first, last) silenced; the whole of it, where that is not to be had."""
+    silent = BY_NUMBER[codec].silent(payload)
+    return payload[:first] + silent[first:last] + payload[last:] if codec in SILENCE else silent
+
+
+def _rewritten(raw: bytes, change: Callable[[Frames], Frames]) -> bytes:
+    """A chunk with other payloads."""
+    chunk = framelog.decode(raw)
+    return framelog.encode(
+        change(chunk.frames),
+        head=chunk.start,
+        written_us=chunk.written_us,
+        pending=chunk.pending,
+        noise=chunk.noise,
+        tally=chunk.tally,
+    )
+
+
 def _silenced(frames: Frames, start: int, end: int, leg: Leg) -> Frames:
     """The frames with the payload octets [start, end) silenced; the leg's timeline is told."""
-    payload, flags = bytearray(frames.payload), frames.flags.copy()
     ends = np.cumsum(frames.lengths)
-    durations = frames.durations
-    for i in np.flatnonzero((ends > start) & (ends - frames.lengths < end)).tolist():
-        first, last = max(start, int(ends[i] - frames.lengths[i])), min(end, int(ends[i]))
-        payload[first:last] = bytes([SILENCE.get(int(frames.codecs[i]), 0)]) * (last - first)
-        began = int(frames.timestamps[i])
+    begins = ends - frames.lengths
+    touched = np.flatnonzero((ends > start) & (begins < end))
+    return _changed(frames, {i: (max(0, start - int(begins[i])), end - int(begins[i])) for i in touched.tolist()}, leg)
+
+
+def _silenced_span(frames: Frames, start: int, end: int, leg: Leg) -> Frames:
+    """The frames with those that overlap the media time [start, end) silenced."""
+    touched = np.flatnonzero((frames.timestamps < end) & (frames.timestamps + frames.durations > start))
+    return _changed(frames, {i: (0, int(frames.lengths[i])) for i in touched.tolist()}, leg)
+
+
+def _changed(frames: Frames, touched: dict[int, tuple[int, int]], leg: Leg) -> Frames:
+    payload, flags = bytearray(frames.payload), frames.flags.copy()
+    ends, durations = np.cumsum(frames.lengths), frames.durations
+    for i, (first, last) in touched.items():
+        end, began = int(ends[i]), int(frames.timestamps[i])
+        begin = end - int(frames.lengths[i])
+        payload[begin:end] = _quiet(int(frames.codecs[i]), bytes(payload[begin:end]), first, last)
         continues = i > 0 and began == int(frames.timestamps[i - 1] + durations[i - 1])
         if continues and not flags[i] & REASON_MASK:  # the gap before any other has its reason there
             flags[i] |= Reason.MASKED

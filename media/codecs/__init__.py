@@ -41,6 +41,7 @@ class Codec:
     channels: int  # of its rtpmap
     ticks_per_octet: int  # RTP ticks of each payload octet; 0 where a packet says itself how long it lasts
     packets: Callable[[Samples, int], list[bytes]]  # samples at `sample_hz` as payloads of so many ms
+    silent: Callable[[bytes], bytes]  # silence instead of a payload, as long as it in octets and in time
 
     @property
     def in_octets(self) -> bool:
@@ -67,6 +68,7 @@ class Stateful(Codec):
 
     decoder: Callable[[], Decoder]  # a new one, for frames in order
     ticks_by_head: NDArray[np.int64] | None = None  # a packet's ticks by its first two octets, 0 of what is none
+    repeats: Callable[[bytes], bool] | None = None  # whether a payload may say again what the one before it said
 
     def ticks(self, payload: bytes) -> int:
         """RTP ticks that a payload lasts; 0 of one that is none."""
@@ -75,16 +77,24 @@ class Stateful(Codec):
         return int(self.ticks_by_head[int.from_bytes(payload[:2].ljust(2, b"\0"), "big")]) if payload else 0
 
 
+def _of(octet: int) -> Callable[[bytes], bytes]:
+    """Silence of a codec in which this octet, repeated, is silence."""
+    return lambda payload: bytes((octet,)) * len(payload)
+
+
 PCMU = Plain(
-    *("PCMU", 0, 0, 0, 8000, 8000, 1, 1, g711.ulaw_packets),
+    *("PCMU", 0, 0, 0, 8000, 8000, 1, 1, g711.ulaw_packets, _of(g711.ULAW_SILENCE)),
     *(g711.ULAW_PAIRS, g711.decode_ulaw, g711.encode_ulaw),
 )
 PCMA = Plain(
-    *("PCMA", 8, 8, 8, 8000, 8000, 1, 1, g711.alaw_packets),
+    *("PCMA", 8, 8, 8, 8000, 8000, 1, 1, g711.alaw_packets, _of(g711.ALAW_SILENCE)),
     *(g711.ALAW_PAIRS, g711.decode_alaw, g711.encode_alaw),
 )
-G722 = Stateful("G722", 9, 9, 9, 8000, g722.RATE_HZ, 1, 1, g722.packets, g722.decoder)
-OPUS = Stateful("opus", 128, None, 111, 48_000, opus.RATE_HZ, 2, 0, opus.packets, opus.decoder, opus.TICKS_BY_HEAD)
+G722 = Stateful("G722", 9, 9, 9, 8000, g722.RATE_HZ, 1, 1, g722.packets, _of(g722.SILENCE), g722.decoder)
+OPUS = Stateful(
+    *("opus", 128, None, 111, 48_000, opus.RATE_HZ, 2, 0, opus.packets, opus.silent, opus.decoder),
+    *(opus.TICKS_BY_HEAD, opus.repeats),
+)
 
 CODECS: tuple[Codec, ...] = (PCMA, PCMU, G722, OPUS)  # in our order of preference where an offer leaves it to us
 BY_NAME = {codec.name.upper(): codec for codec in CODECS}

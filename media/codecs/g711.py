@@ -14,6 +14,7 @@ Samples: TypeAlias = NDArray[np.int16]
 Octets: TypeAlias = NDArray[np.uint8]
 SamplePairs: TypeAlias = NDArray[np.uint32]
 
+ALAW_SILENCE, ULAW_SILENCE = 0xD5, 0xFF
 _ALAW_TOGGLE = 0x55  # G.711 Table 1a note: even bits are inverted on the wire
 _ULAW_BIAS = 33  # G.711 Table 2a: the chords begin at 31 + 2 in 14-bit units
 _ULAW_CLIP = 0x1FFF  # largest magnitude of 14-bit linear

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.commands.speech import human
-from media.codecs import PCMA, PCMU, Plain
+from media.codecs import G722, PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
 from media.engine import FLUSH_TICKS
 from media.masking import HOLD_TICKS, MARGIN, SILENCE
@@ -162,4 +162,4 @@ def test_chunks_of_a_masked_leg_wait_for_their_surroundings_and_no_longer() -> N
     bench.wait(FLUSH_TICKS * 20)
     bench.wait((HOLD_TICKS + 1) * 20)
     assert len(bench.chunks()) == 1
-    assert set(SILENCE) == {PCMA.number, PCMU.number}
+    assert set(SILENCE) == {PCMA.number, PCMU.number, G722.number}
