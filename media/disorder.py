@@ -13,6 +13,7 @@ from media import tones
 from media.codecs import BY_NUMBER, Codec, Plain, Stateful
 from media.codecs.g711 import Samples
 from media.ears import halved, narrowed
+from media.edges import EDGE_SAMPLES, sounding
 from media.framelog import Frames
 from media.tones import CELL_SAMPLES, RATE_HZ
 
@@ -36,10 +37,11 @@ def spans(frames: Frames, late: Iterable[int]) -> list[tuple[int, int]]:
             found.append((int(frames.timestamps[i]), int(ends[i])))
             continue
         payloads = [frames.payload[offsets[k] : offsets[k + 1]] for k in range(first, last)]
+        gaps = [k - first for k in range(first + 1, last) if frames.timestamps[k] != ends[k - 1]]
         before, behind = round(BEFORE_S * codec.clock_hz), round(AFTER_S * codec.clock_hz)
         found += [
             (int(frames.timestamps[first + low]) - before, int(ends[first + high]) + behind)
-            for low, high in _sounding(codec, payloads)
+            for low, high in _sounding(codec, payloads, gaps)
         ]
     return found
 
@@ -54,21 +56,28 @@ def _around(frames: Frames, i: int) -> tuple[int, int]:
     return first, last
 
 
-def _sounding(codec: Codec, payloads: list[bytes]) -> list[tuple[int, int]]:
-    """The first and the last of the payloads that each cell with a tone lies in."""
-    parts = _decoded(codec, payloads)
+def _sounding(codec: Codec, payloads: list[bytes], gaps: list[int]) -> list[tuple[int, int]]:
+    """The first and the last of the payloads that each cell with a tone lies in; or those beside a gap."""
+    parts = decoded(codec, payloads)
     ends = np.cumsum([len(part) for part in parts])
     samples = np.concatenate(parts)
     cells = samples[: len(samples) // CELL_SAMPLES * CELL_SAMPLES].reshape(-1, CELL_SAMPLES)
     if not len(cells):
         return []
-    at = tones.find(cells).cells * CELL_SAMPLES
+    disturbed = np.full(len(cells), isinstance(codec, Stateful))
+    at = tones.find(cells, disturbed).cells * CELL_SAMPLES
     low = np.searchsorted(ends, at, side="right").tolist()
-    return list(zip(low, np.searchsorted(ends, at + CELL_SAMPLES - 1, side="right").tolist(), strict=True))
+    found = list(zip(low, np.searchsorted(ends, at + CELL_SAMPLES - 1, side="right").tolist(), strict=True))
+    edges = [(k - 1, parts[k - 1][-EDGE_SAMPLES:]) for k in gaps] + [(k, parts[k][:EDGE_SAMPLES]) for k in gaps]
+    edges = [(k, edge) for k, edge in edges if len(edge) == EDGE_SAMPLES]
+    if edges:
+        told = sounding(np.array([edge for _, edge in edges]))
+        found += [(k, k) for (k, _), sounds in zip(edges, told, strict=True) if sounds]
+    return found
 
 
-def _decoded(codec: Codec, payloads: list[bytes]) -> list[Samples]:
-    """Each payload at 8 kHz."""
+def decoded(codec: Codec, payloads: list[bytes]) -> list[Samples]:
+    """Each of payloads in order at 8 kHz, by a new decoder."""
     if isinstance(codec, Plain):
         return [codec.decode(payload) for payload in payloads]
     assert isinstance(codec, Stateful), "there is no third kind"

@@ -40,13 +40,14 @@ class _Waiting:
 class Opened:
     """A packet in which keys' tones are looked for: its media time, and the cells that are complete with it.
 
-    They are rows of 160 samples at 8 kHz; `rest` is what came behind the last one.
+    They are rows of 160 samples at 8 kHz; `rest` is what came behind the last one. `samples` are the packet's own.
     """
 
     payload: bytes
     start: int
     end: int
     end_us: int
+    samples: Samples
     cells: Samples
     rest: int
 
@@ -125,11 +126,12 @@ class Ears:
                     _narrowed(ear, ear.passed)
                 samples, ear.passed = _narrowed(ear, packet.payload), b""
             ear.opened.append((packet, samples))
-            searched = np.concatenate((ear.searched, halved(samples)))
+            narrow = halved(samples)
+            searched = np.concatenate((ear.searched, narrow))
             whole = len(searched) // CELL_SAMPLES * CELL_SAMPLES
             cells, ear.searched = searched[:whole].reshape(-1, CELL_SAMPLES), searched[whole:]
             end = packet.start + BY_NUMBER[packet.codec].ticks(packet.payload)
-            found.append(Opened(packet.payload, packet.start, end, packet.end_us, cells, len(ear.searched)))
+            found.append(Opened(packet.payload, packet.start, end, packet.end_us, narrow, cells, len(ear.searched)))
         return found
 
     def hear(self, row: int) -> list[Cell]:

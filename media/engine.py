@@ -88,8 +88,8 @@ class Engine:
         self.totals = Totals(self._table)
         """Counters since the start, over all legs."""
         self._secure = SecureLegs(self._table, self._legs, self._arena)
-        emptied = self._flush, self._masks.hear_rest
-        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, *emptied, core)
+        looks = self._flush, self._masks.hear_gap
+        self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, *looks, core)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
         self._latches = Latches(self._table, self._legs)

@@ -48,7 +48,7 @@ _MARKER_LESS = 0xFF7F
 
 
 class Intake:
-    """Takes batches into a table. `flush` empties a row that is full; `hear_rest` looks for tones before a gap."""
+    """Takes batches into a table. `flush` empties a row that is full; `hear_gap` looks for tones around a gap."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Intake:
         detectors: Detectors,
         ears: Ears,
         flush: Callable[[int], None],
-        hear_rest: Callable[[int], None],
+        hear_gap: Callable[[int, Arrived], None],
         core: Core | None = None,
     ) -> None:
         self._in_order = None if core is None else InOrder(core, table, arena)
@@ -70,7 +70,7 @@ class Intake:
         self._detectors = detectors
         self._ears = ears
         self._flush = flush
-        self._hear_rest = hear_rest
+        self._hear_gap = hear_gap
         self.turns: list[Turn] = []  # speech that ended because its cells never came
         self.pressed: list[Pressed] = []  # since the engine took them
 
@@ -357,7 +357,7 @@ class Intake:
     def _skip_cells(self, row: int, placed: Placed) -> None:
         """The frame to come does not continue the last one: the detector hears silence in between."""
         table = self._table
-        self._hear_rest(row)
+        self._hear_gap(row, placed.packet)
         table.in_order[row] = False
         ticks = max(0, placed.timestamp - int(table.head[row]))
         cells = ticks * CELLS_A_SECOND // int(table.clock_hz[row])

@@ -14,20 +14,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from media import framelog, tones
 from media.chunks import gathered, merged
 from media.codecs import BY_NUMBER, CODECS, Plain, Stateful, plain
 from media.codecs.g711 import Samples
-from media.disorder import AFTER_S, spans
+from media.disorder import AFTER_S, decoded, spans
 from media.dtmf import Press
 from media.ears import Ears, Opened, halved
+from media.edges import EDGE_SAMPLES, sounding
 from media.framelog import REASON_MASK, Frames, Reason
 from media.legs import CELL_US, REGION_BYTES, Int64s, Leg, Table, Windows
 from media.messages import Pressed
+from media.sequence import Arrived
 from media.sink import Sink
 from media.tones import RATE_HZ
 from media.vad import CELL_SAMPLES
@@ -40,6 +44,8 @@ AFTER = {codec.number: MARGIN if isinstance(codec, Plain) else 5 * CELL_SAMPLES 
 """The margin behind, in octets: from 20 ms of what came after a tone its key could be told in G.722 (29 % right instead
 of 6 %), from 60 ms no more. In Opus a frame tells of the one before it at most."""
 
+HEARD_BEFORE = 2 * CELL_SAMPLES  # octets that are decoded again to hear what lies around a gap
+DISTURBED = 3  # packets after a gap: what their decoder makes of them is not quite what was said
 _SEARCHED = np.array([number in SILENCE for number in range(256)])
 
 
@@ -58,7 +64,10 @@ class _Whole:
 
     until: int = -1
     end: int = -1
+    next: int = -1
     silenced: bool = False
+    disturbed: int = 0  # packets that its decoder still suffers for a gap
+    samples: Samples = field(default_factory=lambda: np.zeros(0, np.int16))
 
 
 @dataclass(slots=True)
@@ -105,7 +114,8 @@ class Masks:
         opened = [(row, packet) for row in rows if masking[row] for packet in self._ears.open(row)]
         if not opened:
             return
-        found = tones.find(np.concatenate([packet.cells for _, packet in opened]))
+        disturbed = np.concatenate([self._disturbed(row, packet) for row, packet in opened])
+        found = tones.find(np.concatenate([packet.cells for _, packet in opened]), disturbed)
         keys = dict(zip(found.cells.tolist(), found.keys.tolist(), strict=True))
         first = 0
         for row, packet in opened:
@@ -123,6 +133,20 @@ class Masks:
                 self._hear(np.array([row]), np.array([at]), None)
         self.hear_packets((row,))
 
+    def hear_gap(self, row: int, packet: Arrived) -> None:
+        """What lies on either side of a gap: all before it that was not heard, and the packet that comes behind it."""
+        self.hear_rest(row)
+        table, codec = self._table, BY_NUMBER.get(int(self._table.codec[row]))
+        if not table.masking[row] or codec is None or not codec.in_octets:
+            return  # packets that are whole or nothing say themselves what came before them
+        before = self._octets_before(row)
+        octets = before + (packet.payload[:EDGE_SAMPLES] if packet.codec == codec.number else b"")
+        samples, at, fill = decoded(codec, [octets])[0], len(before), int(table.fill[row])
+        ends, begins = _sounding_edges(samples[:at], samples[at:])
+        if ends or begins:
+            self._silence(row, fill - MARGIN - EDGE_SAMPLES * ends, fill)
+            table.masked[row] = AFTER[codec.number] + EDGE_SAMPLES * begins
+
     def hear_late(self, leg: Leg) -> None:
         """The leg's frames that came behind others and were never heard: silenced whole, if a tone is there or near."""
         table, row = self._table, leg.row
@@ -132,7 +156,7 @@ class Masks:
         if leg.late:
             self._hear_late(leg)
         if stateful:
-            self._before[row] = merged(gathered(table, row), leg) if leg.late else gathered(table, row)
+            self._before[row] = merged(gathered(table, row), leg)  # a copy: the table's columns go on
         else:
             self._before.pop(row, None)
 
@@ -142,8 +166,9 @@ class Masks:
             frames.insert(0, before)
         around = merged(framelog.joined(frames), leg)
         sounding = spans(around, [placed.timestamp for placed in leg.late])
-        for span in sounding:
-            self._silence_span(leg.row, *span)
+        for start, end in sounding:
+            self._silence_span(leg.row, start, end)
+            self._silence_until(leg.row, end)
         silenced = around.timestamps[around.flags & REASON_MASK == Reason.MASKED]
         for i, placed in enumerate(leg.late):
             packet, start, end = placed.packet, placed.timestamp, placed.timestamp + placed.packet.duration
@@ -152,6 +177,13 @@ class Masks:
             if near or _repeats(around, start):
                 quiet = replace(packet, payload=BY_NUMBER[packet.codec].silent(packet.payload))
                 leg.late[i] = replace(placed, flags=placed.flags | Reason.MASKED, packet=quiet)
+
+    def _disturbed(self, row: int, packet: Opened) -> NDArray[np.bool_]:
+        """For each cell of a packet, whether its decoder has missed something shortly before."""
+        whole = self._wholes.setdefault(row, _Whole())
+        whole.disturbed = DISTURBED if packet.start != whole.next else max(0, whole.disturbed - 1)
+        whole.next = packet.end
+        return np.full(len(packet.cells), whole.disturbed > 0)
 
     def _hear_packet(self, row: int, packet: Opened, keys: dict[int, int]) -> None:
         """What becomes of a packet in which, by its cells, these keys sound."""
@@ -163,11 +195,16 @@ class Masks:
             end = packet.end - packet.samples_before_end(at) * ticks
             start = min(start, end - (CELL_SAMPLES + MARGIN) * ticks)
             whole.until = end + AFTER[codec.number] * ticks
+        if packet.start != whole.end:
+            ends, begins = _sounding_edges(whole.samples, packet.samples)
+            if ends or begins:
+                start = min(start, whole.end - (MARGIN + EDGE_SAMPLES) * ticks)
+                whole.until = max(whole.until, packet.start + MARGIN * ticks)
         hidden = packet.start < whole.until
         alone = packet.start != whole.end or whole.silenced
         if hidden or (alone and codec.repeats is not None and codec.repeats(packet.payload)):
             self._silence_span(row, start, packet.end)
-        whole.silenced, whole.end = hidden, packet.end
+        whole.silenced, whole.end, whole.samples = hidden, packet.end, packet.samples
         if keys or row in self._runs:
             for at in range(len(packet.cells)):
                 ago_us = (packet.samples_before_end(at) + CELL_SAMPLES) * CELL_US // CELL_SAMPLES
@@ -202,6 +239,18 @@ class Masks:
             else:
                 samples[which] = halved(self._ears.cells(rows[which], octets[which])).reshape(-1, CELL_SAMPLES)
         return samples
+
+    def _octets_before(self, row: int) -> bytes:
+        """The last octets that were kept of a row, as far as they are still here."""
+        table, begin, fill = self._table, int(self._table.begin[row]), int(self._table.fill[row])
+        octets = table.pool[row * REGION_BYTES : row * REGION_BYTES + fill].tobytes()
+        leg = self._legs[row]
+        held = next((held for held in reversed(self._held) if held.leg is leg), None)
+        if len(octets) < HEARD_BEFORE and held is not None:
+            frames = framelog.decode(held.chunk).frames
+            if len(frames.codecs) and (frames.codecs == table.codec[row]).all():
+                octets = frames.payload[: len(frames.payload) - begin] + octets
+        return octets[-HEARD_BEFORE:]
 
     def _follow(self, row: int, key: int | None, at_us: int) -> None:
         """Tell a key once its tone has ended, where keys are told."""
@@ -240,7 +289,7 @@ class Masks:
         if (leg := self._legs[row]) is not None:
             for held in reversed(self._held):
                 if held.leg is leg and held.end > start:
-                    held.chunk = _rewritten(held.chunk, lambda frames: _silenced_span(frames, start, end, leg))
+                    held.chunk = _rewritten(held.chunk, partial(_silenced_span, start=start, end=end, leg=leg))
         for frame in range(int(table.count[row])):
             length, first = int(table.lengths[row, frame]), int(table.timestamps[row, frame])
             offset = row * REGION_BYTES + at
@@ -248,6 +297,15 @@ class Masks:
             if first < end and first + codec.ticks(table.pool[offset : offset + length].tobytes()) > start:
                 self._replace(row, frame, at, 0, length)
             at += length
+
+    def _silence_until(self, row: int, end: int) -> None:
+        """Silence what is still to come up to this media time."""
+        if _SEARCHED[self._table.codec[row]]:
+            octets = end - int(self._table.head[row])
+            self._table.masked[row] = max(int(self._table.masked[row]), octets)
+        else:
+            whole = self._wholes.setdefault(row, _Whole())
+            whole.until = max(whole.until, end)
 
     def _replace(self, row: int, frame: int, at: int, first: int, last: int) -> None:
         """Silence the octets [first, last) of a frame whose payload is at this offset of its row's region."""
@@ -290,13 +348,22 @@ class Masks:
             if held.leg is leg and first > 0:
                 octets = len(framelog.decode(held.chunk).frames.payload)
                 if last < octets:
-                    span = octets - first, octets - last
-                    held.chunk = _rewritten(held.chunk, lambda frames, span=span: _silenced(frames, *span, leg))  # type: ignore[misc]
+                    change = partial(_silenced, start=octets - first, end=octets - last, leg=leg)
+                    held.chunk = _rewritten(held.chunk, change)
                 first, last = first - octets, max(0, last - octets)
 
 
 def _cells(pcm: bytes) -> Samples:
     return np.frombuffer(pcm, np.int16).reshape(-1, CELL_SAMPLES)
+
+
+def _sounding_edges(before: Samples, behind: Samples) -> tuple[bool, bool]:
+    """Whether a tone ends one stretch of samples or begins another."""
+    edges = before[-EDGE_SAMPLES:], behind[:EDGE_SAMPLES]
+    whole = [edge for edge in edges if len(edge) == EDGE_SAMPLES]
+    found = iter(sounding(np.array(whole)) if whole else ())
+    ends, begins = (len(edge) == EDGE_SAMPLES and next(found) for edge in edges)
+    return ends, begins
 
 
 def _repeats(frames: Frames, timestamp: int) -> bool:

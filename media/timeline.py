@@ -326,8 +326,9 @@ class Timeline:
 
     def _masked(self, placed: Sequence[Piece]) -> Iterable[Gap]:
         """The silenced spans, where they lie in the pieces."""
-        for piece in placed if self._masks else ():
-            for start, end in self._masks:
+        masks = _united(self._masks)
+        for piece in placed if masks else ():
+            for start, end in masks:
                 first, last = max(start, piece.start), min(end, piece.end)
                 if first < last:
                     yield from _gap(piece.call_us(first), piece.call_us(last), Reason.MASKED)
@@ -359,6 +360,17 @@ def _silence(start_us: int, end_us: int, silence: int, resumed_us: int) -> Itera
         yield from _gap(lost_until_us, end_us, Reason.NO_MEDIA)
     else:
         yield from _gap(start_us, end_us, Reason.NO_MEDIA if reason == Reason.ANNOUNCEMENT else silence)
+
+
+def _united(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans in whatever order they were told, in order, those that touch as one."""
+    united: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if united and start <= united[-1][1]:
+            united[-1] = (united[-1][0], max(end, united[-1][1]))
+        else:
+            united.append((start, end))
+    return united
 
 
 def _gap(start_us: int, end_us: int, silence: int) -> Iterable[Gap]:

@@ -31,6 +31,7 @@ LEVEL_MIN = 16_000.0  # mean square of a cell; two tones of -45 dBm0: 20 dB belo
 COARSE_MIN = 0.30  # of the energy at the nominal frequencies; the worst of the grid between them keeps so much
 WEAKER_MIN = 0.02  # of it in the weaker group, at the worst of twist and grid
 FINE_MIN = 0.84  # of the energy in the two tones: noise 12 dB below them hides none; voices were measured up to 0.82
+FINE_MIN_DISTURBED = 0.65  # the same where a decoder has missed something, and adds noise of its own
 TWIST_DB_MAX = 10.0  # between the two; Q.24: 8 and 4
 THIN = 2  # samples to one of the first look: 4 kHz has all eight tones, and what folds into it only speaks against them
 FINE_BATCH = 32  # cells looked at closely at once: a larger product would be spread over threads, which costs more
@@ -56,8 +57,8 @@ _FINE = _matrix([hz * (1 + off) for hz in (*LOW_HZ, *HIGH_HZ) for off in DETUNED
 _TWIST_MAX = np.float32(10 ** (TWIST_DB_MAX / 10))
 
 
-def find(cells: Samples) -> Found:
-    """The cells, rows of 160 samples at 8 kHz, that are a tone's."""
+def find(cells: Samples, disturbed: NDArray[np.bool_] | None = None) -> Found:
+    """The cells, rows of 160 samples at 8 kHz, that are a tone's; `disturbed` are those after a loss, to a decoder."""
     thin = cells[:, ::THIN].astype(np.float32)
     energies = np.einsum("ij,ij->i", thin, thin)
     powers = _powers(thin, _COARSE)
@@ -67,17 +68,21 @@ def find(cells: Samples) -> Found:
     likely = np.flatnonzero(loud & both)
     if not len(likely):
         return Found(likely, likely)
-    closely = [_closely(cells[likely[at : at + FINE_BATCH]]) for at in range(0, len(likely), FINE_BATCH)]
+    bounds = np.full(len(cells), FINE_MIN, np.float32)
+    if disturbed is not None:
+        bounds[disturbed] = FINE_MIN_DISTURBED
+    batches = [likely[at : at + FINE_BATCH] for at in range(0, len(likely), FINE_BATCH)]
+    closely = [_closely(cells[batch], bounds[batch]) for batch in batches]
     sure, keys = np.concatenate([each[0] for each in closely]), np.concatenate([each[1] for each in closely])
     return Found(likely[sure], keys[sure])
 
 
-def _closely(cells: Samples) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _closely(cells: Samples, bounds: Floats) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Whether each cell is a tone's, and of which key."""
     whole = cells.astype(np.float32)
     powers = _powers(whole, _FINE).reshape(2, len(LOW_HZ), len(DETUNED), len(cells)).max(axis=2)
     best, which = powers.max(axis=1), powers.argmax(axis=1)
-    pure = best.sum(axis=0) > FINE_MIN * np.einsum("ij,ij->i", whole, whole)
+    pure = best.sum(axis=0) > bounds * np.einsum("ij,ij->i", whole, whole)
     even = best.max(axis=0) < _TWIST_MAX * best.min(axis=0)
     return pure & even, len(HIGH_HZ) * which[0] + which[1]
 
