@@ -71,8 +71,8 @@ class Tenant(Section):
     )
     dtmf_inband: Literal["mask", "keep"] = Field(
         "mask",
-        description="keys' tones in the audio: silenced before anything is kept, or kept as they are. "
-        "They are found in G.711 only: with mask, G.722 and Opus are taken from who offers nothing else",
+        description="keys' tones in the audio: silenced before anything is kept, or kept as they are; "
+        "with mask, Opus is asked to come without in-band FEC, which repeats what was silenced",
     )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 

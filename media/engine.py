@@ -165,6 +165,7 @@ class Engine:
         leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
         if leg.withheld is not None:
             leg.sequence.interrupt(leg.withheld)
+            leg.fenced = True
         since_us = max(0, now_ns - command.origin_ns) // 1000 if command.continues and command.origin_ns else 0
         self._watch.expect(row, command.quiet_s, since_us)
         if command.origin_ns:
@@ -363,6 +364,7 @@ class Engine:
             # A silence that began in a pause is a paused one, whatever else comes before its end.
             paused = leg.sequence.silence is Reason.PAUSED
             leg.sequence.interrupt(Reason.PAUSED if paused else reason)
+            leg.fenced = True
         self._table.receiving[leg.row] = leg.row in self._sources and leg.withheld is None
         expect(self._table, leg, self._call_us(leg, now_ns))
 

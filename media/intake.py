@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from media import redundancy
-from media.codecs import BY_NUMBER, COMFORT_NOISE
+from media.codecs import BY_NUMBER, COMFORT_NOISE, Stateful
 from media.codecs.g711 import Octets
 from media.columns import Columns, Ordered
 from media.dtmf import Press
@@ -283,6 +283,10 @@ class Intake:
         duration = codec.ticks(payload)
         if duration == 0 or len(payload) > PAYLOAD_BYTES_MAX:
             self._table.discarded[leg.row] += 1
+            return
+        fenced, leg.fenced = leg.fenced, False
+        if fenced and isinstance(codec, Stateful) and codec.repeats is not None and codec.repeats(payload):
+            self._table.withheld[leg.row] += 1
             return
         arrived = Arrived(
             *(packet.ssrc, packet.sequence, packet.timestamp, duration),

@@ -65,6 +65,7 @@ class Leg:
     announce: bool = False  # nothing is kept before a prompt has been played
     hears: bool = True  # the peer takes what we send
     keys: Keys | None = None  # None: keys are not told
+    fenced: bool = False  # the next packet may repeat (in-band FEC) what was not to be kept
     reports: int | None = None  # where its description wants RTCP, if it says so
     late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
     protection: Protection | None = None  # None: plain RTP

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from media import framelog, tones
 from media.chunks import gathered, merged
-from media.codecs import BY_NUMBER, CODECS, Plain, Stateful, plain
+from media.codecs import BY_NUMBER, CODECS, G722, Plain, Stateful, plain
 from media.codecs.g711 import Samples
 from media.disorder import AFTER_S, decoded, spans
 from media.dtmf import Press
@@ -40,7 +40,7 @@ MARGIN = 2 * CELL_SAMPLES  # octets on either side: a cell that is partly a tone
 HOLD_TICKS = 5  # 100 ms: a packet of 60 ms with 40 ms of jitter; of what comes later a tone's first 19 ms may be kept
 SILENCE = {codec.number: codec.silent(b"\0")[0] for codec in CODECS if codec.in_octets}
 """The octet that is silence, of each codec that can be silenced octet by octet."""
-AFTER = {codec.number: MARGIN if isinstance(codec, Plain) else 5 * CELL_SAMPLES for codec in CODECS}
+AFTER = {codec.number: 5 * CELL_SAMPLES if codec is G722 else MARGIN for codec in CODECS}
 """The margin behind, in octets: from 20 ms of what came after a tone its key could be told in G.722 (29 % right instead
 of 6 %), from 60 ms no more. In Opus a frame tells of the one before it at most."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from media.codecs import CODECS, Plain
 from media.sdp import Direction, Media, SessionDescription, choose_codec, codecs_of
 
 OURS = tuple(codec for codec in CODECS if isinstance(codec, Plain))
-"""The codecs of our own offers: everybody has them, and keys' tones are found in them."""
+"""The codecs of our own offers: everybody has them."""
 OFFERED = {codec.offered_as: codec.name for codec in OURS}
 """What we offer to a peer that leaves the offer to us, by payload type."""
 OFFERED_EVENT_PT = 101
@@ -26,19 +24,6 @@ def labels_of(offer: SessionDescription) -> dict[int, str]:
 def answerable(offer: SessionDescription) -> bool:
     """Whether any m-line of the offer has a codec of ours."""
     return any(choose_codec(media) is not None for media in offer.media)
-
-
-def maskable(offer: SessionDescription) -> SessionDescription:
-    """The offer without the codecs in which keys' tones cannot be silenced, where a line has others of ours."""
-    return replace(offer, media=tuple(map(_maskable, offer.media)))
-
-
-def _maskable(media: Media) -> Media:
-    known = codecs_of(media)
-    stateful = {str(number) for number, codec in known.items() if not isinstance(codec, Plain)}
-    if not stateful or len(stateful) == len(known):
-        return media
-    return replace(media, formats=tuple(text for text in media.formats if text not in stateful))
 
 
 def codecs(media: Media) -> dict[int, str]:

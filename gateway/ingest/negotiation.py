@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gateway.calls.offer import OURS, answerable, maskable
+from gateway.calls.offer import OURS, answerable
 from gateway.ingest.keying import Keying
 from media.errors import Unsupported
 from media.sdp import (
@@ -37,14 +37,14 @@ class Negotiation:
         origin_id: int,
         address: str,
         receive_only: bool,
-        masked: bool = True,
+        repetition: bool = False,
     ) -> None:
         self.keying = keying
         self._ports = ports
         self._origin_id = origin_id
         self._address = address
         self._receive_only = receive_only
-        self._masked = masked  # keys' tones are to be silenced
+        self._repetition = repetition  # Opus may repeat packets (in-band FEC): not where tones are to be silenced
         self._peers: SessionDescription | None = None
         self._ours: SessionDescription | None = None
 
@@ -76,7 +76,7 @@ class Negotiation:
     def read(self, body: bytes) -> SessionDescription:
         """A description that the call can go on with. Raises `Malformed`, or `Unsupported` where it cannot."""
         offered = parse(body)
-        return self._usable(self.keying.taken(maskable(offered) if self._masked else offered))
+        return self._usable(self.keying.taken(offered))
 
     def _usable(self, described: SessionDescription) -> SessionDescription:
         if self._peers is not None and len(described.media) < len(self._peers.media):
@@ -92,7 +92,9 @@ class Negotiation:
 
     def _local(self, index: int, media: Media) -> LocalMedia | None:
         port = self._ports.get(index)
-        return None if port is None or not media.port else LocalMedia(port, self.keying.answer(index, media))
+        if port is None or not media.port:
+            return None
+        return LocalMedia(port, self.keying.answer(index, media), self._repetition)
 
     def _offered(self, index: int, direction: Direction) -> OfferedMedia:
         """One m-line of ours; where keys may be left out it says so by its protocol (RFC 8643)."""

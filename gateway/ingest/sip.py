@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Call
-from gateway.calls.offer import answerable, maskable
+from gateway.calls.offer import answerable
 from gateway.calls.switchboard import RETRY_AFTER_S, Switchboard
 from gateway.calls.terms import media_terms
 from gateway.config import Settings
@@ -239,8 +239,6 @@ class SipIngest:
                 event.request, event.granted.source, trusted=trusted, transport=transport, found_by=found_by
             )
             match, roster = recording_of(match, event.request, offer)
-            if offer is not None and match.tenant.dtmf_inband == "mask":
-                offer = maskable(offer)
             call = self._switchboard.begin(match, offer, parties, roster)
         except Busy as busy:
             self._counted["refused_busy"] += 1
@@ -344,7 +342,7 @@ class SipIngest:
             origin_id=int(call.id[:12], 16),
             address=self._settings.media.named,
             receive_only=call.trunk.receive_only,
-            masked=call.policy.dtmf_inband == "mask",
+            repetition=call.policy.dtmf_inband == "keep",
         )
 
 

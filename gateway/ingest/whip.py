@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Call, Parties, Tap
-from gateway.calls.offer import maskable
 from gateway.calls.switchboard import Switchboard
 from gateway.config import Settings
 from gateway.errors import Unavailable
@@ -192,8 +191,6 @@ class WhipIngest:
 
     async def _begin(self, tenant: TenantId, described: SessionDescription, source: str, name: str) -> Begun:
         match = self._match(tenant)
-        if match.tenant.dtmf_inband == "mask":
-            described = maskable(described)
         offer = read_offer(described)
         self._admit()
         joined, track = self._place(tenant, match, source, name)
@@ -277,7 +274,8 @@ class WhipIngest:
     def _answer(self, offer: Offer, session: _Session, accepted: Accepted) -> bytes:
         address = self.settings.media.named
         ours = Ours(address, session.pair.port, accepted.ufrag, accepted.password, accepted.fingerprint)
-        return write_answer(offer, ours, origin_id=int(session.id[:12], 16))
+        repetition = session.joined.call.policy.dtmf_inband == "keep"
+        return write_answer(offer, ours, origin_id=int(session.id[:12], 16), repetition=repetition)
 
     def _find(self, tenant: TenantId, session: str) -> _Session:
         found = self._sessions.get(session)

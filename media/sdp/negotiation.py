@@ -28,10 +28,14 @@ _ANSWERED = {
 
 @dataclass(frozen=True, slots=True)
 class LocalMedia:
-    """Our end of an accepted m-line: the RTP port; RTCP is the next one. `crypto` is our key where it is encrypted."""
+    """Our end of an accepted m-line: the RTP port; RTCP is the next one. `crypto` is our key where it is encrypted.
+
+    `repetition`: packets may repeat the ones before them (in-band FEC).
+    """
 
     port: int
     crypto: Crypto | None = None
+    repetition: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,9 @@ def _accepted(offered: Media, ours: LocalMedia, direction: Direction) -> Media:
     formats = [str(number)]
     attributes = [_codec_map(number, codec)]
     if codec is OPUS:
-        attributes.append(Attribute("fmtp", f"{number} {wanted_of_opus(offered.fmtp.get(number, ''))}"))
+        attributes.append(
+            Attribute("fmtp", f"{number} {wanted_of_opus(offered.fmtp.get(number, ''), repetition=ours.repetition)}")
+        )
     red = redundancy_payload_type(offered)
     if red is not None:
         # RFC 2198 §5: its generations, each in a codec that is listed too.
@@ -187,14 +193,14 @@ def _codec_map(number: int, codec: Codec) -> Attribute:
     return Attribute("rtpmap", f"{number} {codec.name}/{codec.clock_hz}{channels}")
 
 
-def wanted_of_opus(offered: str) -> str:
+def wanted_of_opus(offered: str, *, repetition: bool = True) -> str:
     """What we want to receive (RFC 7587 §6.1), given the peer's own parameters.
 
-    FEC, which costs us nothing; silence left out and stereo only where the peer speaks of them first: a recording is of
-    what people say, and it should be what the call sounds like.
+    FEC, which costs us nothing, if `repetition` is wanted; silence left out and stereo only where the peer speaks of
+    them first: a recording is of what people say, and it should be what the call sounds like.
     """
     theirs = dict(text.strip().partition("=")[::2] for text in offered.split(";"))
-    wanted = ["useinbandfec=1"]
+    wanted = [f"useinbandfec={int(repetition)}"]
     if theirs.get("usedtx") == "1":
         wanted.append("usedtx=1")
     if theirs.get("sprop-stereo") == "1":

@@ -22,8 +22,11 @@ class Ours:
     fingerprint: tuple[str, str]
 
 
-def write_answer(offer: Offer, ours: Ours, *, origin_id: int) -> bytes:
-    """The answer: the offer's first codec of ours, everything on one port, the peer opens DTLS."""
+def write_answer(offer: Offer, ours: Ours, *, origin_id: int, repetition: bool = True) -> bytes:
+    """The answer: the offer's first codec of ours, everything on one port, the peer opens DTLS.
+
+    `repetition`: packets may repeat the ones before them (in-band FEC of Opus).
+    """
     number, codec = offer.payload_type, offer.codec
     channels = f"/{codec.channels}" if codec.channels > 1 else ""
     candidate = f"1 1 udp {_PRIORITY} {ours.address} {ours.port} typ host"
@@ -37,7 +40,8 @@ def write_answer(offer: Offer, ours: Ours, *, origin_id: int) -> bytes:
     ]
     attributes = [Attribute(name, value) for name, value in pairs if value is not None]
     if codec is OPUS:
-        attributes.append(Attribute("fmtp", f"{number} {wanted_of_opus(offer.media.fmtp.get(number, ''))}"))
+        wanted = wanted_of_opus(offer.media.fmtp.get(number, ""), repetition=repetition)
+        attributes.append(Attribute("fmtp", f"{number} {wanted}"))
     if offer.level_id:
         attributes.append(Attribute("extmap", f"{offer.level_id} {LEVEL_URI}"))
     attributes += [Attribute("candidate", candidate), Attribute("end-of-candidates"), Attribute("rtcp-mux")]

@@ -204,18 +204,20 @@ def test_keys_are_agreed_on_before_the_answer_and_stand_in_it() -> None:
     assert call.keying.agreed == {0: told}
 
 
-WIDE = b"v=0\no=- 1 1 IN IP4 192.0.2.9\nc=IN IP4 192.0.2.9\nm=audio 4000 RTP/AVP 9 %s\na=rtpmap:96 opus/48000/2\n"
+WIDE = b"v=0\no=- 1 1 IN IP4 192.0.2.9\nc=IN IP4 192.0.2.9\nm=audio 4000 RTP/AVP %s\na=rtpmap:96 opus/48000/2\n"
 
 
-@pytest.mark.parametrize(
-    ("others", "masked", "taken"),
-    [(b"96 8", True, "8"), (b"96 8", False, "9"), (b"96", True, "9"), (b"18 0 96", True, "0")],
-)
-def test_where_tones_are_silenced_a_codec_is_taken_in_which_they_are_found(
-    others: bytes, masked: bool, taken: str
-) -> None:
-    call = Negotiation(
-        {0: 5000}, Keying(Terms(), os.urandom), origin_id=7, address="192.0.2.1", receive_only=False, masked=masked
-    )
-    (media,) = parse(call.answer(call.read(WIDE % others))).media
-    assert media.formats == (taken,)
+@pytest.mark.parametrize("repetition", [True, False])
+def test_the_peers_preference_counts_and_opus_may_repeat_itself_where_no_tone_is_silenced(repetition: bool) -> None:
+    for formats, taken in ((b"9 96 8", "9"), (b"96 8", "96"), (b"18 0 96", "0")):
+        call = Negotiation(
+            {0: 5000},
+            Keying(Terms(), os.urandom),
+            origin_id=7,
+            address="192.0.2.1",
+            receive_only=False,
+            repetition=repetition,
+        )
+        (media,) = parse(call.answer(call.read(WIDE % formats))).media
+        assert media.formats == (taken,)
+        assert media.fmtp.get(96, "useinbandfec=1") == f"useinbandfec={int(repetition or taken != '96')}"
