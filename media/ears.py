@@ -23,6 +23,7 @@ WIDE_HZ = 16_000  # what is heard of wideband: the detector itself looks at 80 H
 WAITING_MAX = 64  # packets of one leg; beyond, the oldest are forgotten, as a detector that late is of no use
 _CELL_SAMPLES = WIDE_HZ * CELL_US // 1_000_000
 _NOTHING: Samples = np.zeros(0, np.int16)
+_NO_CELLS: Samples = np.zeros((0, CELL_SAMPLES), np.int16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +119,20 @@ class Ears:
         ear, found = self._ears.get(row), list[Opened]()
         while ear is not None and ear.waiting:
             packet = ear.waiting.popleft()
-            silence = packet.voiced is False
-            if silence:
-                samples, ear.passed, ear.searched = _NOTHING, packet.payload, _NOTHING
-            else:
-                if ear.passed:  # a decoder must have heard what came right before
-                    _narrowed(ear, ear.passed)
-                samples, ear.passed = _narrowed(ear, packet.payload), b""
+            end = packet.start + BY_NUMBER[packet.codec].ticks(packet.payload)
+            if packet.voiced is False:
+                ear.passed, ear.searched = packet.payload, _NOTHING
+                ear.opened.append((packet, _NOTHING))
+                found.append(Opened(packet.payload, packet.start, end, packet.end_us, _NOTHING, _NO_CELLS, 0))
+                continue
+            if ear.passed:  # a decoder must have heard what came right before
+                _narrowed(ear, ear.passed)
+            samples, ear.passed = _narrowed(ear, packet.payload), b""
             ear.opened.append((packet, samples))
             narrow = halved(samples)
             searched = np.concatenate((ear.searched, narrow))
             whole = len(searched) // CELL_SAMPLES * CELL_SAMPLES
             cells, ear.searched = searched[:whole].reshape(-1, CELL_SAMPLES), searched[whole:]
-            end = packet.start + BY_NUMBER[packet.codec].ticks(packet.payload)
             found.append(Opened(packet.payload, packet.start, end, packet.end_us, narrow, cells, len(ear.searched)))
         return found
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from media import framelog, tones
 from media.chunks import gathered, merged
@@ -114,12 +113,15 @@ class Masks:
         opened = [(row, packet) for row in rows if masking[row] for packet in self._ears.open(row)]
         if not opened:
             return
-        disturbed = np.concatenate([self._disturbed(row, packet) for row, packet in opened])
-        found = tones.find(np.concatenate([packet.cells for _, packet in opened]), disturbed)
-        keys = dict(zip(found.cells.tolist(), found.keys.tolist(), strict=True))
+        disturbed = [wrong for row, packet in opened for wrong in self._disturbed(row, packet)]
+        keys: dict[int, int] = {}
+        if disturbed:
+            cells = np.concatenate([packet.cells for _, packet in opened])
+            found = tones.find(cells, np.array(disturbed) if any(disturbed) else None)
+            keys = dict(zip(found.cells.tolist(), found.keys.tolist(), strict=True))
         first = 0
         for row, packet in opened:
-            mine = {at: keys[first + at] for at in range(len(packet.cells)) if first + at in keys}
+            mine = {at: keys[first + at] for at in range(len(packet.cells)) if first + at in keys} if keys else {}
             self._hear_packet(row, packet, mine)
             first += len(packet.cells)
 
@@ -178,12 +180,12 @@ class Masks:
                 quiet = replace(packet, payload=BY_NUMBER[packet.codec].silent(packet.payload))
                 leg.late[i] = replace(placed, flags=placed.flags | Reason.MASKED, packet=quiet)
 
-    def _disturbed(self, row: int, packet: Opened) -> NDArray[np.bool_]:
+    def _disturbed(self, row: int, packet: Opened) -> list[bool]:
         """For each cell of a packet, whether its decoder has missed something shortly before."""
         whole = self._wholes.setdefault(row, _Whole())
         whole.disturbed = DISTURBED if packet.start != whole.next else max(0, whole.disturbed - 1)
         whole.next = packet.end
-        return np.full(len(packet.cells), whole.disturbed > 0)
+        return [whole.disturbed > 0] * len(packet.cells)
 
     def _hear_packet(self, row: int, packet: Opened, keys: dict[int, int]) -> None:
         """What becomes of a packet in which, by its cells, these keys sound."""
