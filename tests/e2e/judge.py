@@ -43,9 +43,17 @@ class Verdict:
     retransmissions: int
 
 
-def sipp(port_called: int, folder: Path, scenario: Sequence[str], calls: int, *more: str, host: str = HOST) -> Verdict:
-    """Runs sipp against a port on loopback until all calls are over."""
-    family, called = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
+def sipp(
+    port_called: int,
+    folder: Path,
+    scenario: Sequence[str],
+    calls: int,
+    *more: str,
+    host: str = HOST,
+    to: str = "",
+) -> Verdict:
+    """Runs sipp against a port on loopback, or on another host, until all calls are over."""
+    family, called = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, to or host)
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.bind((host, 0))
         port = probe.getsockname()[1]
