@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from gateway.sip.message import Response, parse
-from media.codecs import PCMA
+from media.codecs import PCMA, Codec
 from media.codecs.g711 import Samples
+from media.resample import upsampled
 from media.rtp import Packet
 from media.sdp import parse as parse_sdp
 
@@ -22,8 +23,11 @@ PATIENCE_S = 10.0
 class Handset:
     """Calls on entering, hangs up on leaving."""
 
-    def __init__(self, target: tuple[str, int], user: str, to: str = "100", *, host: str = HOST) -> None:
-        self._target = target
+    def __init__(
+        self, target: tuple[str, int], user: str, to: str = "100", *, host: str = HOST, codec: Codec = PCMA
+    ) -> None:
+        self._target, self._codec = target, codec
+        self._ticks = codec.clock_hz // 8000  # of 1/8 ms
         self._sip = _socket(host)
         self._rtp = _socket(host)
         self._host, self._user, self._to, self._call_id = host, user, to, f"{user}-{time.monotonic_ns()}"
@@ -35,9 +39,12 @@ class Handset:
 
     def __enter__(self) -> Self:
         port = self._rtp.getsockname()[1]
+        codec, channels = self._codec, f"/{self._codec.channels}" if self._codec.channels > 1 else ""
         body = (
             f"v=0\r\no=- 1 1 IN IP4 {self._host}\r\ns=-\r\nc=IN IP4 {self._host}\r\nt=0 0\r\n"
-            f"m=audio {port} RTP/AVP 8 {EVENT_PT}\r\na=rtpmap:{EVENT_PT} telephone-event/8000\r\n"
+            f"m=audio {port} RTP/AVP {codec.offered_as} {EVENT_PT}\r\n"
+            f"a=rtpmap:{codec.offered_as} {codec.name}/{codec.clock_hz}{channels}\r\n"
+            f"a=rtpmap:{EVENT_PT} telephone-event/{codec.clock_hz}\r\n"
         ).encode()
         answer = self.ask("INVITE", body=body, extra="Content-Type: application/sdp")
         assert answer.status == 200, answer.status
@@ -64,24 +71,25 @@ class Handset:
 
     def say(self, samples: Samples) -> bytes:
         """Speak in real time; gives what was sent."""
-        coded, due = PCMA.encode(samples), time.monotonic()
-        clock = 160_000 + round((due - self._began) * 8000)  # it runs on while nothing is said
+        wide = upsampled(samples, self._codec.sample_hz // 8000)
+        payloads, due = self._codec.packets(wide, 20), time.monotonic()
+        clock = 160_000 + round((due - self._began) * self._codec.clock_hz)  # it runs on while nothing is said
         self._timestamp = max(self._timestamp, clock)
-        for at in range(0, len(coded) - 159, 160):
-            self._send(8, coded[at : at + 160])
-            self._timestamp += 160
+        for payload in payloads:
+            self._send(self._codec.offered_as, payload)
+            self._timestamp += 160 * self._ticks
             due += 0.02
             time.sleep(max(0.0, due - time.monotonic()))
-        return coded
+        return b"".join(payloads)
 
     def press(self, number: int) -> None:
         """A key as RFC 4733 has it: 100 ms, its end three times."""
         for packet in range(5):
-            self._send(EVENT_PT, struct.pack("!BBH", number, 10, 160 * (packet + 1)))
+            self._send(EVENT_PT, struct.pack("!BBH", number, 10, 160 * self._ticks * (packet + 1)))
             time.sleep(0.02)
         for _ in range(3):
-            self._send(EVENT_PT, struct.pack("!BBH", number, 0x8A, 960))
-        self._timestamp += 960
+            self._send(EVENT_PT, struct.pack("!BBH", number, 0x8A, 960 * self._ticks))
+        self._timestamp += 960 * self._ticks
         time.sleep(0.02)
 
     def _send(self, payload_type: int, payload: bytes) -> None:

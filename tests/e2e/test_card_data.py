@@ -6,17 +6,23 @@ import json
 import queue
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import pytest
 
+from benchmarks.recorded import EVERYTHING
 from gateway.client import ApiError, Client
-from media.codecs import g711
+from media import framelog
+from media.codecs import CODECS, Codec, Plain, g711
 from media.codecs.g711 import Samples
+from storage.model import ArtefactId
+from storage.recordings import Recordings
 from tests.e2e.handset import Handset
 from tests.e2e.system import System, call_from, running, status, until
 from tests.media.keytones import dialled, silence
-from tests.media.test_tones import keys_in
+from tests.media.test_masking_apart import keys_at_any_offset, readable
 
 CONFIG = """
 [[tenants]]
@@ -160,35 +166,60 @@ def test_a_pause_ends_by_itself_after_the_policys_limit(system: System) -> None:
 KEYS = "4929 1100".replace(" ", "")
 
 
-def dial(handset: Handset) -> None:
-    """Press the same keys in every way there is."""
-    handset.say(np.concatenate((speech(300, 8), silence(100), dialled(KEYS, 60), silence(100))))
+def dial(handset: Handset) -> bytes:
+    """Press the same keys in every way there is; what was sent of their tones."""
+    said = handset.say(np.concatenate((speech(300, 8), silence(100), dialled(KEYS, 60), silence(100))))
     for key in KEYS:
         handset.press(int(key))
     for key in KEYS:
         relay = f"Signal={key}\r\nDuration=161\r\n".encode()
         assert handset.ask("INFO", body=relay, extra="Content-Type: application/dtmf-relay").status == 200
     handset.say(speech(300, 9))
+    return said
 
 
-def test_keys_are_nowhere_by_default(system: System) -> None:
+@pytest.fixture(scope="module")
+def dialled_calls(system: System) -> dict[tuple[str, str], bytes]:
+    """Calls to both tenants in every codec, at once; by who called, what was sent of the keys' tones."""
+
+    def call(way: tuple[str, Codec]) -> bytes:
+        to, codec = way
+        with Handset(system.sip, f"{codec.name}-{to}", to, codec=codec) as handset:
+            return dial(handset)
+
+    ways = [(to, codec) for to in ("100", "800") for codec in CODECS]
+    with ThreadPoolExecutor(len(ways)) as threads:
+        return {(codec.name, to): sent for (to, codec), sent in zip(ways, threads.map(call, ways), strict=True)}
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_keys_are_nowhere_by_default(system: System, dialled_calls: dict[tuple[str, str], bytes], codec: Codec) -> None:
     client = system.client("acme")
-    with Handset(system.sip, "dialler") as handset:
-        dial(handset)
-    row = until(lambda: call_from(client, "dialler", "stored"))
+    row = until(lambda: call_from(client, f"{codec.name}-100", "stored"))
     assert "dtmf" not in {artefact["kind"] for artefact in row["artefacts"]}
     assert status(client, f"/v1/calls/{row['id']}/keys") == 409
-    nowhere(system, client, row["id"])
-    assert keys_in(heard(client, row["id"])) == ""
-    gaps = client.json(f"/v1/calls/{row['id']}")["tracks"][0]["track"]["facts"]["gaps"]
-    assert [gap[2] for gap in gaps].count("masked") == 1
+    nowhere(system, client, row["id"], codec, dialled_calls[codec.name, "100"])
+    [track] = client.json(f"/v1/calls/{row['id']}")["tracks"]
+    facts = track["track"]["facts"]
+    assert (facts["codecs"], facts["lost"]) == ([codec.name], 0)
+    assert [gap[2] for gap in facts["gaps"]].count("masked") == 1
+    objects, keys = f"file:{system.data / 'objects'}", f"file:{system.data}-keys"
+    with closing(Recordings.open(system.data, keys, objects, node="test")) as recordings:
+        stream = recordings.stream(recordings.tenant("acme"), ArtefactId(track["artefact"]))
+        kept = framelog.joined([framelog.decode(raw).frames for raw in stream.read(*EVERYTHING)])
+    assert len(kept.codecs) == facts["packets"] > 80
+    if isinstance(codec, Plain):
+        assert keys_at_any_offset(codec.decode(kept.payload)) == set()
+    else:
+        assert readable(codec, kept) == set()
 
 
-def test_keys_that_the_policy_keeps_are_sealed_and_open_for_officers_only(system: System) -> None:
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+def test_keys_that_the_policy_keeps_are_sealed_and_open_for_officers_only(
+    system: System, dialled_calls: dict[tuple[str, str], bytes], codec: Codec
+) -> None:
     client, agent = system.client("keeper", "officer"), system.client("keeper", "agent")
-    with Handset(system.sip, "kept", "800") as handset:
-        dial(handset)
-    call = until(lambda: call_from(client, "kept", "stored"))["id"]
+    call = until(lambda: call_from(client, f"{codec.name}-800", "stored"))["id"]
     assert status(agent, f"/v1/calls/{call}/keys") == 403
     [participant] = client.json(f"/v1/calls/{call}/keys")["participants"]
     for way in ("inband", "rtp", "info"):
@@ -196,14 +227,15 @@ def test_keys_that_the_policy_keeps_are_sealed_and_open_for_officers_only(system
         assert "".join(key["key"] for key in keys) == KEYS
     times = [key["at_ms"] for key in participant["keys"]]
     assert times == sorted(times)
-    nowhere(system, agent, call)
+    nowhere(system, agent, call, codec, dialled_calls[codec.name, "800"])
 
 
-def nowhere(system: System, client: Client, call: str) -> None:
+def nowhere(system: System, client: Client, call: str, codec: Codec, said: bytes) -> None:
     """No key in any file, log, event or answer: neither as text nor as the packets that told of it."""
     needles = [KEYS.encode(), b"Signal=", b"dtmf-relay", b'"key": "4"', b"Duration=161"]
-    coded = g711.encode_alaw(dialled(KEYS, 60))
-    needles += [coded[at : at + 24] for at in range(40, len(coded) - 24, 960)]  # the middle of each tone
+    per_ms = len(said) / (400 + len(KEYS) * 120 + 100)
+    tones = [round((400 + number * 120 + 30) * per_ms) for number in range(len(KEYS))]  # the middle of each
+    needles += [said[at : at + 24] for at in tones] if codec.in_octets else [said[at : at + 12] for at in tones]
     for path in system.folder.rglob("*"):
         if path.is_file() and path.name != "callvault.toml":
             raw = path.read_bytes()
@@ -211,3 +243,23 @@ def nowhere(system: System, client: Client, call: str) -> None:
     for part in ("", "/manifest"):
         answer = json.dumps(client.json(f"/v1/calls/{call}{part}")).encode()
         assert not [needle for needle in needles if needle in answer]
+
+
+def test_no_event_tells_a_key(system: System) -> None:
+    client = system.client("acme", "agent")
+    seen: list[str] = []
+    events = client.events(timeout_s=20)
+
+    def read() -> None:
+        for name, fields in events:
+            seen.append(f"{name} {json.dumps(fields)}")
+            if name == "call_ended":
+                return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with Handset(system.sip, "heard") as handset:
+        dial(handset)
+    reader.join(20)
+    assert any(text.startswith("call_started") for text in seen)
+    assert not [text for text in seen if KEYS in text or "key" in text or "inband" in text or "dtmf" in text]

@@ -11,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gateway.caller import Track, place_call
 from gateway.client import Client
 from gateway.commands import speech
+from tests.e2e.handset import Handset
 from tests.e2e.system import System, call_from, running, status, until
+from tests.media.keytones import dialled, silence
 
 TRANSCRIPT_S = 150.0
 
@@ -67,6 +70,32 @@ def test_what_is_said_comes_out_redacted_and_stands_in_no_file(
             assert not found_here, f"{path.name} holds what was said"
     for turn in found["turns"]:
         assert turn["end_ms"] > turn["start_ms"] >= 0
+
+
+def test_keys_that_are_pressed_while_one_speaks_reach_no_transcript_and_no_file(
+    system: System, tracks: tuple[speech.Pcm, speech.Pcm]
+) -> None:
+    client, keys = system.client(), "49291100"
+    with Handset(system.sip, "presses") as handset:
+        handset.say(tracks[1])
+        handset.say(np.concatenate((silence(200), dialled(keys, 80, -6), silence(200))))
+        for key in keys:
+            handset.press(int(key))
+        handset.say(tracks[1])
+    call = str(until(lambda: call_from(client, "presses"))["id"])
+    found = transcript(client, call)
+    original = client.json(f"/v1/calls/{call}/transcript/original")
+    said = " ".join(turn["text"] for turn in original["turns"])
+    assert said.count("Johnson") == 2  # what was said before and behind them was understood
+    for text in (said, " ".join(turn["text"] for turn in found["turns"])):
+        digits = re.sub(r"\D", "", text)
+        assert keys not in digits
+        assert keys[:4] not in digits
+    facts = client.json(f"/v1/calls/{call}")["tracks"][0]["track"]["facts"]
+    assert facts["events"] > 0
+    assert [gap[2] for gap in facts["gaps"]].count("masked") == 1
+    for path in system.folder.rglob("*"):
+        assert not path.is_file() or keys.encode() not in path.read_bytes(), path.name
 
 
 def test_a_killed_workers_job_is_delivered_again(system: System, tracks: tuple[speech.Pcm, speech.Pcm]) -> None:
