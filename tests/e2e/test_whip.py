@@ -22,10 +22,15 @@ from benchmarks.recorded import EVERYTHING
 from gateway.client import Client
 from media import framelog
 from media.codecs import OPUS, PCMU
+from media.codecs.g711 import Samples
+from media.ears import halved, narrowed
+from media.resample import upsampled
 from media.rtp import Packet
 from storage.model import ArtefactId
 from storage.recordings import Recordings
 from tests.e2e.system import System, running, status, until
+from tests.media.keytones import dialled
+from tests.media.test_masking_apart import keys_at_any_offset
 
 SESSIONS_MAX = 4
 CREDENTIAL = "turn-credential-of-the-test"
@@ -116,6 +121,10 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def whip(system: System, tenant: str = "acme", role: str = "whip") -> Whip:
     client = system.client(tenant, role)
     return Whip(client.url, client.token)
+
+
+def noise_of(ms: int) -> Samples:
+    return np.random.default_rng(ms).normal(0, 1500, ms * 8).astype(np.int16)
 
 
 def noise(ms: int, seed: int) -> bytes:
@@ -254,12 +263,42 @@ def test_opus_is_kept_as_it_came_with_the_silence_that_its_sender_left_out(syste
     assert system.client("acme").get(f"/v1/calls/{found['id']}/audio/opus").startswith(b"OggS")
 
 
-def test_where_keys_tones_are_silenced_a_codec_is_taken_in_which_they_are_found(system: System) -> None:
-    offer = describe("BUV6", "p" * 22, ":".join(["AB"] * 32))  # of Opus first
-    for tenant, codec in (("acme", b"opus/48000/2"), ("beta", b"PCMU/8000")):
-        answer = whip(system, tenant).post(offer)
-        assert codec in answer.body
-        whip(system, tenant).delete(answer.headers["location"])
+@pytest.mark.parametrize(("tenant", "repetition"), [("acme", 1), ("beta", 0)])
+def test_the_first_codec_is_taken_and_repeats_itself_only_where_keys_tones_are_kept(
+    system: System, tenant: str, repetition: int
+) -> None:
+    answer = whip(system, tenant).post(describe("BUV6", "p" * 22, ":".join(["AB"] * 32)))
+    assert b"opus/48000/2" in answer.body
+    assert f"useinbandfec={repetition}".encode() in answer.body
+    whip(system, tenant).delete(answer.headers["location"])
+
+
+@pytest.mark.parametrize("tenant", ["acme", "beta"])
+def test_keys_tones_in_what_a_browser_sends_are_silenced_unless_the_policy_keeps_them(
+    system: System, tenant: str
+) -> None:
+    line = np.concatenate((noise_of(600), dialled("4929", 80), noise_of(400)))
+    payloads = OPUS.packets(upsampled(line, 6), 20)
+
+    async def call() -> str:
+        browser = Browser()
+        answer = await asyncio.to_thread(whip(system, tenant).post, browser.offer())
+        await browser.connect(answer.body)
+        for number, payload in enumerate(payloads):
+            level = (0xBEDE, bytes([LEVEL_ID << 4, 20, 0, 0]))  # loud: nothing else would have it decoded
+            browser.send(Packet(111, number, 960 * number, 0xCAFE, payload, extension=level).to_bytes())
+            await asyncio.sleep(0.02)
+        await browser.close()
+        return answer.headers["callvault-call"]
+
+    client = system.client(tenant)
+    found = ended(client, asyncio.run(call()))
+    samples = np.frombuffer(client.get(f"/v1/calls/{found['id']}/audio?track=0")[44:], "<i2")
+    kept = keys_at_any_offset(halved(narrowed(samples[: len(samples) // 6 * 6], 48_000)))
+    assert kept == (set("4929") if tenant == "acme" else set())
+    facts = found["tracks"][0]["track"]["facts"]
+    assert ("masked" in [reason for *_, reason in facts["gaps"]]) == (tenant == "beta")
+    assert (facts["packets"], facts["lost"]) == (len(payloads), 0)
 
 
 def test_a_client_that_is_not_ours_connects_by_its_own_candidates(system: System) -> None:
