@@ -1,8 +1,9 @@
 """How many calls a core carries: `python -m benchmarks.calls --kind siprec --calls N --seconds S [--json FILE]`.
 
-A whole callvault, transcription off, takes N calls of two G.711 tracks each: one INVITE with two sendonly m-lines, RTP
-and RTCP from a native generator, speech detection, sealing, uploads, BYE. Then every recording is opened by another
-process and its frames are counted.
+A whole callvault, transcription off, takes N calls, with a port for each leg: RTP and RTCP from a native generator,
+speech detection, sealing, uploads, BYE. Then every recording is opened by another process and its frames are counted.
+`siprec` is one INVITE with two sendonly m-lines of G.711, `trunk` one sendrecv stream, `srtp` as siprec over TLS with
+SRTP (SDES, `--suite`); `webrtc` is described in `benchmarks.webrtc`.
 
 `cpu_us_per_packet` is the user and system time of all callvault's processes from the first INVITE until the last call
 is stored, by the packets sent; nothing is subtracted, and what the idle installation would have used in that time is
@@ -23,12 +24,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import installation, machine, native, processes, recorded, report, speech, webrtc
+from benchmarks import installation, machine, native, processes, recorded, report, speech, tls, webrtc
 from benchmarks.installation import Installation
 from benchmarks.processes import Use
-from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of, make_calls
+from benchmarks.signalling import (
+    CALLER_ADDRESS,
+    PACKETS_A_SECOND,
+    SECURE,
+    SUITE,
+    TRACKS,
+    Call,
+    Callers,
+    legs_of,
+    make_calls,
+)
 from benchmarks.stores import StoreServer, juicefs
 from media.native import CORE
+from media.sdp import SUITES
 
 STRIDE = 47 * native.PACKET_SAMPLES  # legs begin at different places of the speech, so that few change at once
 RATE = 50.0  # calls set up, and hung up, in a second
@@ -61,6 +73,12 @@ class Load:
     objects: str
     media_workers: int
     native: bool
+    suite: str = SUITE
+
+    @property
+    def secure(self) -> bool:
+        """Whether it comes over TLS, encrypted by `suite`."""
+        return self.kind == SECURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +101,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(report.heading("Calls: SIP, RTP, speech detection, sealing, uploads", where))
     runs: list[dict[str, object]] = []
     calls = arguments.calls
-    with native.generator(circle.octets) as generator:
+    with native.generator(native.frames_of(circle.octets), arguments.kind == SECURE) as generator:
         while True:
             load = Load(
                 *(arguments.kind, calls, arguments.seconds, arguments.rate, arguments.objects),
-                *(arguments.media_workers, arguments.native),
+                *(arguments.media_workers, arguments.native, arguments.suite),
             )
             runs.append(run(load, generator, circle.octets))
             print(_table(runs[-1]) + "\n")
@@ -111,8 +129,12 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         if load.objects == "juicefs":
             store = stack.enter_context(juicefs(Path(stack.enter_context(TemporaryDirectory()))))
             overrides["STORE__OBJECTS"] = store.bucket("recordings")
+        secure = None
+        if load.secure:
+            secure = tls.secure(Path(stack.enter_context(TemporaryDirectory())))
+            overrides |= secure.overrides
         running = stack.enter_context(installation.running(overrides))
-        callers = stack.enter_context(contextlib.closing(_callers(running)))
+        callers = stack.enter_context(contextlib.closing(_callers(running, secure)))
         idle = running.cpu()
         time.sleep(IDLE_S)
         before = running.cpu()
@@ -120,7 +142,7 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         memory_idle = running.pss_mb()
         paces_ms = [machine.pace_ms()]
         machine_before, own_before_s, store_before_s = machine.load(), time.process_time(), _cpu_s(store)
-        calls = make_calls(load.kind, 0, load.calls)
+        calls = make_calls(load.kind, 0, load.calls, load.suite)
         sent, memory, stages = _carry(load, running, callers, calls, generator, before, paces_ms)
         with running.recordings() as recordings:
             tenant = recordings.tenant(installation.TENANT)
@@ -137,6 +159,8 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         complaints = running.complaints()
     shares = machine.disturbance(machine_before, machine_after, own_s)
     figures: dict[str, object] = {"kind": load.kind, "calls": load.calls, "seconds": load.seconds, "rate": load.rate}
+    if load.secure:
+        figures |= {"signalling": "tls", "suite": load.suite}
     figures |= {"media_workers": load.media_workers, "native_core": load.native and CORE is not None}
     figures |= {"objects": load.objects, "store_cpu_us_per_packet": round(1e6 * store_s / max(1, sent.sent), 2)}
     figures |= _outcome(load, calls, sent, found, states)
@@ -156,8 +180,10 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
     }
 
 
-def _callers(running: Installation) -> Callers:
-    return Callers(CALLER_ADDRESS, running.sip)
+def _callers(running: Installation, secure: tls.Secure | None) -> Callers:
+    if secure is None:
+        return Callers(CALLER_ADDRESS, running.sip)
+    return Callers(CALLER_ADDRESS, secure.address, secure.context)
 
 
 def _carry(
@@ -264,6 +290,7 @@ def _cpu_s(store: StoreServer | None) -> float:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description="How many calls a core carries.")
     parser.add_argument("--kind", choices=[*sorted(TRACKS), webrtc.KIND], default="siprec")
+    parser.add_argument("--suite", choices=SUITES, default=SUITE, help="of SRTP, with --kind srtp")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each call talks")
     parser.add_argument("--rate", type=float, default=RATE, help="calls set up, and hung up, in a second")

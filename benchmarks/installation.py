@@ -87,7 +87,7 @@ def running(overrides: Mapping[str, object]) -> Iterator[Installation]:
     """
     with TemporaryDirectory(prefix="callvault-benchmark-") as folder:
         data = Path(folder, "data")
-        sip, http = _free_port(), _free_port()
+        sip, http = free_port(), free_port()
         settings = {"SIP__LISTEN": f"{ADDRESS}:{sip}", "HTTP__LISTEN": f"{ADDRESS}:{http}", "SIP__CALLS_MAX": 20_000}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLVAULT_")}
         environment |= {f"CALLVAULT_{name}": str(value) for name, value in {**settings, **overrides}.items()}
@@ -134,7 +134,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Free for UDP and for TCP."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as streams:

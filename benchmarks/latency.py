@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     where = machine.describe()
     print(report.heading("Latency, in milliseconds", where))
     loads: list[dict[str, object]] = []
-    with native.generator(circle.octets) as generator:
+    with native.generator(native.frames_of(circle.octets)) as generator:
         for calls in arguments.calls:
             load = Load(calls, arguments.background, max(arguments.samples, calls), arguments.seconds)
             loads.append(run(load, generator, circle))

@@ -124,7 +124,7 @@ class Round:
         for leg in legs:
             # A packet leaves when its last sample has been spoken.
             spoken_ns = leg.first_ns - native.PACKET_NS
-            places = self._circle.onsets(leg.offset, leg.packets * native.PACKET_SAMPLES)
+            places = self._circle.onsets(leg.frame * native.PACKET_SAMPLES, leg.packets * native.PACKET_SAMPLES)
             call_onsets = onsets_ns[leg.ssrc // TRACKS[KIND]]
             call_onsets += [spoken_ns + place * 1_000_000_000 // speech.RATE_HZ for place in places]
         for event in events:
