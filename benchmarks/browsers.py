@@ -19,6 +19,12 @@ LEVEL_ID = 1
 OPUS, PCMU = 111, 0
 CODECS = {OPUS: "opus/48000/2", PCMU: "PCMU/8000"}
 OPUS_SAYS = "minptime=10;useinbandfec=1"
+SUITES = {
+    b"SRTP_AES128_CM_SHA1_80": ("AES_CM_128_HMAC_SHA1_80", 16, 14),
+    b"SRTP_AEAD_AES_128_GCM": ("AEAD_AES_128_GCM", 16, 12),
+    b"SRTP_AEAD_AES_256_GCM": ("AEAD_AES_256_GCM", 32, 12),
+}
+"""SRTP's suites by what DTLS calls them, with the octets of their keys and salts."""
 
 
 def describe(
@@ -93,6 +99,22 @@ class Browser:
     def state(self) -> str:
         """Of DTLS: `connected` until either end closes."""
         return str(self._dtls.state)
+
+    @property
+    def socket(self) -> socket.socket:
+        """What it sends from; others may send from it too."""
+        return self._udp
+
+    @property
+    def path(self) -> tuple[str, int]:
+        """Where it sends to, once it is connected."""
+        return self._path
+
+    def keys(self) -> tuple[str, bytes]:
+        """What it protects its packets with, once it is connected: the suite, and key and salt (RFC 5764 §4.2)."""
+        suite, octets, salt = SUITES[self._dtls._ssl.get_selected_srtp_profile()]
+        view = self._dtls._ssl.export_keying_material(b"EXTRACTOR-dtls_srtp", 2 * (octets + salt))
+        return suite, view[:octets] + view[2 * octets : 2 * octets + salt]
 
     def send(self, packet: bytes) -> None:
         """Protect one RTP packet and send it."""

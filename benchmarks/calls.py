@@ -25,6 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks import installation, machine, native, processes, recorded, report, speech, tls, webrtc
+from benchmarks.cost import Stages, cost, us
 from benchmarks.installation import Installation
 from benchmarks.processes import Use
 from benchmarks.signalling import (
@@ -44,7 +45,6 @@ from media.sdp import SUITES
 
 STRIDE = 47 * native.PACKET_SAMPLES  # legs begin at different places of the speech, so that few change at once
 RATE = 50.0  # calls set up, and hung up, in a second
-CORE_SHARE = 0.7
 IDLE_S = 5.0
 SETUP_S = 60.0  # beyond what the rate takes
 LEAD_NS = 1_000_000_000  # the generator opens four sockets a call before its first packet
@@ -81,21 +81,11 @@ class Load:
         return self.kind == SECURE
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """CPU of callvault before the first INVITE, at both ends of the media, and after the last call was stored."""
-
-    start: Use
-    media: Use
-    hang_up: Use
-    stored: Use
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0 when the run (with --ladder: the first one) counts and lost nothing."""
     arguments = _arguments(argv)
     if arguments.kind == webrtc.KIND:
-        return webrtc.run_and_tell(arguments.calls, arguments.seconds, arguments.json)
+        return webrtc.run_and_tell(arguments.calls, arguments.seconds, arguments.json, arguments.profile)
     circle = speech.make()
     where = machine.describe()
     print(report.heading("Calls: SIP, RTP, speech detection, sealing, uploads", where))
@@ -162,15 +152,15 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
     if load.secure:
         figures |= {"signalling": "tls", "suite": load.suite}
     figures |= {"media_workers": load.media_workers, "native_core": load.native and CORE is not None}
-    figures |= {"objects": load.objects, "store_cpu_us_per_packet": round(1e6 * store_s / max(1, sent.sent), 2)}
+    figures |= {"objects": load.objects, "store_cpu_us_per_packet": us(store_s, sent.sent)}
     figures |= _outcome(load, calls, sent, found, states)
-    figures |= _cost(load, sent, stages, sum(idle_shares.values()))
+    figures |= cost(stages, sent.sent, load.calls, TRACKS[load.kind])
+    idle_s = sum(idle_shares.values()) * (stages.stored.at_s - stages.start.at_s)
+    figures["cpu_us_per_packet_idle_part"] = us(idle_s, sent.sent)
     figures["idle_core_share_by_role"] = {role: round(share, 4) for role, share in idle_shares.items()}
     figures |= _memory(load, memory_idle, memory)
     figures["generator"] = sent.figures()
-    figures["kernel_receive_us_per_packet"] = round(
-        1e6 * (machine_after.softirq_s - machine_before.softirq_s) / max(1, sent.sent), 2
-    )
+    figures["kernel_receive_us_per_packet"] = us(machine_after.softirq_s - machine_before.softirq_s, sent.sent)
     figures["datagrams_dropped_by_kernel"] = machine_after.datagrams_dropped - machine_before.datagrams_dropped
     return figures | {
         "machine_load": shares,
@@ -235,26 +225,6 @@ def _outcome(
     }
 
 
-def _cost(load: Load, sent: native.Sent, stages: Stages, idle_share: float) -> dict[str, object]:
-    packets = max(1, sent.sent)
-    whole = stages.stored.since(stages.start)
-    talking = stages.hang_up.since(stages.media)
-    us_per_packet = 1e6 * sum(whole.values()) / packets
-    elapsed_s = stages.stored.at_s - stages.start.at_s
-    return {
-        "cpu_us_per_packet": round(us_per_packet, 2),
-        "cpu_us_per_packet_by_role": {role: round(1e6 * spent / packets, 2) for role, spent in whole.items()},
-        "cpu_us_per_packet_idle_part": round(1e6 * idle_share * elapsed_s / packets, 2),
-        "cpu_us_per_packet_while_talking": round(1e6 * sum(talking.values()) / packets, 2),
-        "cpu_us_per_packet_while_talking_by_role": {r: round(1e6 * spent / packets, 2) for r, spent in talking.items()},
-        "cpu_ms_per_call_setup": round(1e3 * sum(stages.media.since(stages.start).values()) / load.calls, 2),
-        "cpu_ms_per_call_hang_up": round(1e3 * sum(stages.stored.since(stages.hang_up).values()) / load.calls, 2),
-        "calls_per_core": round(CORE_SHARE * 1e6 / (PACKETS_A_SECOND * TRACKS[load.kind] * us_per_packet)),
-        "calls_per_core_is": "extrapolated, for a core that is 70 % busy",
-        "processes_replaced": len(stages.start.pids - stages.stored.pids),
-    }
-
-
 def _memory(load: Load, idle: Mapping[str, float], busy: Mapping[str, float]) -> dict[str, object]:
     if not idle or not busy:
         return {"rss_mb_per_call": None}  # only root may read it
@@ -300,6 +270,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--media-workers", type=int, default=1, metavar="N", help="that take calls; one more stands by")
     parser.add_argument(
         "--no-native", dest="native", action="store_false", help="media workers in pure Python, without the native core"
+    )
+    parser.add_argument(
+        "--profile", type=float, default=0.0, metavar="SECONDS", help="with --kind webrtc: what the time goes to"
     )
     parser.add_argument("--ladder", action="store_true", help=f"go on with {LADDER} times more calls while all is held")
     parser.add_argument("--json", type=Path, metavar="FILE")
