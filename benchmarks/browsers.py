@@ -112,8 +112,10 @@ class Browser:
 
     def keys(self) -> tuple[str, bytes]:
         """What it protects its packets with, once it is connected: the suite, and key and salt (RFC 5764 §4.2)."""
-        suite, octets, salt = SUITES[self._dtls._ssl.get_selected_srtp_profile()]
-        view = self._dtls._ssl.export_keying_material(b"EXTRACTOR-dtls_srtp", 2 * (octets + salt))
+        encrypted = self._dtls._ssl
+        assert encrypted is not None, "it is connected"
+        suite, octets, salt = SUITES[encrypted.get_selected_srtp_profile()]
+        view = encrypted.export_keying_material(b"EXTRACTOR-dtls_srtp", 2 * (octets + salt))
         return suite, view[:octets] + view[2 * octets : 2 * octets + salt]
 
     def send(self, packet: bytes) -> None:

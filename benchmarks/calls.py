@@ -19,12 +19,12 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import installation, machine, native, processes, recorded, report, speech, tls, webrtc
+from benchmarks import installation, machine, native, processes, recorded, report, rtpengine, speech, tls, webrtc
 from benchmarks.cost import Stages, cost, us
 from benchmarks.installation import Installation
 from benchmarks.processes import Use
@@ -80,12 +80,18 @@ class Load:
         """Whether it comes over TLS, encrypted by `suite`."""
         return self.kind == SECURE
 
+    def offset(self, number: int) -> int:
+        """Where in the speech, in samples, the leg of this number begins."""
+        return STRIDE * number
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0 when the run (with --ladder: the first one) counts and lost nothing."""
     arguments = _arguments(argv)
     if arguments.kind == webrtc.KIND:
         return webrtc.run_and_tell(arguments.calls, arguments.seconds, arguments.json, arguments.profile)
+    if arguments.compare:
+        rtpengine.installed()
     circle = speech.make()
     where = machine.describe()
     print(report.heading("Calls: SIP, RTP, speech detection, sealing, uploads", where))
@@ -99,6 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             runs.append(run(load, generator, circle.octets))
             print(_table(runs[-1]) + "\n")
+            if arguments.compare:
+                runs[-1]["rtpengine"] = compared = rtpengine.compare(load, generator, runs[-1])
+                print(rtpengine.table(runs[-1], compared) + "\n")
             if not arguments.ladder or not runs[-1]["held"] or len(runs) == RUNGS_MAX:
                 break
             calls = round(calls * LADDER)
@@ -112,19 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, object]:
     """One run on a fresh installation: its figures."""
-    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0, "MEDIA__WORKERS": load.media_workers}
-    overrides["MEDIA__NATIVE"] = str(load.native).lower()
-    with contextlib.ExitStack() as stack:
-        store = None
-        if load.objects == "juicefs":
-            store = stack.enter_context(juicefs(Path(stack.enter_context(TemporaryDirectory()))))
-            overrides["STORE__OBJECTS"] = store.bucket("recordings")
-        secure = None
-        if load.secure:
-            secure = tls.secure(Path(stack.enter_context(TemporaryDirectory())))
-            overrides |= secure.overrides
-        running = stack.enter_context(installation.running(overrides))
-        callers = stack.enter_context(contextlib.closing(_callers(running, secure)))
+    with _started(load) as (running, callers, store):
         idle = running.cpu()
         time.sleep(IDLE_S)
         before = running.cpu()
@@ -170,10 +167,22 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
     }
 
 
-def _callers(running: Installation, secure: tls.Secure | None) -> Callers:
-    if secure is None:
-        return Callers(CALLER_ADDRESS, running.sip)
-    return Callers(CALLER_ADDRESS, secure.address, secure.context)
+@contextlib.contextmanager
+def _started(load: Load) -> Iterator[tuple[Installation, Callers, StoreServer | None]]:
+    """A fresh installation for it, those who call it, and its object store where that is a server."""
+    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0, "MEDIA__WORKERS": load.media_workers}
+    overrides["MEDIA__NATIVE"] = str(load.native).lower()
+    with contextlib.ExitStack() as stack:
+        store = secure = None
+        if load.objects == "juicefs":
+            store = stack.enter_context(juicefs(Path(stack.enter_context(TemporaryDirectory()))))
+            overrides["STORE__OBJECTS"] = store.bucket("recordings")
+        if load.secure:
+            secure = tls.secure(Path(stack.enter_context(TemporaryDirectory())))
+            overrides |= secure.overrides
+        running = stack.enter_context(installation.running(overrides))
+        target = (secure.address, secure.context) if secure else (running.sip, None)
+        yield running, stack.enter_context(contextlib.closing(Callers(CALLER_ADDRESS, *target))), store
 
 
 def _carry(
@@ -190,7 +199,7 @@ def _carry(
     callers.run(lambda: all(call.state in ("up", "failed") for call in calls), load.calls / load.rate + SETUP_S)
     up = [call for call in calls if call.state == "up"]
     packets = round(load.seconds * PACKETS_A_SECOND)
-    legs = legs_of(up, running.sip[0], time.monotonic_ns() + LEAD_NS, packets, lambda n: STRIDE * n)
+    legs = legs_of(up, running.sip[0], time.monotonic_ns() + LEAD_NS, packets, load.offset)
     media = running.cpu()
     sending = generator.start(legs)
     callers.run(lambda: time.monotonic_ns() > sending.last_ns - load.seconds * 5e8, load.seconds + SETUP_S)
@@ -272,11 +281,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--no-native", dest="native", action="store_false", help="media workers in pure Python, without the native core"
     )
     parser.add_argument(
+        "--compare", choices=["rtpengine"], help="with --kind siprec: the same load on Debian's rtpengine, afterwards"
+    )
+    parser.add_argument(
         "--profile", type=float, default=0.0, metavar="SECONDS", help="with --kind webrtc: what the time goes to"
     )
     parser.add_argument("--ladder", action="store_true", help=f"go on with {LADDER} times more calls while all is held")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.compare and arguments.kind != rtpengine.KIND:
+        parser.error(f"--compare is for --kind {rtpengine.KIND}")
+    return arguments
 
 
 if __name__ == "__main__":

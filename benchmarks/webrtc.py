@@ -1,10 +1,11 @@
-"""How many WebRTC calls a core carries: `python -m benchmarks.calls --kind webrtc --calls N --seconds S [--json FILE]`.
+"""How many WebRTC calls a core carries: `python -m benchmarks.calls --kind webrtc --calls N --seconds S [--json FILE]`,
+and with `--profile SECONDS` what they cost it by, while they talk.
 
 A whole callvault, transcription off, takes N calls of two WHIP sessions each: real ICE, DTLS and SRTP, Opus with the
 audio level beside it as browsers send it, speech detection, sealing, uploads, DELETE. Then every recording is opened by
 this process and its frames are counted. The figures mean what they mean there. Each sender is set up here, and answers
-ICE's questions here; its packets are encrypted and sent by the native generator, from the same socket and under the keys
-that DTLS has agreed on: a loop in Python that does both misses its schedule.
+ICE's questions here; its packets are encrypted and sent by the native generator, from the same socket and under the
+keys that DTLS has agreed on: a loop in Python that does both misses its schedule.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 
 from benchmarks import installation, machine, native, processes, profiling, recorded, report, speech
 from benchmarks.browsers import CODECS, LEVEL_ID, OPUS, Browser
-from benchmarks.cost import Stages, cost
+from benchmarks.cost import Stages, by_role, cost, us_per_packet
 from benchmarks.installation import Installation
 from benchmarks.signalling import PACKETS_A_SECOND
 from media.codecs import BY_NAME, PCMA
@@ -29,6 +30,7 @@ from transcription.audio import resample
 
 KIND = "webrtc"
 TRACKS = 2
+AIM = 150  # calls a core
 PACKET_MS = 20
 PACKET_TICKS = 960  # of Opus' clock, 48 kHz
 SPEECH_S = 60.0  # of the circle; coding it costs some seconds before the run
@@ -79,9 +81,15 @@ def run_and_tell(calls: int, seconds: float, json: Path | None, profile_s: float
     where = machine.describe()
     print(report.heading("WebRTC calls: WHIP, ICE, DTLS, SRTP, speech detection, sealing, uploads", where))
     figures = run(calls, seconds, circle, profile_s)
-    print("\n".join(f"{name:<34} {value}" for name, value in figures.items()))
+    print("\n".join(f"{name:<40} {_shown(value)}" for name, value in figures.items()))
     report.write(json, {"machine": where, **figures})
-    return 0 if figures["held"] else 1
+    return 0 if figures["held"] or profile_s else 1
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return "\n" + report.table(("process", "work", "µs a packet"), value)
+    return str(value)
 
 
 def make() -> Circle:
@@ -115,8 +123,10 @@ def run(calls: int, seconds: float, circle: Circle, profile_s: float = 0.0) -> d
     shares = machine.disturbance(load_before, load_after, own_s)
     void = [f"the generator kept only {sent.schedule_kept:.2%} of its schedule"] if sent.void else []
     void += [f"{carried.over} sessions ended early"] * bool(carried.over)
+    void += ["it was profiled"] * bool(profile_s)
     lost = sent.sent - found.frames
     stages = Stages(before, carried.media, carried.hang_up, after)
+    talking = stages.hang_up.since(stages.media)
     return {
         "kind": KIND,
         "calls": calls,
@@ -129,7 +139,8 @@ def run(calls: int, seconds: float, circle: Circle, profile_s: float = 0.0) -> d
         "frames": asdict(found),
         "call_states": dict(states),
         "generator": sent.figures(),
-        "profile": carried.profile,
+        "us_per_packet_at_150_calls_a_core": us_per_packet(AIM, TRACKS),
+        "while_talking_by_work": profiling.apportioned(carried.profile, by_role(talking, sent.sent)),
         "machine_load": shares,
         "machine_pace_ms": paces_ms,
         "remarks": machine.objections(shares, paces_ms),
@@ -158,7 +169,7 @@ async def _carry(
         sending = generator.start(_legs(browsers, round(seconds * PACKETS_A_SECOND)))
         profile = {}
         if profile_s:
-            profile = await asyncio.to_thread(profiling.split, running, profile_s)
+            profile = await asyncio.to_thread(profiling.split, running.process.pid, profile_s)
         # Meanwhile this loop answers ICE's questions; whoever does not is hung up on.
         await asyncio.sleep(max(0.0, (sending.last_ns - time.monotonic_ns()) / 1e9 + TAIL_S))
         hang_up = running.cpu()
