@@ -10,6 +10,9 @@ For every call:
     ready           BYE on the wire → the call no longer live, and the first byte of its WAV received
     transcript      BYE on the wire → the redacted transcript received
 
+With `--only-speech` calls talk and are hung up, and `speech` and `onset` are all that is measured besides `setup`: for
+many at once, `--only-speech --calls 500 --seconds 30`. How many of them were up is said; the others are failures.
+
 p50, p95 and p99 of each. Beside `onset` stand the starts that no label explains, by the minute of audio. A subscriber
 waits for the events; what follows the end of a call is asked for when `call_ended` says so, as a customer's system
 would.
@@ -22,6 +25,7 @@ import contextlib
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +37,7 @@ from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, Call, Caller
 from benchmarks.speech import Speech
 
 TRANSCRIBED_MAX = 10
+SPEECH = ("setup", "speech", "onset")
 ROUND_S_MAX = 10.0  # what a round takes beside its media
 
 
@@ -45,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     loads: list[dict[str, object]] = []
     with native.generator(native.frames_of(circle.octets)) as generator:
         for calls in arguments.calls:
-            load = Load(calls, arguments.background, max(arguments.samples, calls), arguments.seconds)
+            samples = calls if arguments.only_speech else max(arguments.samples, calls)
+            load = Load(calls, arguments.background, samples, arguments.seconds, arguments.only_speech)
             loads.append(run(load, generator, circle))
             print(_table(loads[-1]) + "\n")
     report.write(arguments.json, {"machine": where, "loads": loads})
@@ -60,6 +66,7 @@ class Load:
     background: int
     samples: int
     seconds: float
+    only_speech: bool = False
 
     @property
     def rounds(self) -> int:
@@ -67,7 +74,11 @@ class Load:
 
     @property
     def transcribed(self) -> bool:
-        return self.calls + self.background <= TRANSCRIBED_MAX
+        return self.calls + self.background <= TRANSCRIBED_MAX and not self.only_speech
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return SPEECH if self.only_speech else MEASURES
 
 
 def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, object]:
@@ -80,12 +91,14 @@ def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, ob
         contextlib.closing(Callers(CALLER_ADDRESS, running.sip)) as callers,
     ):
         threading.Thread(target=heard.read, args=(running.client,), daemon=True).start()
-        before, callvault_s, own_s = machine.load(), running.cpu().total_s, time.process_time()
+        before, used_before, own_s = machine.load(), running.cpu(), time.process_time()
         with _talking(load, running, callers, generator, circle) as background:
             for turn in range(load.rounds):
                 made = make_calls(KIND, turn * load.calls, load.calls)
-                Round(running, callers, heard, circle, made, samples, load.transcribed).measure(generator, load.seconds)
-        used_s = running.cpu().total_s - callvault_s + time.process_time() - own_s
+                a_round = Round(running, callers, heard, circle, made, samples, load.transcribed)
+                (a_round.measure_speech if load.only_speech else a_round.measure)(generator, load.seconds)
+        used = running.cpu()
+        used_s = used.total_s - used_before.total_s + time.process_time() - own_s
         shares = machine.disturbance(before, machine.load(), used_s)
         complaints = running.complaints()
     samples.failures += [f"background: {call.failure}" for call in background if call.failure]
@@ -93,13 +106,18 @@ def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, ob
     return {
         "calls": load.calls,
         "background": load.background,
+        "calls_measured": samples.calls,
         "rounds": load.rounds,
         "seconds": load.seconds,
-        **{f"{name}_ms": report.percentiles(samples.ms[name]) for name in MEASURES},
+        **{f"{name}_ms": report.percentiles(samples.ms[name]) for name in load.measures},
         "false_starts_a_minute": round(60 * samples.false_starts / max(1.0, samples.audio_s), 2),
         "missed_onsets": samples.missed_onsets,
+        "labelled_onsets": samples.onsets,
         "schedule_kept": round(kept, 5),
-        "failures": samples.failures,
+        "failures": [f"{count} times: {why}" for why, count in Counter(samples.failures).most_common()],
+        "core_share_by_role": {
+            role: round(spent / (used.at_s - used_before.at_s), 3) for role, spent in used.since(used_before).items()
+        },
         "void": [f"the generator kept only {kept:.2%} of its schedule"] if kept < native.SCHEDULE_SHARE_MIN else [],
         "machine_load": shares,
         "remarks": machine.objections(shares),
@@ -132,7 +150,7 @@ def _talking(
 def _table(load: dict[str, object]) -> str:
     rows = []
     for name in MEASURES:
-        found = load[f"{name}_ms"]
+        found = load.get(f"{name}_ms", {})
         assert isinstance(found, dict)
         rows.append([name, *(found.get(column, "none") for column in ("p50", "p95", "p99", "count"))])
     lines = [report.table([f"at {load['calls']} calls", "p50", "p95", "p99", "count"], rows)]
@@ -140,6 +158,9 @@ def _table(load: dict[str, object]) -> str:
         "background",
         "false_starts_a_minute",
         "missed_onsets",
+        "labelled_onsets",
+        "calls_measured",
+        "core_share_by_role",
         "schedule_kept",
         "failures",
         "void",
@@ -152,6 +173,7 @@ def _table(load: dict[str, object]) -> str:
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description="How long a call waits.")
     parser.add_argument("--calls", type=_numbers, default=[1, 10], help="loads, as calls at once: 1,10")
+    parser.add_argument("--only-speech", action="store_true", help="nothing of what follows the end of a call")
     parser.add_argument("--background", type=int, default=0, help="calls that talk on beside them")
     parser.add_argument("--samples", type=int, default=20, help="calls measured at each load")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each call talks")

@@ -24,6 +24,7 @@ LEAD_NS = 200_000_000
 SETTLE_S = 1.0  # between the last packet and the BYE: what is measured is the hang-up, not the last speech event
 RATE = 100.0  # calls set up and hung up in a second, as the promise for set-up says
 WAIT_S = 30.0
+PAGE = 500  # calls in one answer of the API, its most
 TRANSCRIPT_S = 300.0
 TRANSCRIPT_POLL_S = 0.25  # ten callers who ask more often keep the API busy, and measure themselves
 ONSET_EARLY_S = 0.1  # a detector that looks back may place the begin of speech before the label
@@ -36,6 +37,8 @@ class Samples:
     """Every single measurement of one load, in milliseconds."""
 
     ms: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
+    calls: int = 0  # that were up
+    onsets: int = 0  # labelled
     false_starts: int = 0
     missed_onsets: int = 0
     audio_s: float = 0.0
@@ -93,12 +96,27 @@ class Round:
 
     def measure(self, generator: native.Generator, seconds: float) -> None:
         """Run it and add to the samples what was measured."""
+        up, names = self._talk(generator, seconds)
+        self._end(up, names)
+        self._samples.failures += [call.failure for call in self._calls if call.failure]
+
+    def measure_speech(self, generator: native.Generator, seconds: float) -> None:
+        """The same as far as the calls talk; then they are only hung up."""
+        up, _ = self._talk(generator, seconds)
+        self._callers.hang_up(up, RATE)
+        self._callers.run(lambda: all(call.state in ("over", "failed") for call in up), len(up) / RATE + WAIT_S)
+        self._samples.failures += [call.failure for call in self._calls if call.failure]
+
+    def _talk(self, generator: native.Generator, seconds: float) -> tuple[list[Call], dict[str, str]]:
+        """Set up, talk, and take what speech events there were; the calls that were up, and their ids by number."""
         samples = self._samples
         first_event = len(self._heard.events)
         self._callers.call(self._calls, RATE)
-        self._callers.run(lambda: all(call.state in ("up", "failed") for call in self._calls), WAIT_S)
+        setting_up_s = len(self._calls) / RATE + WAIT_S
+        self._callers.run(lambda: all(call.state in ("up", "failed") for call in self._calls), setting_up_s)
         up = [call for call in self._calls if call.state == "up"]
         samples.ms["setup"] += [call.setup_ms for call in up]
+        samples.calls += len(up)
         packets = round(seconds * PACKETS_A_SECOND)
         legs = legs_of(up, self._running.sip[0], time.monotonic_ns() + LEAD_NS, packets, self._circle.pause)
         sending = generator.start(legs)
@@ -108,13 +126,18 @@ class Round:
         samples.schedule_kept = min(samples.schedule_kept, sent.schedule_kept)
         self._callers.run(lambda: False, SETTLE_S)
         self._speech(self._heard.events[first_event:], names, legs)
-        self._end(up, names)
-        samples.failures += [call.failure for call in self._calls if call.failure]
+        return up, names
 
     def _names(self) -> dict[str, str]:
         """Whom each of our calls is to callvault: its id by the number that was dialled."""
-        listed = self._client.json(f"/v1/calls?limit={min(500, 2 * len(self._calls))}")["calls"]
-        return {call["detail"]["to"]: call["id"] for call in listed if call.get("detail")}
+        names: dict[str, str] = {}
+        before = ""
+        while listed := self._client.json(f"/v1/calls?limit={PAGE}{before}")["calls"]:
+            names |= {call["detail"]["to"]: call["id"] for call in listed if call.get("detail")}
+            if all(call.to_user in names for call in self._calls if call.state == "up"):
+                break
+            before = f"&before={listed[-1]['id']}"
+        return names
 
     def _speech(self, events: list[Event], names: dict[str, str], legs: list[native.Leg]) -> None:
         """Speech events against the stamps that they carry, and against the labels of what was sent."""
@@ -127,6 +150,7 @@ class Round:
             places = self._circle.onsets(leg.frame * native.PACKET_SAMPLES, leg.packets * native.PACKET_SAMPLES)
             call_onsets = onsets_ns[leg.ssrc // TRACKS[KIND]]
             call_onsets += [spoken_ns + place * 1_000_000_000 // speech.RATE_HZ for place in places]
+        labelled = sum(map(len, onsets_ns.values()))
         for event in events:
             number = numbers.get(str(event.fields["call"]))
             if event.name != "speech_started" or number is None:
@@ -139,6 +163,7 @@ class Round:
                 samples.ms["onset"].append((event.heard_ns - max(near)) / 1e6)
             else:
                 samples.false_starts += 1
+        samples.onsets += labelled
         samples.missed_onsets += sum(len(left) for left in onsets_ns.values())
         samples.audio_s += sum(leg.packets for leg in legs) / PACKETS_A_SECOND
 

@@ -85,6 +85,9 @@ def test_the_reply_is_the_one_with_the_commands_cookie() -> None:
 
 @pytest.mark.parametrize("reply", [encode({"result": "error", "error-reason": "no"}), b"nonsense", encode([1])])
 def test_a_no_is_an_error_and_so_is_nonsense(reply: bytes) -> None:
-    with server(lambda cookie, body: [cookie + b" " + reply]) as address, contextlib.closing(Client(address)) as client:
-        with pytest.raises(Refused, match="offer"):
-            client.ask("offer")
+    with (
+        server(lambda cookie, body: [cookie + b" " + reply]) as address,
+        contextlib.closing(Client(address)) as client,
+        pytest.raises(Refused, match="offer"),
+    ):
+        client.ask("offer")
