@@ -220,10 +220,16 @@ def _outcome(
     lost = sent.sent - found.frames
     failures = sorted({call.failure for call in calls if call.failure})
     stored = states.get("stored", 0)
+    exact = found.intact == found.tracks == load.calls * TRACKS[load.kind]
     void = [f"the generator kept only {sent.schedule_kept:.2%} of its schedule"] if sent.void else []
     return {
         "void": void,
-        "held": not void and not failures and lost == 0 and stored == load.calls and sent.sent == sent.scheduled,
+        "held": not void
+        and not failures
+        and lost == 0
+        and exact
+        and stored == load.calls
+        and sent.sent == sent.scheduled,
         "packets_sent": sent.sent,
         "packets_lost_by_us": lost,
         "frames": asdict(found),
