@@ -36,10 +36,10 @@ STEPS = (
     Step("trunk", "benchmarks.calls --kind trunk --calls 500", 120),
     Step("srtp", "benchmarks.calls --kind srtp --calls 250", 115),
     Step("srtp-python", "benchmarks.calls --kind srtp --calls 250 --no-native", 115),
-    Step("webrtc", "benchmarks.calls --kind webrtc --calls 20", 100),
-    Step("webrtc-profile", "benchmarks.calls --kind webrtc --calls 20 --seconds 30 --profile 20", 75),
+    Step("webrtc", "benchmarks.calls --kind webrtc --calls 40", 110),
+    Step("webrtc-profile", "benchmarks.calls --kind webrtc --calls 40 --seconds 30 --profile 20", 85),
     Step("speech", "benchmarks.latency --only-speech --calls 500 --seconds 30", 70),
-    Step("search", "benchmarks.search --calls 2000", 60),
+    Step("search", "benchmarks.search", 50),
 )
 STEP_S_MAX = 600.0  # one that takes longer is ended, and has failed
 

@@ -47,7 +47,6 @@ STRIDE = 47 * native.PACKET_SAMPLES  # legs begin at different places of the spe
 RATE = 50.0  # calls set up, and hung up, in a second
 IDLE_S = 5.0
 SETUP_S = 60.0  # beyond what the rate takes
-LEAD_NS = 1_000_000_000  # the generator opens four sockets a call before its first packet
 STORED_S = 180.0
 LADDER = 1.25  # each rung carries so many times more calls than the one below
 RUNGS_MAX = 10
@@ -199,7 +198,7 @@ def _carry(
     callers.run(lambda: all(call.state in ("up", "failed") for call in calls), load.calls / load.rate + SETUP_S)
     up = [call for call in calls if call.state == "up"]
     packets = round(load.seconds * PACKETS_A_SECOND)
-    legs = legs_of(up, running.sip[0], time.monotonic_ns() + LEAD_NS, packets, load.offset)
+    legs = legs_of(up, running.sip[0], time.monotonic_ns() + native.LEAD_NS, packets, load.offset)
     media = running.cpu()
     sending = generator.start(legs)
     callers.run(lambda: time.monotonic_ns() > sending.last_ns - load.seconds * 5e8, load.seconds + SETUP_S)

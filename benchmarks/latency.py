@@ -32,7 +32,7 @@ from pathlib import Path
 
 from benchmarks import installation, machine, native, report, speech
 from benchmarks.installation import Installation
-from benchmarks.rounds import KIND, LEAD_NS, MEASURES, RATE, WAIT_S, Heard, Round, Samples
+from benchmarks.rounds import KIND, MEASURES, RATE, WAIT_S, Heard, Round, Samples
 from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, Call, Callers, legs_of, make_calls
 from benchmarks.speech import Speech
 
@@ -91,14 +91,13 @@ def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, ob
         contextlib.closing(Callers(CALLER_ADDRESS, running.sip)) as callers,
     ):
         threading.Thread(target=heard.read, args=(running.client,), daemon=True).start()
-        before, used_before, own_s = machine.load(), running.cpu(), time.process_time()
+        before, callvault_s, own_s = machine.load(), running.cpu().total_s, time.process_time()
         with _talking(load, running, callers, generator, circle) as background:
             for turn in range(load.rounds):
                 made = make_calls(KIND, turn * load.calls, load.calls)
                 a_round = Round(running, callers, heard, circle, made, samples, load.transcribed)
                 (a_round.measure_speech if load.only_speech else a_round.measure)(generator, load.seconds)
-        used = running.cpu()
-        used_s = used.total_s - used_before.total_s + time.process_time() - own_s
+        used_s = running.cpu().total_s - callvault_s + time.process_time() - own_s
         shares = machine.disturbance(before, machine.load(), used_s)
         complaints = running.complaints()
     samples.failures += [f"background: {call.failure}" for call in background if call.failure]
@@ -115,9 +114,6 @@ def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, ob
         "labelled_onsets": samples.onsets,
         "schedule_kept": round(kept, 5),
         "failures": [f"{count} times: {why}" for why, count in Counter(samples.failures).most_common()],
-        "core_share_by_role": {
-            role: round(spent / (used.at_s - used_before.at_s), 3) for role, spent in used.since(used_before).items()
-        },
         "void": [f"the generator kept only {kept:.2%} of its schedule"] if kept < native.SCHEDULE_SHARE_MIN else [],
         "machine_load": shares,
         "remarks": machine.objections(shares),
@@ -138,7 +134,7 @@ def _talking(
     callers.run(lambda: all(call.state in ("up", "failed") for call in calls), WAIT_S)
     up = [call for call in calls if call.state == "up"]
     packets = round((load.rounds * (load.seconds + ROUND_S_MAX) + WAIT_S) * PACKETS_A_SECOND)
-    sending = generator.start(legs_of(up, running.sip[0], time.monotonic_ns() + LEAD_NS, packets, circle.pause))
+    sending = generator.start(legs_of(up, running.sip[0], time.monotonic_ns() + native.LEAD_NS, packets, circle.pause))
     try:
         yield calls
     finally:
@@ -160,7 +156,6 @@ def _table(load: dict[str, object]) -> str:
         "missed_onsets",
         "labelled_onsets",
         "calls_measured",
-        "core_share_by_role",
         "schedule_kept",
         "failures",
         "void",

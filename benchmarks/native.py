@@ -16,6 +16,7 @@ PACKET_NS = 20_000_000
 PACKET_SAMPLES = 160
 SCHEDULE_SHARE_MIN = 0.995  # of the packets scheduled, sent within 5 ms of their instant; below it a run is void
 BUILD_S = 60.0
+LEAD_NS = 1_000_000_000  # between its start and its first packet: it opens four sockets a call, and makes their keys
 GRACE_S = 15.0  # after the last packet's instant; the generator itself ends 2 s after it
 
 

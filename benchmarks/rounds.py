@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks import native, speech
@@ -20,10 +20,11 @@ from benchmarks.speech import Speech
 from gateway.client import ApiError, Client
 
 KIND = "siprec"
-LEAD_NS = 200_000_000
 SETTLE_S = 1.0  # between the last packet and the BYE: what is measured is the hang-up, not the last speech event
 RATE = 100.0  # calls set up and hung up in a second, as the promise for set-up says
 WAIT_S = 30.0
+APART_NS = 4_000_000_000  # about the time from one onset of a leg to its next
+GOLDEN = 0.618034
 PAGE = 500  # calls in one answer of the API, its most
 TRANSCRIPT_S = 300.0
 TRANSCRIPT_POLL_S = 0.25  # ten callers who ask more often keep the API busy, and measure themselves
@@ -102,13 +103,19 @@ class Round:
 
     def measure_speech(self, generator: native.Generator, seconds: float) -> None:
         """The same as far as the calls talk; then they are only hung up."""
-        up, _ = self._talk(generator, seconds)
+        up, _ = self._talk(generator, seconds, apart=True)
         self._callers.hang_up(up, RATE)
         self._callers.run(lambda: all(call.state in ("over", "failed") for call in up), len(up) / RATE + WAIT_S)
         self._samples.failures += [call.failure for call in self._calls if call.failure]
 
-    def _talk(self, generator: native.Generator, seconds: float) -> tuple[list[Call], dict[str, str]]:
-        """Set up, talk, and take what speech events there were; the calls that were up, and their ids by number."""
+    def _talk(
+        self, generator: native.Generator, seconds: float, apart: bool = False
+    ) -> tuple[list[Call], dict[str, str]]:
+        """Set up, talk, and take what speech events there were; the calls that were up, and their ids by number.
+
+        Every leg begins in a pause of the speech, half a second before an onset; where legs are `apart`, not all at
+        one instant.
+        """
         samples = self._samples
         first_event = len(self._heard.events)
         self._callers.call(self._calls, RATE)
@@ -118,9 +125,11 @@ class Round:
         samples.ms["setup"] += [call.setup_ms for call in up]
         samples.calls += len(up)
         packets = round(seconds * PACKETS_A_SECOND)
-        legs = legs_of(up, self._running.sip[0], time.monotonic_ns() + LEAD_NS, packets, self._circle.pause)
+        legs = legs_of(up, self._running.sip[0], time.monotonic_ns() + native.LEAD_NS, packets, self._circle.pause)
+        if apart:
+            legs = _apart(legs)
         sending = generator.start(legs)
-        self._callers.run(lambda: time.monotonic_ns() > sending.last_ns, seconds + WAIT_S)
+        self._callers.run(lambda: time.monotonic_ns() > sending.last_ns, seconds + APART_NS / 1e9 + WAIT_S)
         sent = sending.wait(time.monotonic_ns())
         names = self._names()
         samples.schedule_kept = min(samples.schedule_kept, sent.schedule_kept)
@@ -215,3 +224,10 @@ class Round:
             else:
                 return time.monotonic_ns()
         return None
+
+
+def _apart(legs: Sequence[native.Leg]) -> list[native.Leg]:
+    """The same, beginning all over APART_NS, those of one call far from each other (multiples of the golden ratio)."""
+    return [
+        replace(leg, first_ns=leg.first_ns + round(index * GOLDEN % 1 * APART_NS)) for index, leg in enumerate(legs)
+    ]

@@ -34,7 +34,6 @@ KIND = "siprec"  # what it is compared on: two G.711 streams a call
 PORTS = (40_000, 60_000)
 READY_S = 20.0
 STOP_S = 10.0
-LEAD_NS = 1_000_000_000
 SETTLE_S = 1.0  # for its files after the last call
 LIMITS = (
     "rtpengine neither encrypts what it keeps nor detects speech; callvault forwards nothing. Loopback charges the\n"
@@ -114,7 +113,7 @@ def run(load: Load, generator: native.Generator, records: bool) -> dict[str, obj
         calls = make_calls(KIND, 0, load.calls)
         _set_up(daemon, calls, load.rate, records)
         packets = round(load.seconds * PACKETS_A_SECOND)
-        legs = legs_of(calls, ADDRESS, time.monotonic_ns() + LEAD_NS, packets, load.offset)
+        legs = legs_of(calls, ADDRESS, time.monotonic_ns() + native.LEAD_NS, packets, load.offset)
         media = daemon.cpu()
         sending = generator.start(legs)
         time.sleep(max(0.0, (sending.last_ns - time.monotonic_ns()) / 1e9))

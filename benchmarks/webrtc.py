@@ -36,7 +36,6 @@ PACKET_TICKS = 960  # of Opus' clock, 48 kHz
 SPEECH_S = 60.0  # of the circle; coding it costs some seconds before the run
 STRIDE = 47  # packets that one sender's beginning is from the next one's, so that few change at once
 SET_UP_PAUSE_S = 0.12  # below the rate that new sessions are taken at
-LEAD_NS = 300_000_000  # the generator starts, and makes its keys
 TAIL_S = 0.1
 EXTENSION_OCTETS = 8
 STORED_S = 180.0
@@ -187,7 +186,7 @@ async def _carry(
 
 def _legs(browsers: list[Browser], packets: int) -> list[native.Leg]:
     """Every sender's packets, from its own socket and under its own keys, spread evenly over the 20 ms."""
-    first_ns = time.monotonic_ns() + LEAD_NS
+    first_ns = time.monotonic_ns() + native.LEAD_NS
     legs = []
     for index, browser in enumerate(browsers):
         suite, key = browser.keys()
