@@ -61,6 +61,15 @@ class Installation:
         """Memory in use, by role."""
         return processes.pss_mb(self.process.pid)
 
+    def metric(self, name: str) -> float:
+        """A metric of its own, summed over its labels. Raises OSError, and ValueError where there is none."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=READY_S) as answer:
+            lines = answer.read().decode().splitlines()
+        found = [float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+        if not found:
+            raise ValueError(f"there is no metric {name}")
+        return sum(found)
+
     def complaints(self) -> list[str]:
         """What it has logged as warning or error, or not as a log event at all: the first few lines."""
         lines = _log(self.data).read_text(errors="replace").splitlines()

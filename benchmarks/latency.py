@@ -37,6 +37,7 @@ from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, Call, Caller
 from benchmarks.speech import Speech
 
 TRANSCRIBED_MAX = 10
+SHED = "callvault_media_cells_shed_total"  # cells of 20 ms without a speech decision, for lack of time
 SPEECH = ("setup", "speech", "onset")
 ROUND_S_MAX = 10.0  # what a round takes beside its media
 
@@ -99,6 +100,7 @@ def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, ob
                 (a_round.measure_speech if load.only_speech else a_round.measure)(generator, load.seconds)
         used_s = running.cpu().total_s - callvault_s + time.process_time() - own_s
         shares = machine.disturbance(before, machine.load(), used_s)
+        shed = running.metric(SHED)
         complaints = running.complaints()
     samples.failures += [f"background: {call.failure}" for call in background if call.failure]
     kept = samples.schedule_kept
@@ -112,6 +114,8 @@ def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, ob
         "false_starts_a_minute": round(60 * samples.false_starts / max(1.0, samples.audio_s), 2),
         "missed_onsets": samples.missed_onsets,
         "labelled_onsets": samples.onsets,
+        "cells_shed": round(shed),
+        "cells": round(samples.audio_s * PACKETS_A_SECOND),
         "schedule_kept": round(kept, 5),
         "failures": [f"{count} times: {why}" for why, count in Counter(samples.failures).most_common()],
         "void": [f"the generator kept only {kept:.2%} of its schedule"] if kept < native.SCHEDULE_SHARE_MIN else [],
@@ -155,6 +159,8 @@ def _table(load: dict[str, object]) -> str:
         "false_starts_a_minute",
         "missed_onsets",
         "labelled_onsets",
+        "cells_shed",
+        "cells",
         "calls_measured",
         "schedule_kept",
         "failures",

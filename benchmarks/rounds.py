@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import native, speech
 from benchmarks.installation import Installation
+from benchmarks.onsets import Spoken, match
 from benchmarks.signalling import PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of
 from benchmarks.speech import Speech
 from gateway.client import ApiError, Client
@@ -28,8 +29,6 @@ GOLDEN = 0.618034
 PAGE = 500  # calls in one answer of the API, its most
 TRANSCRIPT_S = 300.0
 TRANSCRIPT_POLL_S = 0.25  # ten callers who ask more often keep the API busy, and measure themselves
-ONSET_EARLY_S = 0.1  # a detector that looks back may place the begin of speech before the label
-ONSET_LATE_S = 0.5  # an event this long after a label is no answer to it
 MEASURES = ("setup", "speech", "onset", "ready", "transcript")
 
 
@@ -151,29 +150,28 @@ class Round:
     def _speech(self, events: list[Event], names: dict[str, str], legs: list[native.Leg]) -> None:
         """Speech events against the stamps that they carry, and against the labels of what was sent."""
         samples = self._samples
-        numbers = {names[call.to_user]: call.number for call in self._calls if call.to_user in names}
-        onsets_ns: dict[int, list[int]] = {call.number: [] for call in self._calls}
+        tracks: dict[int, list[Spoken]] = {call.number: [] for call in self._calls}
         for leg in legs:
             # A packet leaves when its last sample has been spoken.
             spoken_ns = leg.first_ns - native.PACKET_NS
             places = self._circle.onsets(leg.frame * native.PACKET_SAMPLES, leg.packets * native.PACKET_SAMPLES)
-            call_onsets = onsets_ns[leg.ssrc // TRACKS[KIND]]
-            call_onsets += [spoken_ns + place * 1_000_000_000 // speech.RATE_HZ for place in places]
-        labelled = sum(map(len, onsets_ns.values()))
+            at_ns = [spoken_ns + place * 1_000_000_000 // speech.RATE_HZ for place in places]
+            spoken = Spoken(tuple(at_ns), spoken_ns + leg.packets * native.PACKET_NS)
+            tracks[leg.ssrc // TRACKS[KIND]].append(spoken)
+        heard: dict[str, dict[str, list[int]]] = {}
+        known = {names[call.to_user] for call in self._calls if call.to_user in names}
         for event in events:
-            number = numbers.get(str(event.fields["call"]))
-            if event.name != "speech_started" or number is None:
-                continue
-            samples.ms["speech"].append((event.real_ns - event.fields["stamp_ns"]) / 1e6)
-            labels = onsets_ns[number]
-            near = [at for at in labels if -ONSET_EARLY_S * 1e9 < event.heard_ns - at < ONSET_LATE_S * 1e9]
-            if near:
-                labels.remove(max(near))
-                samples.ms["onset"].append((event.heard_ns - max(near)) / 1e6)
-            else:
-                samples.false_starts += 1
-        samples.onsets += labelled
-        samples.missed_onsets += sum(len(left) for left in onsets_ns.values())
+            call_id, participant = str(event.fields["call"]), str(event.fields.get("participant"))
+            if event.name == "speech_started" and call_id in known:
+                samples.ms["speech"].append((event.real_ns - event.fields["stamp_ns"]) / 1e6)
+                heard.setdefault(call_id, {}).setdefault(participant, []).append(event.heard_ns)
+        for call in self._calls:
+            if call.to_user in names and tracks[call.number]:
+                found = match(tracks[call.number], heard.get(names[call.to_user], {}))
+                samples.ms["onset"] += [delay_ns / 1e6 for delay_ns in found.delays_ns]
+                samples.false_starts += found.false
+                samples.missed_onsets += found.missed
+                samples.onsets += sum(len(track.due) for track in tracks[call.number])
         samples.audio_s += sum(leg.packets for leg in legs) / PACKETS_A_SECOND
 
     def _end(self, up: list[Call], names: dict[str, str]) -> None:
