@@ -39,6 +39,7 @@ STEPS = (
     Step("webrtc", "benchmarks.calls --kind webrtc --calls 40", 110),
     Step("webrtc-profile", "benchmarks.calls --kind webrtc --calls 40 --seconds 30 --profile 20", 85),
     Step("speech", "benchmarks.latency --only-speech --calls 500 --seconds 30", 70),
+    Step("speech-two-workers", "benchmarks.latency --only-speech --calls 500 --seconds 30 --media-workers 2", 75),
     Step("search", "benchmarks.search", 50),
 )
 STEP_S_MAX = 600.0  # one that takes longer is ended, and has failed

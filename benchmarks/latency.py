@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with native.generator(native.frames_of(circle.octets)) as generator:
         for calls in arguments.calls:
             samples = calls if arguments.only_speech else max(arguments.samples, calls)
-            load = Load(calls, arguments.background, samples, arguments.seconds, arguments.only_speech)
+            load = Load(
+                calls, arguments.background, samples, arguments.seconds, arguments.only_speech, arguments.media_workers
+            )
             loads.append(run(load, generator, circle))
             print(_table(loads[-1]) + "\n")
     report.write(arguments.json, {"machine": where, "loads": loads})
@@ -68,6 +70,7 @@ class Load:
     samples: int
     seconds: float
     only_speech: bool = False
+    media_workers: int = 1
 
     @property
     def rounds(self) -> int:
@@ -86,7 +89,7 @@ def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, ob
     """One load on a fresh installation."""
     samples = Samples()
     heard = Heard()
-    overrides = {} if load.transcribed else {"TRANSCRIPTION__WORKERS": 0}
+    overrides = {"MEDIA__WORKERS": load.media_workers} | ({} if load.transcribed else {"TRANSCRIPTION__WORKERS": 0})
     with (
         installation.running(overrides) as running,
         contextlib.closing(Callers(CALLER_ADDRESS, running.sip)) as callers,
@@ -107,6 +110,7 @@ def run(load: Load, generator: native.Generator, circle: Speech) -> dict[str, ob
     return {
         "calls": load.calls,
         "background": load.background,
+        "media_workers": load.media_workers,
         "calls_measured": samples.calls,
         "rounds": load.rounds,
         "seconds": load.seconds,
@@ -156,6 +160,7 @@ def _table(load: dict[str, object]) -> str:
     lines = [report.table([f"at {load['calls']} calls", "p50", "p95", "p99", "count"], rows)]
     names = (
         "background",
+        "media_workers",
         "false_starts_a_minute",
         "missed_onsets",
         "labelled_onsets",
@@ -175,6 +180,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description="How long a call waits.")
     parser.add_argument("--calls", type=_numbers, default=[1, 10], help="loads, as calls at once: 1,10")
     parser.add_argument("--only-speech", action="store_true", help="nothing of what follows the end of a call")
+    parser.add_argument("--media-workers", type=int, default=1, metavar="N", help="that take calls; one more stands by")
     parser.add_argument("--background", type=int, default=0, help="calls that talk on beside them")
     parser.add_argument("--samples", type=int, default=20, help="calls measured at each load")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each call talks")
