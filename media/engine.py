@@ -82,7 +82,7 @@ class Engine:
         self._detectors = Detectors(legs_max, core)
         self._ears = Ears(self._table, self._detectors)
         self._masks = Masks(self._table, self._legs, sink)
-        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
+        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock, core)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self.totals = Totals(self._table)
