@@ -17,18 +17,18 @@ int callvault_abi(void) { return ABI; }
 
 /* Takes up to `burst` datagrams from each of `sockets` descriptors into the headers from `headers` on, one after the
  * other, until `slots` are used; the last burst may go beyond, the arena has room for it. `counts` gets how many each
- * socket gave. Returns how many headers were used. */
+ * socket gave. Returns how many sockets were asked. */
 int callvault_receive(const int *descriptors, int sockets, struct mmsghdr *headers, int slots, int burst, int32_t *counts)
 {
-    int used = 0, at = 0;
+    int used = 0, at = 0, asked;
     for (; at < sockets && used < slots; at++) {
         int count = recvmmsg(descriptors[at], headers + used, (unsigned)burst, MSG_DONTWAIT, NULL);
         counts[at] = count > 0 ? count : 0;
         used += counts[at];
     }
-    for (; at < sockets; at++)
+    for (asked = at; at < sockets; at++)
         counts[at] = 0;
-    return used;
+    return asked;
 }
 
 /* WebRtcVad_Process of the webrtcvad that Python has loaded: 1 voiced, 0 not, -1 for what it cannot hear. */
