@@ -67,13 +67,13 @@ class Cells:
             assert column.flags.c_contiguous, "as core.c reads it"
             setattr(self._with, name, column.ctypes.data)
 
-    def hear(self, rows: Int64s) -> tuple[Int64s, NDArray[np.uint8]]:
+    def hear(self, rows: Int64s, *, voices: bool = True) -> tuple[Int64s, NDArray[np.uint8]]:
         """The next cell of each of these rows, which are distinct, have one, and are of plain codecs; it is passed.
 
-        Of which of them, by index, something is told, and what.
+        Of which of them, by index, something is told, and what. Without `voices` that is of tones alone.
         """
         told = np.empty(len(rows), np.uint8)
-        if not self._listen(ctypes.byref(self._with), rows.ctypes.data, len(rows), told.ctypes.data):
+        if not self._listen(ctypes.byref(self._with), rows.ctypes.data, len(rows), voices, told.ctypes.data):
             return rows[:0], told[:0]
         telling = np.flatnonzero(told)
         return telling, told[telling]

@@ -92,9 +92,9 @@ class Listener:
         table.heard[rows] += CELL_SAMPLES
         return [self._turn(decision) for decision in decisions]
 
-    def _hear_by_core(self, cells: Cells, rows: Int64s) -> list[Turn]:
-        """The same in the native core, which passes the cells by itself."""
-        telling, told = cells.hear(rows)
+    def _hear_by_core(self, cells: Cells, rows: Int64s, *, voices: bool = True) -> list[Turn]:
+        """The same in the native core, which passes the cells by itself; without `voices` tones are silenced only."""
+        telling, told = cells.hear(rows, voices=voices)
         if not len(telling):
             return []
         if len(tones := rows[telling[(told & TONE) != 0]]):
@@ -114,9 +114,12 @@ class Listener:
         """Skip all whole cells that wait: a detector that is late is of no use. Tones are silenced all the same."""
         table = self._table
         while len(waiting := np.flatnonzero(table.fill - table.heard >= CELL_SAMPLES)):
+            table.shed += len(waiting)
+            if self._by_core is not None and _PLAIN.take(table.codec[waiting]).all():
+                self._hear_by_core(self._by_core, waiting, voices=False)
+                continue
             for at in range(0, len(waiting), BATCH):
                 self._masks.hear(waiting[at : at + BATCH])
-            table.shed += len(waiting)
             table.heard[waiting] += CELL_SAMPLES
         table.shed += sum(self._ears.forget(row) for row in self._ears.due)
 

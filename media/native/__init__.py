@@ -30,7 +30,7 @@ class Core:
         self.hear.argtypes = [pointer, pointer, ctypes.c_char_p, number, number, number, pointer]
         self.hear.restype = None
         self.listen = library.callvault_listen
-        self.listen.argtypes = [pointer, pointer, ctypes.c_int64, pointer]
+        self.listen.argtypes = [pointer, pointer, ctypes.c_int64, number, pointer]
         self.listen.restype = ctypes.c_int64
         self.take = library.callvault_take
         self.take.argtypes = [pointer, pointer, ctypes.c_int64, ctypes.c_int64, pointer]

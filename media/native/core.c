@@ -83,30 +83,39 @@ static int may_be_a_tone(const struct listening *with, const int16_t *pcm)
     return low + high > (float)with->coarse_min * energy && (low < high ? low : high) > (float)with->weaker_min * energy;
 }
 
+/* What a cell's voice, or its want of one, decides for the row: STARTED, ENDED or nothing. */
+static uint8_t decide(const struct listening *with, int64_t row, const int16_t *pcm)
+{
+    int voiced = with->process(with->handles[row], RATE_HZ, pcm, CELL) == 1 && with->hearings[row] >= with->settling;
+    int64_t history = (with->history[row] << 1 | voiced) & 0xFFFFFFFF;
+    with->history[row] = history;
+    with->hearings[row]++;
+    if (!with->speaking[row] && __builtin_popcountll((uint64_t)(history & with->start_mask)) >= with->start_voiced) {
+        with->speaking[row] = 1;
+        return STARTED;
+    }
+    if (with->speaking[row] && !(history & with->hangover_mask)) {
+        with->speaking[row] = 0;
+        return ENDED;
+    }
+    return 0;
+}
+
 /* Hears the next cell of each of `count` rows, which are distinct and have one: decodes it, tells voices, decides as
  * `Detectors.learn` does. `told` gets what is to be looked at: speech that started or ended, and cells that may be a
- * key's tone, or lie so near one that they are silenced. Returns of how many rows anything is told. */
-int64_t callvault_listen(const struct listening *with, const int64_t *rows, int64_t count, uint8_t *told)
+ * key's tone, or lie so near one that they are silenced. Returns of how many rows anything is told. Where there is no
+ * time for `voices`, only tones are looked for. */
+int64_t callvault_listen(const struct listening *with, const int64_t *rows, int64_t count, int voices, uint8_t *told)
 {
     int64_t telling = 0;
     int16_t pcm[CELL];
     for (int64_t i = 0; i < count; i++) {
-        int64_t row = rows[i], before = with->history[row];
+        int64_t row = rows[i];
         const uint8_t *octets = with->pool + row * with->region_bytes + with->heard[row];
         const int16_t *expansion = with->expansions[with->codec[row]];
         for (int k = 0; k < CELL; k++)
             pcm[k] = expansion[octets[k]];
-        int voiced = with->process(with->handles[row], RATE_HZ, pcm, CELL) == 1 && with->hearings[row] >= with->settling;
-        int64_t history = (before << 1 | voiced) & 0xFFFFFFFF;
-        with->history[row] = history;
-        with->hearings[row]++;
-        told[i] = 0;
-        if (!with->speaking[row] && __builtin_popcountll((uint64_t)(history & with->start_mask)) >= with->start_voiced)
-            told[i] = STARTED;
-        else if (with->speaking[row] && !(history & with->hangover_mask))
-            told[i] = ENDED;
-        if (told[i])
-            with->speaking[row] = told[i] == STARTED;
+        told[i] = voices ? decide(with, row, pcm) : 0;
         if (with->masking[row] && with->searched[with->codec[row]]
             && (with->masked[row] > 0 || may_be_a_tone(with, pcm)))
             told[i] |= TONE;
