@@ -86,7 +86,7 @@ class Load:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0 when the run (with --ladder: the first one) counts and lost nothing."""
-    arguments = _arguments(argv)
+    arguments = parse(argv)
     if arguments.kind == webrtc.KIND:
         return webrtc.run_and_tell(arguments.calls, arguments.seconds, arguments.json, arguments.profile)
     if arguments.compare:
@@ -271,7 +271,8 @@ def _cpu_s(store: StoreServer | None) -> float:
     return 0.0 if store is None else processes.cpu(store.pid).total_s
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description="How many calls a core carries.")
     parser.add_argument("--kind", choices=[*sorted(TRACKS), webrtc.KIND], default="siprec")
     parser.add_argument("--suite", choices=SUITES, default=SUITE, help="of SRTP, with --kind srtp")

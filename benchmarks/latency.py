@@ -44,7 +44,7 @@ ROUND_S_MAX = 10.0  # what a round takes beside its media
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0 when everything asked for came, and the generator kept its schedule."""
-    arguments = _arguments(argv)
+    arguments = parse(argv)
     circle = speech.make()
     where = machine.describe()
     print(report.heading("Latency, in milliseconds", where))
@@ -176,7 +176,8 @@ def _table(load: dict[str, object]) -> str:
     return "\n".join([*lines, *(f"{name:<22} {load[name]}" for name in names)])
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description="How long a call waits.")
     parser.add_argument("--calls", type=_numbers, default=[1, 10], help="loads, as calls at once: 1,10")
     parser.add_argument("--only-speech", action="store_true", help="nothing of what follows the end of a call")
