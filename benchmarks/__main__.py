@@ -31,10 +31,10 @@ class Step:
 
 
 STEPS = (
-    Step("siprec", "benchmarks.calls --kind siprec --calls 300 --compare rtpengine", 290),
+    Step("siprec", "benchmarks.calls --kind siprec --calls 500 --compare rtpengine", 320),
     Step("siprec-python", "benchmarks.calls --kind siprec --calls 300 --no-native", 120),
-    Step("trunk", "benchmarks.calls --kind trunk --calls 500", 120),
-    Step("srtp", "benchmarks.calls --kind srtp --calls 250", 115),
+    Step("trunk", "benchmarks.calls --kind trunk --calls 800", 135),
+    Step("srtp", "benchmarks.calls --kind srtp --calls 400", 125),
     Step("srtp-python", "benchmarks.calls --kind srtp --calls 250 --no-native", 115),
     Step("webrtc", "benchmarks.calls --kind webrtc --calls 40", 110),
     Step("webrtc-profile", "benchmarks.calls --kind webrtc --calls 40 --seconds 30 --profile 20", 85),
