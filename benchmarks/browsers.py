@@ -151,7 +151,7 @@ class Browser:
             self._ice.take_check(data, source)
         elif b"\x14" <= data[:1] < b"\x40":
             self._ice.take_data(data, source)
-        elif self._dtls._rx_srtp is not None and source == self._path:  # a machine has other senders
+        elif self.state == "connected" and source == self._path:  # a machine has other senders
             self.reports.append(self._dtls._rx_srtp.unprotect_rtcp(data))
 
 
