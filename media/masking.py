@@ -45,7 +45,7 @@ of 6 %), from 60 ms no more. In Opus a frame tells of the one before it at most.
 
 HEARD_BEFORE = 2 * CELL_SAMPLES  # octets that are decoded again to hear what lies around a gap
 DISTURBED = 3  # packets after a gap: what their decoder makes of them is not quite what was said
-_SEARCHED = np.array([number in SILENCE for number in range(256)])
+SEARCHED = np.array([number in SILENCE for number in range(256)])
 
 
 @dataclass(slots=True)
@@ -99,13 +99,17 @@ class Masks:
     def hear(self, rows: Int64s, pcm: bytes | None = None) -> None:
         """The next cell of each row, before it is passed; `pcm` is what they decode to, where that is known."""
         table = self._table
-        masked = table.masking[rows] & _SEARCHED[table.codec[rows]]
+        masked = table.masking[rows] & SEARCHED[table.codec[rows]]
         samples = None if pcm is None else _cells(pcm)
         if not masked.all():  # else nothing need be copied
             rows = rows[masked]
             samples = None if samples is None else samples[masked]
         if len(rows):
             self._hear(rows, table.heard[rows], samples)
+
+    def look(self, rows: Int64s, at: Int64s) -> None:
+        """The same for cells that begin at these offsets, all of rows that are to be masked."""
+        self._hear(rows, at, None)
 
     def hear_packets(self, rows: Iterable[int]) -> None:
         """The packets that wait in the ears of those of these rows that are to be masked."""
@@ -130,7 +134,7 @@ class Masks:
         table = self._table
         if not table.masking[row]:
             return
-        if _SEARCHED[table.codec[row]]:
+        if SEARCHED[table.codec[row]]:
             for at in range(int(table.heard[row]), int(table.fill[row]) - CELL_SAMPLES + 1, CELL_SAMPLES):
                 self._hear(np.array([row]), np.array([at]), None)
         self.hear_packets((row,))
@@ -302,7 +306,7 @@ class Masks:
 
     def _silence_until(self, row: int, end: int) -> None:
         """Silence what is still to come up to this media time."""
-        if _SEARCHED[self._table.codec[row]]:
+        if SEARCHED[self._table.codec[row]]:
             octets = end - int(self._table.head[row])
             self._table.masked[row] = max(int(self._table.masked[row]), octets)
         else:
