@@ -13,7 +13,7 @@ from media.codecs.libav import LibavDecoder, encoded
 RATE_HZ = 16_000
 OCTETS_PER_MS = 8
 SILENCE = 0xFD
-"""Repeated, it brings any decoder to rest within 5 ms: the least of both bands. -55 dBov or less stays."""
+"""Repeated, it brings any decoder to rest within 10 ms: the least of both bands. -55 dBov or less stays."""
 
 
 def decoder() -> LibavDecoder:

@@ -12,6 +12,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
+from benchmarks.keytones import dialled, silence
 from benchmarks.recorded import EVERYTHING
 from gateway.client import ApiError, Client
 from media import framelog
@@ -21,7 +22,6 @@ from storage.model import ArtefactId
 from storage.recordings import Recordings
 from tests.e2e.handset import Handset
 from tests.e2e.system import System, call_from, running, status, until
-from tests.media.keytones import dialled, silence
 from tests.media.test_masking_apart import keys_at_any_offset, readable
 
 CONFIG = """

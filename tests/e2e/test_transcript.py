@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.keytones import dialled, silence
 from gateway.caller import Track, place_call
 from gateway.client import Client
 from gateway.commands import speech
 from tests.e2e.handset import Handset
 from tests.e2e.system import System, call_from, running, status, until
-from tests.media.keytones import dialled, silence
 
 TRANSCRIPT_S = 150.0
 

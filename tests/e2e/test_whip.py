@@ -18,6 +18,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
 from benchmarks.browsers import LEVEL_ID, Browser, describe
+from benchmarks.keytones import dialled
 from benchmarks.recorded import EVERYTHING
 from gateway.client import Client
 from media import framelog
@@ -29,7 +30,6 @@ from media.rtp import Packet
 from storage.model import ArtefactId
 from storage.recordings import Recordings
 from tests.e2e.system import System, running, status, until
-from tests.media.keytones import dialled
 from tests.media.test_masking_apart import keys_at_any_offset
 
 SESSIONS_MAX = 4

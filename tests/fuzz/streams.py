@@ -197,6 +197,9 @@ def _use_payloads(payloads: list[bytes]) -> None:
         assert 0 <= ticks <= opus.PACKET_TICKS_MAX
         if ticks:
             decoder.decode(payload)
+            quiet = opus.silent(payload)
+            assert (len(quiet), OPUS.ticks(quiet)) == (len(payload), ticks)
+            opus.repeats(payload)
 
 
 def _opus() -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.keytones import dialled, silence, tone
 from gateway.commands.speech import human
 from media.codecs import G722, PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
@@ -14,7 +15,6 @@ from media.messages import Pressed
 from media.timeline import TrackFacts
 
 from .bench import Bench, Sender, first_sample
-from .keytones import dialled, silence, tone
 from .test_tones import keys_in
 
 MARGIN_MS = MARGIN // 8 + 20  # on either side: the margin, and the cell that the tone only touches

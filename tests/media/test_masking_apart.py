@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.keytones import dialled, silence, tone
 from gateway.commands.speech import human
 from media.codecs import G722, OPUS, PCMA, Codec
 from media.codecs.g711 import Samples
@@ -24,7 +25,6 @@ from media.timeline import TrackFacts
 from media.tones import CELL_SAMPLES, KEYS, find
 
 from .bench import Bench, Sender
-from .keytones import dialled, silence, tone
 from .libopus import Player, repeats
 from .test_tap import LEVEL_ID
 

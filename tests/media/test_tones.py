@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.keytones import PEAK_0_DBM0, silence, tone
 from gateway.commands.speech import human
 from media.codecs import PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
 from media.tones import CELL_SAMPLES, KEYS, find
-
-from .keytones import PEAK_0_DBM0, silence, tone
 
 ALL_KEYS = "".join(KEYS)
 FALSE_MAX = 0  # cells of the clips, 8,000 of them at four offsets: what was measured

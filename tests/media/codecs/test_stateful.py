@@ -8,8 +8,12 @@ import av
 import numpy as np
 import pytest
 
+from gateway.commands import speech
 from media.codecs import BY_NAME, G722, OPUS, PCMA, Stateful, find
 from media.codecs.g711 import Samples
+from media.codecs.libav import encoded
+from media.resample import upsampled
+from tests.media import libopus
 
 
 def tone(hz: float, ms: int, rate_hz: int) -> Samples:
@@ -64,6 +68,54 @@ def test_nonsense_decodes_to_something_or_nothing_and_the_decoder_lives_on(codec
         decoder.decode(chance.integers(0, 256, size).astype(np.uint8).tobytes())
     good = codec.packets(tone(1000, 40, codec.sample_hz), 20)
     assert len(decoder.decode(good[0])) == codec.sample_hz // 50
+
+
+HEADS = [bytes((toc, 0)) for toc in range(256) if toc & 3 < 3]
+HEADS += [bytes((toc, frames)) for toc in range(3, 256, 4) for frames in range(1, 49)]
+
+
+@pytest.mark.parametrize("octets", [1, 2, 3, 4, 5, 8, 60, 100, 255, 256, 257, 258, 511, 520, 1500])
+def test_a_silent_opus_packet_is_as_long_as_the_one_that_it_stands_for(octets: int) -> None:
+    decoder, tried = OPUS.decoder(), 0
+    for number, head in enumerate(HEADS):
+        payload = head[:octets].ljust(octets, b"\x5a")
+        if not (ticks := OPUS.ticks(payload)):
+            continue
+        tried += 1
+        quiet = OPUS.silent(payload)
+        assert (len(quiet), OPUS.ticks(quiet)) == (octets, ticks)
+        if octets > 1:
+            assert libopus.lasts(quiet) == ticks
+            assert quiet[0] & 4 == payload[0] & 4, "as many channels"
+        if octets >= 2 + 2 * 48 and number % 7 == 0:
+            decoder.decode(quiet)  # to bring it to rest
+            heard = decoder.decode(quiet)
+            assert len(heard) == ticks
+            assert not heard.any()
+    assert tried > 100
+
+
+@pytest.mark.parametrize("ptime_ms", [10, 20, 40, 60])
+def test_an_opus_packet_tells_whether_it_repeats_another(ptime_ms: int) -> None:
+    spoken = upsampled(speech.human("beckett", 3), 6)
+    frame = 48 * ptime_ms
+    padded = np.pad(spoken, (0, -len(spoken) % frame))
+    options = {"application": "voip", "b": "24000", "frame_duration": str(ptime_ms), "fec": "1", "packet_loss": "20"}
+    for fec in ("0", "1"):
+        packets = encoded("libopus", 48_000, padded, frame, options | {"fec": fec})
+        told = [OPUS.repeats is not None and OPUS.repeats(packet) for packet in packets]
+        assert told == [libopus.repeats(packet) for packet in packets]
+        assert any(told) == (fec == "1")
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_the_octet_of_silence_brings_a_g722_decoder_to_rest(before: int) -> None:
+    decoder = G722.decoder()
+    if before:
+        for payload in G722.packets(tone(1000, 200, 16_000), 20):
+            decoder.decode(payload)
+    heard = decoder.decode(G722.silent(bytes(800)))
+    assert np.abs(heard[160:].astype(int)).max() <= 64
 
 
 def test_codecs_are_found_by_what_descriptions_call_them() -> None:
