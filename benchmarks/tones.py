@@ -99,7 +99,9 @@ def sounds(folder: Path, skip: Sequence[str]) -> Iterator[tuple[Path, Samples]]:
         if any(fnmatch(str(path), pattern) for pattern in skip):
             continue
         try:
-            with av.open(str(path), "r", format="g722" if path.suffix == ".g722" else None) as file:
+            with av.open(
+                str(path), "r", format="g722" if path.suffix == ".g722" else None, metadata_errors="ignore"
+            ) as file:
                 resampler = AudioResampler(format="s16", layout="mono", rate=WIDE_HZ)
                 frames = [frame for decoded in file.decode(audio=0) for frame in resampler.resample(decoded)]
         except (av.FFmpegError, IndexError):
