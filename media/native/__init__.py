@@ -10,7 +10,7 @@ import ctypes
 import logging
 from pathlib import Path
 
-ABI = 2
+ABI = 3
 """What core.c says of itself, too."""
 
 LIBRARY = Path(__file__).with_name("core.so")
