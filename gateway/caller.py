@@ -95,7 +95,7 @@ async def place_call(
     *,
     codec: str = "PCMA",
     ptime_ms: int = 20,
-    local_address: str = "127.0.0.1",
+    local_address: str = "",
     from_user: str = "caller",
     to_user: str = "service",
     offerless: bool = False,
@@ -107,7 +107,7 @@ async def place_call(
 
     `offerless` leaves the offer to the other side and answers it in the ACK; that takes a single track. `secure` makes
     it a call over TLS, `srtp` names the suite that its media is encrypted with; with `mux` it offers one port for audio
-    and reports. Its media are of the family of `local_address`, as the call is.
+    and reports. All of it goes from `local_address`, by default loopback in the target's family.
     Raises `CallFailed` if the call is refused or not answered, `ValueError` for arguments that make no call.
     """
     if not tracks or ptime_ms not in PTIMES_MS or codec not in BY_NAME:
@@ -116,6 +116,7 @@ async def place_call(
         raise ValueError("an offer that is left to the other side has one m-line, and no key of ours")
     if srtp and srtp not in SUITES:
         raise ValueError(f"an SRTP suite is one of {', '.join(SUITES)}")
+    local_address = local_address or ("::1" if ":" in target[0] else "127.0.0.1")
     streams: list[_Stream] = []
     signalling = Signalling()
     try:

@@ -16,6 +16,7 @@ ETH_P_ALL = 0x0003
 IP_BYTES, UDP_BYTES, ETHERNET_BYTES = 20, 8, 14
 UDP = 17
 BUFFER_BYTES = 16 << 20
+SO_RCVBUFFORCE = 33  # beyond the machine's limit, which root may; not exported by the socket module
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="NO LOOK AT THE WIRE: needs root")
 
@@ -48,7 +49,7 @@ def datagrams() -> Iterator[list[Datagram]]:
 def _reading(take: Callable[[Datagram], None]) -> Iterator[None]:
     over = threading.Event()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as tap:
-        tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        tap.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         tap.bind(("lo", 0))
         tap.settimeout(0.2)
 
@@ -60,8 +61,8 @@ def _reading(take: Callable[[Datagram], None]) -> Iterator[None]:
                     continue
                 packet = frame[ETHERNET_BYTES:]
                 if len(packet) > IP_BYTES + UDP_BYTES and packet[0] == 0x45 and packet[9] == UDP:
-                    ports = struct.unpack_from("!HH", packet, IP_BYTES)
-                    take(Datagram(*ports, packet[IP_BYTES + UDP_BYTES :]))
+                    source, target = struct.unpack_from("!HH", packet, IP_BYTES)
+                    take(Datagram(source, target, packet[IP_BYTES + UDP_BYTES :]))
 
         reader = threading.Thread(target=read, name="tap")
         reader.start()

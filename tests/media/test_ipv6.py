@@ -7,7 +7,7 @@ import pytest
 
 from media.endpoints import IPV6, source_number
 from media.legs import NAMED, NEVER, Table
-from media.messages import Latched, Update
+from media.messages import Latched, Open, Update, decode, encode
 from media.receive import IPV6_FIRST, Arena, Batch, Int64s, Sources, Words, name_of, send
 from media.reports import OWN_NS_MAX
 from media.rtcp import ReceiverReport, parse
@@ -129,6 +129,12 @@ def test_what_another_worker_was_told_is_the_source_still() -> None:
     bench.play(stranger, noise(200))
     bench.play(sender, noise(200))
     assert bench.close().tally.packets == 10
+
+
+def test_a_source_goes_between_processes_as_it_is() -> None:
+    assert decode(encode(Latched(1, OWN))) == Latched(1, OWN)
+    opened = Open(1, {8: "PCMA"}, remote=(LOOPBACK6, 4000), latched=OWN, former=(OWN, 1, 2, 8000, 3), mux=True)
+    assert decode(encode(opened)) == opened
 
 
 def test_reports_go_over_ipv6_too() -> None:

@@ -297,9 +297,9 @@ def test_a_peer_that_we_know_by_name_is_told_which_one_we_want(authority: Author
     named, other = (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
     named.load_cert_chain(*authority.issue("sbc.example.org", dns=["sbc.example.org"]))
     other.load_cert_chain(*authority.issue("stranger", dns=["stranger.example.org"]))
-    asked: list[str | None] = []
+    asked: list[str] = []
 
-    def choose(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: ssl.SSLSocket) -> None:
+    def choose(connection: ssl.SSLObject, name: str, context: ssl.SSLContext) -> None:
         asked.append(name)
         if name == "sbc.example.org":
             connection.context = named
