@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -74,6 +75,8 @@ class MediaLink:
                 [sys.executable, "-m", "gateway.processes.media", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                # A tick shares no product of matrices with other threads: it would spin while they wait for a core.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
         self._socket = ours
         loop = asyncio.get_running_loop()
