@@ -83,6 +83,12 @@ def test_audio_over_ipv6_is_what_was_sent(system: System, user: str, mux: bool) 
         assert np.array_equal(kept(system, user, number), trimmed(g711.decode_alaw(payload)))
 
 
+def test_an_offer_that_is_left_to_us_is_made_over_ipv6_too(system: System) -> None:
+    placed = place_call(six(system), [Track(tone(0.5, 935))], from_user="offerless", offerless=True)
+    (payload,) = asyncio.run(placed).payloads
+    assert np.array_equal(kept(system, "offerless"), trimmed(g711.decode_alaw(payload)))
+
+
 @needs_sipp
 def test_sipp_is_recorded_over_ipv6(system: System, tmp_path: Path) -> None:
     spoken = g711.encode_alaw(tone(1.0, 933))
