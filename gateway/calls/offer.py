@@ -53,7 +53,7 @@ def parts_from(described: SessionDescription, index: int, *, ipv6: bool) -> bool
     A line that is refused does not, nor one that names nobody's address, as those on hold once did (RFC 3264 §8.4).
     """
     media = described.media[index]
-    nobody = described.address(media) in ("0.0.0.0", "::")  # noqa: S104 - nothing is bound
+    nobody = described.address(media) in (None, "0.0.0.0", "::")  # noqa: S104 - nothing is bound
     return media.port != 0 and not nobody and over_ipv6(described, index) is not ipv6
 
 
