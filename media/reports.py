@@ -86,10 +86,11 @@ class Reports:
         """RTCP that came on the RTP ports of legs, for the next look."""
         columns = (batch.keys, batch.slots, batch.lengths, batch.sources, batch.stamps_ns)
         for row, slot, length, key, stamp_ns in zip(*(column.tolist() for column in columns), strict=True):
-            kept = self._kept.setdefault(row, [])
-            if len(kept) < KEPT_MAX:
+            kept, source = self._kept.setdefault(row, []), self._table.number(row, key, arena)
+            # A stranger's take nobody's place.
+            if len(kept) < KEPT_MAX and source >> 16 == self._table.numbers[row] >> 16:
                 data = arena.octets[slot * SLOT_BYTES : slot * SLOT_BYTES + length].tobytes()
-                kept.append((data, self._table.number(row, key, arena), stamp_ns))
+                kept.append((data, source, stamp_ns))
 
     def exchange(self, now_ns: int, wall_offset_ns: int) -> None:
         """Read what has come and answer sender reports; report what we send."""

@@ -137,6 +137,18 @@ def test_a_flood_of_reports_is_worked_off_within_bounds() -> None:
     assert bench.close().tally.packets == 20
 
 
+def test_a_strangers_flood_takes_nobodys_place() -> None:
+    bench, sender, stranger = Bench(), Sender(), Sender(sock=udp_socket(host="127.0.0.2"))
+    shared(bench, sender)
+    bench.play(sender, noise(200))
+    for _ in range(2 * KEPT_MAX):
+        bench.send(stranger, reporting(stranger))
+    bench.send(sender, reporting(sender))
+    bench.wait(500)
+    assert compounds(sender)
+    assert not compounds(stranger)
+
+
 def test_an_update_shares_the_port_or_parts_it() -> None:
     bench, (sender, above) = Bench(), neighbours()
     rtcp = shared(bench, sender)
