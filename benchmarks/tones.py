@@ -119,7 +119,8 @@ def talk_off(folder: Path, skip: Sequence[str], show: Callable[[str], object]) -
     clips = list(sounds(folder, skip))
     hours = sum(len(samples) for _, samples in clips) / WIDE_HZ / 3600
     figures: dict[str, object] = {"files": len(clips), "hours": round(hours, 2)}
-    joined = np.concatenate([samples for _, samples in clips])
+    joined = np.concatenate([samples for _, samples in clips] + [np.zeros(WIDE_HZ, np.int16)])
+    joined = joined[: len(joined) // WIDE_HZ * WIDE_HZ]
     names, starts = [path for path, _ in clips], np.cumsum([0, *(len(samples) for _, samples in clips)]) / WIDE_HZ
     for codec in CODECS:
         false, part = list[float](), PART_S * WIDE_HZ
