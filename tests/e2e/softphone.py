@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 LIMIT_S = 60.0
 PHONE = """
-sip_listen		127.0.0.1:0
+sip_listen		{host}:0
 audio_player		aubridge,heard
 audio_source		aufile,{folder}/spoken.wav
 audio_alert		aufile,{folder}/alert.wav
@@ -49,14 +49,15 @@ def phone(
     account: str = ">",
     further: str = "",
     codec: str = "PCMA/8000/1",
+    host: str = "127.0.0.1",
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A baresip that calls at once; keys are pressed on its standard input.
 
     `account` is what its address has beside the codec, `further` are lines of its configuration.
     """
     rate_hz, channels = (int(number) for number in codec.split("/")[1:])
-    (folder / "config").write_text(PHONE.format(folder=folder, further=further))
-    (folder / "accounts").write_text(f"<sip:softphone@127.0.0.1{account};regint=0;audio_codecs={codec}\n")
+    (folder / "config").write_text(PHONE.format(folder=folder, further=further, host=host))
+    (folder / "accounts").write_text(f"<sip:softphone@{host}{account};regint=0;audio_codecs={codec}\n")
     (folder / "contacts").touch()
     with wave.open(str(folder / "spoken.wav"), "wb") as clip:
         clip.setnchannels(channels)
