@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +19,8 @@ from storage.lease import Lease
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, TenantId
 from storage.objects import ObjectStore
 from storage.slices import SliceRow, object_name, open_index
-from storage.spoolfile import SpooledRecord, SpooledRecords, records_of
+from storage.spoolfile import SpooledRecord, SpooledRecords
+from storage.spoolindex import SpoolIndex
 from storage.tables import slices
 
 
@@ -154,7 +154,7 @@ def fetcher(objects: ObjectStore, ref: ArtefactRef, stream_id: str) -> Callable[
 
 
 def open_stream(
-    catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, spool: Path, tenant: TenantId, artefact: ArtefactId
+    catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, spool: SpoolIndex, tenant: TenantId, artefact: ArtefactId
 ) -> StreamReader:
     """A reader of all that is there now; NotFound, Erased, DataError."""
     asked_at_s = time.monotonic()
@@ -166,7 +166,7 @@ def open_stream(
     spooled = SpooledRecords((), ended=False)
     if not closed:  # a complete stream, too: another run may have gone on with it
         # The spool first and the slices again afterwards: what the uploader moves meanwhile is then in one of them.
-        spooled = records_of(spool, artefact, after)
+        spooled = spool.records_of(artefact, after)
         with catalogue.reading() as connection:
             rows = slice_rows(connection, artefact)
             after = uploaded(connection, artefact)
