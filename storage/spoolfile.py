@@ -120,7 +120,7 @@ class SpoolFile:
         since a place may look broken while it is being written.
         """
         position = start
-        while True:
+        while resync or self.header_at(position) is not None:  # most looks at a file that is written to find no more
             chunk = self.read(position, _CHUNK_BYTES)
             at = 0
             while header := parse_record(chunk, at, position + at):

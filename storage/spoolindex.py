@@ -86,8 +86,6 @@ class SpoolIndex:
         if self._size >= self._bytes_max:
             return
         finished = file.is_finished()  # asked first: what is there afterwards is all
-        if not finished and file.header_at(indexed.position) is None:
-            return
         for header in file.scan(indexed.position, resync=finished):
             if self._size >= self._bytes_max:
                 return

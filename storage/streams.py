@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from storage.calls import is_closed
 from storage.catalogue import Catalogue
@@ -22,6 +22,13 @@ from storage.slices import SliceRow, object_name, open_index
 from storage.spoolfile import SpooledRecord, SpooledRecords
 from storage.spoolindex import SpoolIndex
 from storage.tables import slices
+
+_SLICES = select(slices).where(slices.c.artefact == bindparam("of")).order_by(slices.c.slice_no)
+_UPLOADED = (
+    select(slices.c.run, func.max(slices.c.last_seq).label("newest"))
+    .where(slices.c.artefact == bindparam("of"))
+    .group_by(slices.c.run)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +184,12 @@ def open_stream(
 
 def slice_rows(connection: Connection, artefact: ArtefactId) -> list[SliceRow]:
     """An artefact's slices in order."""
-    query = select(slices).where(slices.c.artefact == artefact).order_by(slices.c.slice_no)
-    return [_slice_row(row) for row in connection.execute(query)]
+    return [_slice_row(row) for row in connection.execute(_SLICES, {"of": artefact})]
 
 
 def uploaded(connection: Connection, artefact: ArtefactId) -> dict[str, int]:
     """Of each spool run, the highest sequence number that slices have."""
-    query = select(slices.c.run, func.max(slices.c.last_seq).label("newest")).where(slices.c.artefact == artefact)
-    return {row.run: row.newest for row in connection.execute(query.group_by(slices.c.run))}
+    return {row.run: row.newest for row in connection.execute(_UPLOADED, {"of": artefact})}
 
 
 def _slice_row(row: Any) -> SliceRow:
