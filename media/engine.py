@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from media.codecs import codecs_named
 from media.codecs.g711 import Samples
 from media.dtmf import Keys
 from media.ears import Ears
+from media.endpoints import UNNAMED, source_number
 from media.errors import Unavailable, Unsupported
 from media.framelog import Reason
 from media.intake import Intake, expect, recall
@@ -29,12 +30,13 @@ from media.listen import Listener, told
 from media.lives import LIVES_MAX, life_begins
 from media.masking import Masks
 from media.messages import Address, Ended, Event, Open, Played, Pressed, Update
+from media.muxing import demultiplexed
 from media.native import CORE, Core
 from media.outgoing import Outgoing
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
-from media.receive import SLOTS, UNNAMED, Arena, Sources, source_number
+from media.receive import SLOTS, Arena, Sources
 from media.reports import Reports
 from media.secure import SecureLegs
 from media.sequence import Sequence
@@ -53,6 +55,7 @@ REPORT_TICKS = 25  # RTCP, and who is silent, is looked at every 500 ms
 TELL_TICKS = 5  # and who is told how it is received, every 100 ms: so few at once that no tick feels it
 HEAR_NS = 14_000_000  # into the tick: beyond this the speech detector is shed, to leave time for the audio
 PASSES_MAX = 16  # of bursts in one tick, 5 s of a leg's packets; what is left waits in the sockets' buffers
+CATCH_UP_NS = 200_000_000  # no pass begins later in a tick: who works off a backlog must not seem to be stuck
 
 
 class Engine:
@@ -82,7 +85,7 @@ class Engine:
         self._detectors = Detectors(legs_max, core)
         self._ears = Ears(self._table, self._detectors)
         self._masks = Masks(self._table, self._legs, sink)
-        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
+        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock, core)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self.totals = Totals(self._table)
@@ -95,7 +98,7 @@ class Engine:
         self._prompts = Prompts()
         self._playout = Playout(self._table)
         self._events: list[Event] = []  # of commands, for the next tick to tell
-        self._ticks = 0
+        self._ticks = self._phase = self._flushed_ns = 0
 
     @property
     def legs(self) -> tuple[int, ...]:
@@ -126,10 +129,10 @@ class Engine:
         port = 0 if command.tapped else rtp.getsockname()[1]
         secured = protection(self._passed_on.get(port) if command.continues else None, command.srtp)
         try:
-            networks = tuple(IPv4Network(network) for network in command.networks)
+            networks = tuple(ip_network(network) for network in command.networks)
             former = Former.from_numbers(command.former)
         except (ValueError, TypeError):
-            raise Unsupported("a media network is not an IPv4 network, or a former stream is none") from None
+            raise Unsupported("a media network is none, or a former stream is none") from None
         if command.leg in self._by_number or command.leg in self._finished:
             raise Unsupported("a leg of this number is open")
         if not 0 <= command.life < LIVES_MAX:
@@ -149,6 +152,7 @@ class Engine:
         leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
         self._table.clear(row)
         leg.protection, self._table.secured[row] = secured, secured is not None
+        leg.muxed = self._table.muxed[row] = command.mux
         self._taps[row] = command.tapped
         self._detectors.open(row)
         self._table.masking[row] = command.mask
@@ -156,9 +160,9 @@ class Engine:
         self._by_number[leg.number] = leg
         self._sink.open(leg.number, command.sink)
         self._reports.open(leg)
-        self._latches.know(row, NEVER if command.continues else rule.current)
         self._table.from_us[row] = command.from_us
         expect(self._table, leg, 0)
+        self._latches.know(row, told=not command.continues)
         leg.reports = _source(command.reports)
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
         leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
@@ -192,6 +196,7 @@ class Engine:
         self._drain(leg, now_ns)
         leg.protection = protection(leg.protection, command.srtp)
         self._table.secured[leg.row] = leg.protection is not None
+        leg.muxed = self._table.muxed[leg.row] = command.mux
         leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
@@ -279,13 +284,13 @@ class Engine:
         for _ in range(PASSES_MAX):
             more = self._receive(self._sources)
             turns += self._listener.listen(now_ns + HEAR_NS)
-            if not more:
+            if not more or self._clock() > now_ns + CATCH_UP_NS:
                 break
         turns += self._listener.silent(now_ns)
         turns, self._intake.turns = self._intake.turns + turns, []
         self._masks.tick()
-        phase = self._ticks % FLUSH_TICKS
-        self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
+        for phase in self._phases(now_ns):
+            self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
         if self._ticks % REPORT_TICKS == 0:
             self._reports.exchange(now_ns, self._wall_offset_ns)
             events += self._watch.look(now_ns)
@@ -294,6 +299,14 @@ class Engine:
             self._reports.tell(now_ns, self._wall_offset_ns)
         self._ticks += 1
         return events + self._pressed() + told(turns, self._table, self._legs, self._clock())
+
+    def _phases(self, now_ns: int) -> Iterator[int]:
+        """Whose turn it is to be flushed: in the time of one round that of every row, however long the ticks take."""
+        passed = min(FLUSH_TICKS, max(1, (now_ns - (self._flushed_ns or now_ns)) // TICK_NS))
+        self._flushed_ns = now_ns
+        for _ in range(passed):
+            yield self._phase
+            self._phase = (self._phase + 1) % FLUSH_TICKS
 
     def _pressed(self) -> list[Pressed]:
         """The keys that were pressed since the last time."""
@@ -324,7 +337,14 @@ class Engine:
 
     def _receive(self, sources: Sources) -> bool:
         """One pass over these sockets; whether more may wait."""
-        batch, levels = self._secure.open(self._arena.receive(sources)), None
+        batch, levels = self._arena.receive(sources), None
+        if batch.ipv6:
+            self._table.recognise(batch, self._arena)
+        if self._table.muxed.any():
+            batch, told = demultiplexed(batch, self._arena.words, self._table.muxed)
+            if told is not None:
+                self._reports.keep(told, self._arena)
+        batch = self._secure.open(batch)
         if self._taps.any():
             batch, levels = untap(batch, self._arena.octets, self._taps)
         self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)
@@ -407,4 +427,4 @@ def _source(address: Address | None) -> int | None:
     try:
         return None if address is None else source_number(*address)
     except ValueError:
-        raise Unsupported("media comes over IPv4 only") from None
+        raise Unsupported("media comes from an address") from None

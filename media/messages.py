@@ -9,12 +9,11 @@ call time is microseconds since the leg's origin.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from media.datagrams import fields_of, from_bytes, to_bytes
 from media.dtmf import Press
-from media.errors import Malformed
 
 MESSAGE_BYTES_MAX = 192 * 1024  # below the default send buffer of a unix socket; the facts of a bad call have 90 KiB
 QUIET_S = 300.0  # a leg that may send and is silent that long is asked after
@@ -29,7 +28,8 @@ class Open:
     With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts.
     `event_pt` is the payload type of telephone events (RFC 4733), `red_pt` that of redundant audio (RFC 2198).
     `remote` is the description's address, the only source taken; with `nat`, a source in `networks` too, until the
-    first latch. `reports` is where the description wants RTCP, if not at the port above.
+    first latch. It is of the family of the sockets. `reports` is where the description wants RTCP, if not at the port
+    above; with `mux` it goes where RTP goes, and comes on the RTP socket (RFC 5761).
     `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
@@ -69,6 +69,7 @@ class Open:
     former: tuple[int, ...] = ()
     life: int = 0
     latched: int | None = None
+    mux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,8 @@ class Start:
 class Update:
     """A re-INVITE was answered: other codecs, another address, hold (`receiving` False) or its end.
 
-    `hears`, `quiet_s` and `srtp` are those of `Open`; a key that is repeated goes on where it is. A prompt waits while
-    its peer does not hear, and then begins anew.
+    `hears`, `quiet_s`, `srtp` and `mux` are those of `Open`; a key that is repeated goes on where it is. A prompt waits
+    while its peer does not hear, and then begins anew.
     """
 
     leg: int
@@ -97,6 +98,7 @@ class Update:
     srtp: dict[str, str] = field(default_factory=dict, repr=False)
     red_pt: int | None = None
     reports: Address | None = None
+    mux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,22 +325,15 @@ _KINDS: dict[str, type[Message]] = {
 
 def encode(message: Message) -> bytes:
     """The message as one datagram; `decode` is its inverse."""
-    fields = {entry.name: getattr(message, entry.name) for entry in dataclasses.fields(message)}
+    fields = fields_of(message)
     if isinstance(message, Pressed):
         fields["press"] = dataclasses.astuple(message.press)
-    return json.dumps({"type": type(message).__name__, **fields}, separators=(",", ":")).encode()
+    return to_bytes(message, fields)
 
 
 def decode(data: bytes) -> Message:
     """Read one datagram; raises Malformed where it is no message of ours."""
-    if len(data) > MESSAGE_BYTES_MAX:
-        raise Malformed("control message is too long")
-    try:
-        fields = json.loads(data)
-        kind = _KINDS[fields.pop("type")]
-        return kind(**_restored(fields))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        raise Malformed("not a control message") from None
+    return from_bytes(data, _KINDS, _restored, MESSAGE_BYTES_MAX)
 
 
 def _restored(fields: dict[str, Any]) -> dict[str, Any]:

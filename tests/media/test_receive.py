@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import time
 
+from media.endpoints import source_number
 from media.ports import SO_RXQ_OVFL
-from media.receive import BURST, SLOT_BYTES, Arena, Readiness, Sources, send, source_number
+from media.receive import BURST, SLOT_BYTES, Arena, Readiness, Sources, send
 
 from .bench import LOOPBACK, Twins, udp_socket
 
@@ -51,6 +52,17 @@ def test_a_full_arena_leaves_the_rest_in_the_sockets() -> None:
     batches = [arena.receive(sources) for _ in range(3)]
     assert [batch.keys.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], []]
     assert [batch.more for batch in batches] == [True, True, False]
+
+
+def test_no_socket_waits_because_those_before_it_always_have_something() -> None:
+    arena, sockets, sender = Arena(4, Twins.core), [udp_socket() for _ in range(8)], udp_socket()
+    sources = Sources({i: sock.fileno() for i, sock in enumerate(sockets)})
+    seen: list[int] = []
+    for _ in range(4):
+        for sock in sockets:
+            sender.sendto(b"x", sock.getsockname())
+        seen += arena.receive(sources).keys.tolist()
+    assert set(seen) == set(range(8))
 
 
 def test_a_datagram_that_does_not_fit_has_no_length() -> None:
