@@ -134,12 +134,20 @@ def talk_off(folder: Path, skip: Sequence[str], show: Callable[[str], object]) -
     return figures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tones", description="How surely keys' tones are found, and voices left alone."
+    )
     parser.add_argument("--speech", type=Path, help="folder with sound files of speech alone")
     parser.add_argument("--skip", action="append", default=[], help="files whose path matches are no speech")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the figures, and write them where that is wanted."""
+    given = parse(argv)
     machine = describe()
     print(report.heading("Keys' tones", machine))
     figures: dict[str, object] = {"machine": machine}

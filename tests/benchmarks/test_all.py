@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import calls, latency, search
+from benchmarks import calls, latency, search, tones
 from benchmarks.__main__ import STEPS, Step, main, run
 
 PARSERS: dict[str, Callable[[list[str]], object]] = {
     "benchmarks.calls": calls.parse,
     "benchmarks.latency": latency.parse,
     "benchmarks.search": search.parse,
+    "benchmarks.tones": tones.parse,
 }
 
 
