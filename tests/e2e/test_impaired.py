@@ -160,7 +160,9 @@ def test_signalling_through_loss_ends_every_call_once_and_repeats_its_200_until_
         if text := sip_of(crossing):
             messages[found_in(text, "Call-ID")].append((text, crossing))
     assert len(messages) == CALLS
-    assert sum(judged(exchanged) for exchanged in messages.values()) >= 3
+    assert verdicts[0].retransmissions > 0
+    for exchanged in messages.values():
+        judged(exchanged)
 
 
 def judged(exchanged: list[tuple[str, Crossing]]) -> int:
