@@ -17,6 +17,7 @@ from media.codecs import CLOCK_HZ_PLAIN, Codec
 from media.dtmf import Keys
 from media.framelog import TALLY, Reason
 from media.outgoing import Outgoing
+from media.readings import Reading
 from media.receive import UNNAMED
 from media.sequence import Placed, Sequence
 from media.sources import Former, SourceRule
@@ -68,6 +69,7 @@ class Leg:
     reports: int | None = None  # where its description wants RTCP, if it says so
     late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
     protection: Protection | None = None  # None: plain RTP
+    readings: list[Reading] = field(default_factory=list)  # of its sender's clock, since the last chunk
 
     @property
     def withheld(self) -> Reason | None:

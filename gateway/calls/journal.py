@@ -59,7 +59,7 @@ class Journal(Generic[Entry]):
                 future.set_exception(outcome)
 
     async def _outcomes(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
-        """What became of each. Where the fault may be that of one entry, halves are tried: the others do not pay for it."""
+        """What became of each; where the fault may be that of one entry, halves are tried, so that it fails alone."""
         try:
             found = await asyncio.to_thread(self._write_group, entries)
             if len(found) != len(entries):
