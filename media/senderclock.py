@@ -5,13 +5,15 @@ clock, without what the network does to packets; but the wall clock is the sende
 So the reports count only where the kernel's stamps agree, all of these:
 
 - They tell of a straight line for each stretch, as the stamps do (`timemap`): half of them lie near it.
-- The least delayed packets lie, everywhere in the piece, within `AGREE_US` above the line that the reports make; or,
-  where the sender's wall clock runs at a rate of its own, half of them on a straight line beside it.
+- By them, half of the least delayed packets are near a straight line: the sender's wall clock against ours, whose rate
+  may be its own. Or, where the network moves: some of them, everywhere in the piece, are within `AGREE_US` of the least
+  delay of all, as if both clocks ran at one rate.
 - No clock would be farther off than `DRIFT_PPM_MAX`.
 
-Else they are refused for the piece, which the facts say, and the stamps alone tell. A clock that the stamps by
-themselves show to be true stays alone, whatever reports say; so a wall clock that lies or jumps bends nothing by more
-than `AGREE_US`.
+Else they are refused for the piece, which the facts say, and the stamps alone tell. Where the stamps are clear by
+themselves, the reports make the rate only of a clock that drifts, and if they are nearer to their line than the stamps
+to theirs; a true clock is left alone whatever they say. So a wall clock that lies or jumps bends nothing by more than
+`AGREE_US`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from media.readings import Reading
-from media.timemap import DRIFT_US_MIN, WINDOWS_MIN, Course, Envelope, Point, support
+from media.timemap import NEAR_US, WINDOWS_MIN, Course, Envelope, Point, support
 
 WINDOW_S = 30  # of media, of which the least reading is remembered: some six
 READING_NEAR_US = 5_000  # of the line: senders that give their last packet's time are off by up to a packet's length
@@ -85,12 +87,12 @@ class WallClock:
 class Agreed:
     """What reports and stamps agree on: the wall clock in µs beyond media time, and the transit that it makes.
 
-    `straight` says whether there were reports enough to make a rate.
+    `spread_us` is how near the reports are to the line that they make; None of too few to make a rate.
     """
 
     wall: Course
     transit: Course
-    straight: bool
+    spread_us: int | None
 
 
 @dataclass(slots=True)
@@ -107,6 +109,11 @@ class SenderClock:
 
     def __post_init__(self) -> None:
         self._walls = Envelope(WINDOW_S * self.clock_hz)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are readings enough to tell anything."""
+        return self.taken >= READINGS_MIN
 
     @property
     def known(self) -> int | None:
@@ -134,28 +141,22 @@ class SenderClock:
     def agreed(self, arrivals: Envelope, start: int, end: int) -> Agreed | None:
         """What the readings tell of [start, end) that the stamps agree with; None of nothing, or of too few."""
         points, walls = arrivals.all(), self._walls.all()
-        if self.taken < READINGS_MIN or not points:
+        if not self.enough or not points:
             return None
         wall = self._walls.course(start, end)
-        straight = wall is not None
+        spread_us = None if wall is None else wall.spread_us(walls)
         if wall is None:
             least_us = float(min(y for _, y in walls))
             wall = Course((start, end), (least_us, least_us))
-        elif not wall.is_near(walls, READING_NEAR_US):
+        elif spread_us is not None and spread_us > READING_NEAR_US:
             return None
-        delays = [(x, round(y - wall.at(x))) for x, y in points]  # of packets, by the sender's word
-        least_us = min(y for _, y in delays)
-        if all(min(y for _, y in part) - least_us <= AGREE_US for part in _parts(delays)):
-            beside = Course((start, end), (least_us, least_us))
-        else:
-            (x0, y0), (x1, y1) = support(delays)
-            rate = (y1 - y0) / (x1 - x0)
-            beside = Course((start, end), (y0 + rate * (start - x0), y0 + rate * (end - x0)))
-            if len(points) < WINDOWS_MIN or not beside.is_near(delays):
-                return None
+        delays = wall.above(points)  # of packets, by the sender's word
+        beside = _beside(delays, start, end)
+        if beside is None:
+            return None
         transits = tuple(y + beside.at(x) for x, y in zip(wall.places, wall.transits_us, strict=True))
         transit = Course(wall.places, transits)
-        return Agreed(wall, transit, straight) if transit.is_a_clocks(self.clock_hz) else None
+        return Agreed(wall, transit, spread_us) if transit.is_a_clocks(self.clock_hz) else None
 
     def _wall_us(self, ntp: int) -> int:
         """A wall clock against that of the first reading, across the end of its era too."""
@@ -163,19 +164,18 @@ class SenderClock:
         return passed * 1_000_000 // NTP_UNIT
 
 
-def course_of(
-    arrivals: Envelope, agreed: Agreed | None, start: int, end: int, clock_hz: int
-) -> tuple[Course | None, bool]:
-    """The course of a piece whose clock drifts, None of one that keeps time; and whether reports have made it."""
-    own = arrivals.course(start, end)
-    if own is None:
-        return None, False
-    clear = own.is_near(arrivals.all())
-    if clear and own.rise_us < DRIFT_US_MIN:
-        return None, False
-    if agreed is not None and agreed.straight:
-        return (agreed.transit if agreed.transit.rise_us >= DRIFT_US_MIN else None), True
-    return (own if clear and own.rise_us >= DRIFT_US_MIN and own.is_a_clocks(clock_hz) else None), False
+def _beside(delays: Sequence[Point], start: int, end: int) -> Course | None:
+    """The line below all delays that packets have by the sender's word, None where it cannot be a clock's."""
+    if len(delays) >= WINDOWS_MIN:
+        (x0, y0), (x1, y1) = support(delays)
+        rate = (y1 - y0) / (x1 - x0)
+        sloping = Course((start, end), (y0 + rate * (start - x0), y0 + rate * (end - x0)))
+        if sloping.spread_us(delays) <= NEAR_US:
+            return sloping
+    least_us = min(y for _, y in delays)
+    if all(min(y for _, y in part) - least_us <= AGREE_US for part in _parts(delays)):
+        return Course((start, end), (least_us, least_us))
+    return None
 
 
 def _parts(points: Sequence[Point]) -> list[Sequence[Point]]:

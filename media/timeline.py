@@ -28,9 +28,10 @@ from media.framelog import (
     silence_flags,
 )
 from media.lives import life_of
+from media.pieces import Gathered, reported, wall_clocks
 from media.readings import Reading
-from media.senderclock import NO_REPORTS, READINGS_MIN, Agreed, ReportFacts, SenderClock, WallClock, course_of
-from media.timemap import WINDOW_S, Envelope, Piece
+from media.senderclock import NO_REPORTS, ReportFacts, WallClock
+from media.timemap import Piece
 
 ANCHOR_S = 1  # of media that place a piece: enough to meet an undelayed packet, short enough to stand still soon
 GAPS_MAX = 2000  # of one track's map: 72 KiB of JSON. What is beyond is counted, not named
@@ -133,42 +134,11 @@ class TrackFacts:
             raise Malformed("not the facts of a track") from None
 
 
-@dataclass(slots=True)
-class _Piece:
-    start: int
-    transit_us: int  # of the least delayed packet of its first second
-    silence: int  # why there was nothing before it, as a frame's flags say it
-    end: int
-    clock_hz: int
-    envelope: Envelope
-    resumed_us: int  # when the worker that received it had begun, if another had died before it
-    sender: SenderClock
-
-    def us(self, ticks: int) -> int:
-        return ticks * 1_000_000 // self.clock_hz
-
-    def placed(self, floor_us: int, agreed: Agreed | None) -> tuple[Piece, bool]:
-        """The piece in call time, as far as it is known; it begins where the one before it ended, or later.
-
-        And whether reports have made its rate.
-        """
-        course, by_reports = course_of(self.envelope, agreed, self.start, self.end, self.clock_hz)
-        if course is not None:
-            knots = course.knots(self.clock_hz)
-            late_us = max(0, floor_us - knots[0][1])
-            knots = tuple((timestamp, at_us + late_us) for timestamp, at_us in knots)
-            return Piece(self.start, self.end, knots[0][1], self.clock_hz, knots), by_reports
-        least_us = self.envelope.least_us
-        transit_us = self.transit_us if least_us is None else min(self.transit_us, least_us)
-        at_us = max(floor_us, transit_us + self.us(self.start))
-        return Piece(self.start, self.end, at_us, self.clock_hz), by_reports
-
-
 class Timeline:
     """Gathers the facts of one track, chunk by chunk."""
 
     def __init__(self) -> None:
-        self._pieces: list[_Piece] = []
+        self._pieces: list[Gathered] = []
         self._gaps: list[tuple[int, int, int]] = []  # in media time, in order, within pieces; the last as flags say it
         self._masks: list[tuple[int, int]] = []  # silenced, in media time
         self._omitted = 0
@@ -251,12 +221,9 @@ class Timeline:
     def facts(self) -> TrackFacts:
         """The facts as of the last chunk."""
         placed, floor_us = list[Piece](), self._announced_us
-        agreed = [piece.sender.agreed(piece.envelope, piece.start, piece.end) for piece in self._pieces]
-        followed = 0
-        for piece, found in zip(self._pieces, agreed, strict=True):
-            at, by_reports = piece.placed(floor_us, found)
-            placed.append(at)
-            floor_us, followed = at.end_us, followed + by_reports
+        for piece in self._pieces:
+            placed.append(piece.placed(floor_us))
+            floor_us = placed[-1].end_us
         return TrackFacts(
             tuple(BY_NUMBER[number].name for number in sorted(self._codecs)),
             self._clock_hz,
@@ -267,23 +234,9 @@ class Timeline:
             tuple(placed),
             tuple(sorted((*self._named_gaps(placed), *self._masked(placed)), key=lambda gap: gap.start_us)),
             self._omitted,
-            self._reported(agreed, followed),
-            tuple(self._walls(placed, agreed)),
+            reported(self._pieces, self._strays),
+            wall_clocks(self._pieces, placed),
         )
-
-    def _reported(self, agreed: Sequence[Agreed | None], followed: int) -> ReportFacts:
-        senders = [piece.sender for piece in self._pieces]
-        strays = self._strays + sum(sender.stray for sender in senders)
-        asked = sum(sender.taken >= READINGS_MIN for sender in senders)
-        agreeing = sum(found is not None for found in agreed)
-        return ReportFacts(sum(sender.taken for sender in senders), strays, agreeing, asked - agreeing, followed)
-
-    def _walls(self, placed: Sequence[Piece], agreed: Sequence[Agreed | None]) -> Iterable[WallClock]:
-        """How the wall clocks of the pieces stand to call time, of those that are believed and known."""
-        for number, (gathered, piece, found) in enumerate(zip(self._pieces, placed, agreed, strict=True)):
-            if found is not None and (endpoint := gathered.sender.known) is not None:
-                ahead = (piece.call_us(at) - gathered.sender.wall_us(found.wall, at) for at in (piece.start, piece.end))
-                yield WallClock(number, endpoint, *ahead)
 
     def _learn(self, index: int, least: tuple[int, int] | None) -> None:
         if least is not None:
@@ -307,9 +260,9 @@ class Timeline:
             self._clock_hz = clock_hz
             transit_us = arrival_us - timestamp * 1_000_000 // clock_hz
             self._pieces.append(
-                _Piece(
+                Gathered(
                     *(timestamp, transit_us, silence or Reason.NO_MEDIA, timestamp + duration),
-                    *(clock_hz, Envelope(WINDOW_S * clock_hz), self._resumed_us, SenderClock(clock_hz)),
+                    *(clock_hz, self._resumed_us),
                 )
             )
             return
@@ -329,7 +282,7 @@ class Timeline:
         restarted = bool(flags & NEW_PIECE) and len(self._pieces) < PIECES_MAX
         return not self._pieces or restarted or life_of(timestamp) != life_of(self._pieces[-1].end)
 
-    def _reach_back(self, piece: _Piece, timestamp: int, duration: int) -> None:
+    def _reach_back(self, piece: Gathered, timestamp: int, duration: int) -> None:
         """The very first packets came in disorder: the piece begins earlier than it seemed."""
         if len(self._pieces) > 1:
             return  # only the engine's first piece has packets before its first; anything else is a damaged log

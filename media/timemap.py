@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,11 @@ class Course:
         """The transit at a timestamp."""
         return float(np.interp(timestamp, self.places, self.transits_us))
 
+    def above(self, points: Sequence[Point]) -> list[Point]:
+        """The points by how far they are above it."""
+        below_us = np.interp([x for x, _ in points], self.places, self.transits_us).tolist()
+        return [(x, round(y - below)) for (x, y), below in zip(points, below_us, strict=True)]
+
     def is_a_clocks(self, clock_hz: int) -> bool:
         """Whether a clock can be as far off as it is steep."""
         return all(
@@ -159,9 +165,9 @@ class Course:
             for (x0, x1), (y0, y1) in zip(pairwise(self.places), pairwise(self.transits_us), strict=True)
         )
 
-    def is_near(self, points: Sequence[Point], near_us: int = NEAR_US) -> bool:
-        """Whether half of the points are."""
-        return 2 * sum(y - self.at(x) <= near_us for x, y in points) >= len(points)
+    def spread_us(self, points: Sequence[Point]) -> int:
+        """How far above it half of the points are at most."""
+        return median_low(y for _, y in self.above(points))
 
     def knots(self, clock_hz: int) -> tuple[Point, ...]:
         """The map into call time that it makes, as (timestamp, µs)."""
