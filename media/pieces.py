@@ -79,6 +79,8 @@ def wall_clocks(pieces: Sequence[Gathered], placed: Sequence[Piece]) -> tuple[Wa
     for number, (gathered, piece) in enumerate(zip(pieces, placed, strict=True)):
         agreed, endpoint = gathered.agreed(), gathered.sender.known
         if agreed is not None and endpoint is not None:
-            ahead = (piece.call_us(at) - gathered.sender.wall_us(agreed.wall, at) for at in (piece.start, piece.end))
-            found.append(WallClock(number, endpoint, *ahead))
+            start_us, end_us = (
+                piece.call_us(at) - gathered.sender.wall_us(agreed.wall, at) for at in (piece.start, piece.end)
+            )
+            found.append(WallClock(number, endpoint, start_us, end_us, agreed.doubt_us))
     return tuple(found)

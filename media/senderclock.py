@@ -32,6 +32,7 @@ PART_WINDOWS = 30  # in which one packet must have come so quickly: five minutes
 PARTS_MIN = 4  # of a piece
 STRAY_US = 1_000_000  # a report that is as far from its stream is another one's, or nonsense
 READINGS_MIN = 2
+DOUBT_US = 10_000  # of few readings: half a usual packet's length, see `READING_NEAR_US`
 NTP_UNIT = 1 << 32  # of a second
 WALL_US = (1 << 32) * 1_000_000  # after which the wall clock begins anew
 
@@ -70,17 +71,19 @@ NO_REPORTS = ReportFacts()
 class WallClock:
     """How far call time is ahead of an endpoint's wall clock where a piece begins and where it ends, in µs.
 
-    Both count from wherever they do: two of the same endpoint can be compared, modulo `WALL_US`.
+    Both count from wherever they do: two of the same endpoint can be compared, modulo `WALL_US`. `doubt_us` is by how
+    much a reading may be off.
     """
 
     piece: int
     endpoint: int
     start_us: int
     end_us: int
+    doubt_us: int
 
     def to_json(self) -> list[int]:
         """As a list; the constructor takes it."""
-        return [self.piece, self.endpoint, self.start_us, self.end_us]
+        return [self.piece, self.endpoint, self.start_us, self.end_us, self.doubt_us]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,11 @@ class Agreed:
     wall: Course
     transit: Course
     spread_us: int | None
+
+    @property
+    def doubt_us(self) -> int:
+        """By how much the wall clock may be off."""
+        return DOUBT_US if self.spread_us is None else self.spread_us
 
 
 @dataclass(slots=True)

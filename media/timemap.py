@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median_low
 from typing import Any
@@ -60,6 +60,11 @@ class Piece:
     def stretches(self) -> Iterator[tuple[Point, Point]]:
         """The parts that run straight, as their two ends; none of a piece at the nominal rate."""
         return pairwise(self.knots)
+
+    def moved(self, by_us: int) -> Piece:
+        """The same, so much later."""
+        knots = tuple((timestamp, at_us + by_us) for timestamp, at_us in self.knots)
+        return replace(self, at_us=self.at_us + by_us, knots=knots)
 
     def to_json(self) -> list[Any]:
         """As a list, clock and knots only where they are not the usual ones."""

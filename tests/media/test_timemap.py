@@ -63,6 +63,7 @@ class Leg:
 
     ppm: float = 0  # how much too slow its clock is
     jitter_us: int = 0  # even, so that one packet in a hundred is quick
+    held_up_us: int = 0  # by the sender, before they are sent
     moving_us: int = 0  # a delay that changes every ten seconds, up to that
     loss: float = 0
     duplicates: float = 0
@@ -91,7 +92,7 @@ class Leg:
                     ssrc += 1
                 if second in (*self.restarts_s, *self.sequence_jumps_s):
                     sequence = chance.getrandbits(16)
-            delay_us = DELAY_US + moving_us[second // 10]
+            delay_us = DELAY_US + self.held_up_us + moving_us[second // 10]
             silent = self.silent_s[0] <= second < self.silent_s[1]
             if not silent and chance.random() >= self.loss:
                 for _ in range(1 + (chance.random() < self.duplicates)):
