@@ -168,6 +168,16 @@ LEGS = {
     "restarts and jumps": Leg(ppm=-200, jitter_us=20_000, loss=0.01, restarts_s=(100, 130, 2700), jumps_s=(1500,)),
     "SSRC and sequence jumps": replace(BAD, ppm=200, ssrc_jumps_s=(700, 705, 2000), sequence_jumps_s=(300, 2600)),
     "one way": Leg(ppm=200, silent_s=(300, 3300)),
+    "all of it": replace(
+        BAD,
+        ppm=-200,
+        restarts_s=(2400,),
+        jumps_s=(500,),
+        ssrc_jumps_s=(900,),
+        sequence_jumps_s=(300,),
+        silent_s=(600, 800),
+        held_s=(1200, 2400),
+    ),
     "long hold, then a transfer": Leg(ppm=-200, jitter_us=5_000, held_s=(600, 2400), restarts_s=(2400,)),
 }
 
