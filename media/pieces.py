@@ -29,29 +29,24 @@ class Gathered:
         """So many ticks of its clock in µs."""
         return ticks * 1_000_000 // self.clock_hz
 
-    def agreed(self) -> Agreed | None:
-        """What its sender's reports tell of it, where the stamps agree."""
-        return self.sender.agreed(self.envelope, self.start, self.end)
-
-    def course(self) -> tuple[Course | None, bool]:
-        """How its transit goes where its clock drifts, None of one that keeps time; whether reports have made it so."""
+    def judged(self) -> Judged:
+        """What stamps and reports together say of its clock."""
+        agreed = self.sender.agreed(self.envelope, self.start, self.end)
         own, points = self.envelope.course(self.start, self.end), self.envelope.all()
         if own is None:
-            return None, False
+            return Judged(agreed)
         spread_us, drifts = own.spread_us(points), own.rise_us >= DRIFT_US_MIN
         clear = spread_us <= NEAR_US
         if clear and not drifts:
-            return None, False
-        agreed = self.agreed()
+            return Judged(agreed)
         if agreed is not None and agreed.spread_us is not None and (not clear or agreed.spread_us < spread_us):
-            return (agreed.transit if agreed.transit.rise_us >= DRIFT_US_MIN else None), True
-        return (own if clear and own.is_a_clocks(self.clock_hz) else None), False
+            return Judged(agreed, agreed.transit if agreed.transit.rise_us >= DRIFT_US_MIN else None, by_reports=True)
+        return Judged(agreed, own if clear and own.is_a_clocks(self.clock_hz) else None)
 
-    def placed(self, floor_us: int) -> Piece:
+    def placed(self, judged: Judged, floor_us: int) -> Piece:
         """The piece in call time, as far as it is known; it begins where the one before it ended, or later."""
-        course, _ = self.course()
-        if course is not None:
-            knots = course.knots(self.clock_hz)
+        if judged.course is not None:
+            knots = judged.course.knots(self.clock_hz)
             late_us = max(0, floor_us - knots[0][1])
             knots = tuple((timestamp, at_us + late_us) for timestamp, at_us in knots)
             return Piece(self.start, self.end, knots[0][1], self.clock_hz, knots)
@@ -60,27 +55,35 @@ class Gathered:
         return Piece(self.start, self.end, max(floor_us, transit_us + self.us(self.start)), self.clock_hz)
 
 
-def reported(pieces: Sequence[Gathered], strays: int) -> ReportFacts:
-    """What became of the reports of a track; `strays` belonged to no piece."""
-    asked = [piece for piece in pieces if piece.sender.enough]
-    agreeing = sum(piece.agreed() is not None for piece in asked)
-    return ReportFacts(
-        taken=sum(piece.sender.taken for piece in pieces),
-        stray=strays + sum(piece.sender.stray for piece in pieces),
-        agreeing=agreeing,
-        refused=len(asked) - agreeing,
-        followed=sum(piece.course()[1] for piece in asked),
-    )
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of a piece's clock."""
+
+    agreed: Agreed | None  # what its sender's reports tell, where the stamps agree
+    course: Course | None = None  # how its transit goes where it drifts, None of one that keeps time
+    by_reports: bool = False  # whether reports have made that so
 
 
-def wall_clocks(pieces: Sequence[Gathered], placed: Sequence[Piece]) -> tuple[WallClock, ...]:
-    """How the wall clocks of a track's pieces stand to call time, of those that are believed and known."""
-    found = []
-    for number, (gathered, piece) in enumerate(zip(pieces, placed, strict=True)):
-        agreed, endpoint = gathered.agreed(), gathered.sender.known
+def placed_in_turn(
+    pieces: Sequence[Gathered], floor_us: int, strays: int
+) -> tuple[list[Piece], ReportFacts, tuple[WallClock, ...]]:
+    """A track's pieces in call time, from `floor_us` on; what became of its reports; its wall clocks against call time.
+
+    `strays` of the reports belonged to no piece. Wall clocks are told where they are believed and it is known whose
+    they are.
+    """
+    placed, walls = list[Piece](), list[WallClock]()
+    taken = agreeing = refused = followed = 0
+    for number, gathered in enumerate(pieces):
+        judged, sender = gathered.judged(), gathered.sender
+        piece = gathered.placed(judged, floor_us)
+        placed.append(piece)
+        floor_us = piece.end_us
+        taken, strays, followed = taken + sender.taken, strays + sender.stray, followed + judged.by_reports
+        agreed, endpoint = judged.agreed, sender.known
+        agreeing += agreed is not None
+        refused += agreed is None and sender.enough
         if agreed is not None and endpoint is not None:
-            start_us, end_us = (
-                piece.call_us(at) - gathered.sender.wall_us(agreed.wall, at) for at in (piece.start, piece.end)
-            )
-            found.append(WallClock(number, endpoint, start_us, end_us, agreed.doubt_us))
-    return tuple(found)
+            start_us, end_us = (piece.call_us(at) - sender.wall_us(agreed.wall, at) for at in (piece.start, piece.end))
+            walls.append(WallClock(number, endpoint, start_us, end_us, agreed.doubt_us))
+    return placed, ReportFacts(taken, strays, agreeing, refused, followed), tuple(walls)

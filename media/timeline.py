@@ -28,7 +28,7 @@ from media.framelog import (
     silence_flags,
 )
 from media.lives import life_of
-from media.pieces import Gathered, reported, wall_clocks
+from media.pieces import Gathered, placed_in_turn
 from media.readings import Reading
 from media.senderclock import NO_REPORTS, ReportFacts, WallClock
 from media.timemap import Piece
@@ -220,10 +220,7 @@ class Timeline:
 
     def facts(self) -> TrackFacts:
         """The facts as of the last chunk."""
-        placed, floor_us = list[Piece](), self._announced_us
-        for piece in self._pieces:
-            placed.append(piece.placed(floor_us))
-            floor_us = placed[-1].end_us
+        placed, reports, walls = placed_in_turn(self._pieces, self._announced_us, self._strays)
         return TrackFacts(
             tuple(BY_NUMBER[number].name for number in sorted(self._codecs)),
             self._clock_hz,
@@ -234,8 +231,8 @@ class Timeline:
             tuple(placed),
             tuple(sorted((*self._named_gaps(placed), *self._masked(placed)), key=lambda gap: gap.start_us)),
             self._omitted,
-            reported(self._pieces, self._strays),
-            wall_clocks(self._pieces, placed),
+            reports,
+            walls,
         )
 
     def _learn(self, index: int, least: tuple[int, int] | None) -> None:

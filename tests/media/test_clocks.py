@@ -5,14 +5,18 @@ from __future__ import annotations
 import socket
 import time
 
+import numpy as np
+
 from media.chunks import take_readings
+from media.codecs import PCMA
 from media.engine import REPORT_TICKS
-from media.framelog import Chunk
+from media.framelog import REASON_MASK, Chunk, Reason
 from media.readings import Reading
 from media.rtcp import ReceiverReport, Report, SenderReport, SourceDescription, to_bytes
 from media.timeline import TrackFacts
 
 from .bench import Bench, Sender, noise, udp_socket
+from .keytones import silence, tone
 
 NAME = "alice@pbx.example"
 
@@ -20,11 +24,13 @@ NAME = "alice@pbx.example"
 class Party:
     """A peer of one leg, which sends audio and reports."""
 
-    def __init__(self, bench: Bench, leg: int, name: str = NAME, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, bench: Bench, leg: int, name: str = NAME, host: str = "127.0.0.1", *, mask: bool = False
+    ) -> None:
         self.bench, self.leg, self.name = bench, leg, name
         self.sender = Sender(ssrc=1000 + leg, sock=bound(host))
         self.rtcp, self.ours = bound(host), udp_socket()
-        bench.open(leg, self.sender, sockets=(udp_socket(), self.ours))
+        bench.open(leg, self.sender, sockets=(udp_socket(), self.ours), mask=mask)
 
     def report(self, *, behind_ms: float = 0, ntp: int | None = None, ssrc: int | None = None) -> None:
         """A report of now; `behind_ms` is how far its wall clock is behind."""
@@ -161,6 +167,26 @@ def test_while_nothing_is_kept_the_newest_reports_wait_for_the_next_chunk() -> N
     (kept,) = [chunk.readings for chunk in party.chunks if chunk.readings]
     assert len(kept) == facts.reports.taken == 8
     assert kept[-1].arrival_us - kept[-2].arrival_us > 20_000_000, "the newest took the place of those before it"
+
+
+def test_a_chunk_that_is_silenced_while_it_is_held_keeps_its_reports() -> None:
+    """A tone that sounds over a chunk's end: what was cut of it is written anew."""
+    silenced = 0
+    for start_ms in range(360, 440, 10):
+        bench = Bench()
+        party = Party(bench, 1, mask=True)
+        line = PCMA.encode(np.concatenate((silence(start_ms), tone("3", 60), silence(640 - start_ms))))
+        look(bench)
+        for at in range(0, len(line), 160):
+            bench.send(party.sender, party.sender.packet(line[at : at + 160]))
+            if at == 0:
+                party.report()
+            bench.wait()
+        facts = party.close()
+        assert facts.reports.taken == 1
+        (chunk,) = (chunk for chunk in party.chunks if chunk.readings)
+        silenced += bool((chunk.frames.flags & REASON_MASK == Reason.MASKED).any())
+    assert silenced > 2
 
 
 def test_a_leg_without_reports_has_none_to_take() -> None:

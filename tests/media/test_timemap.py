@@ -210,7 +210,7 @@ def placed(points: Sequence[Point], end: int) -> Piece:
     gathered = Gathered(0, points[0][1], 0, end, 8000, 0)
     for timestamp, transit_us in points:
         gathered.envelope.learn(timestamp, transit_us)
-    return gathered.placed(0)
+    return gathered.placed(gathered.judged(), 0)
 
 
 def test_what_no_clock_does_is_not_followed() -> None:
