@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from media.senderclock import Agreed, ReportFacts, SenderClock, WallClock
 from media.timemap import DRIFT_US_MIN, NEAR_US, WINDOW_S, Course, Envelope, Piece
 
+WALLS_MAX = 64  # of a track that can be tied: a sender that begins anew more often stays where the stamps put it
+
 
 @dataclass(slots=True)
 class Gathered:
@@ -83,7 +85,7 @@ def placed_in_turn(
         agreed, endpoint = judged.agreed, sender.known
         agreeing += agreed is not None
         refused += agreed is None and sender.enough
-        if agreed is not None and endpoint is not None:
+        if agreed is not None and endpoint is not None and len(walls) < WALLS_MAX:
             start_us, end_us = (piece.call_us(at) - sender.wall_us(agreed.wall, at) for at in (piece.start, piece.end))
             walls.append(WallClock(number, endpoint, start_us, end_us, agreed.doubt_us))
     return placed, ReportFacts(taken, strays, agreeing, refused, followed), tuple(walls)

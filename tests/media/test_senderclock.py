@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from media.framelog import Tally
+from media.messages import MESSAGE_BYTES_MAX, Ended, encode
+from media.pieces import WALLS_MAX, Gathered, placed_in_turn
 from media.readings import Reading
-from media.senderclock import AGREE_US, SenderClock
-from media.timemap import Envelope
+from media.senderclock import AGREE_US, WALL_US, SenderClock, WallClock
+from media.timeline import GAPS_MAX, MASKS_MAX, PIECES_MAX, Gap, TrackFacts
+from media.timemap import Envelope, Piece
 
 from .test_timemap import APART_US_MAX, BAD, Leg, Wall, off_us, received
 
@@ -94,3 +98,27 @@ def test_a_clock_of_two_names_is_nobodys() -> None:
     assert sender.known == 7
     sender.learn(Reading(5_000_000, 40_000, 5 << 32, 8), 0)
     assert sender.known is None
+
+
+def test_the_facts_of_the_worst_call_fit_into_a_message() -> None:
+    """A day of a sender that begins anew all the time, with every list as long as it may be."""
+    end_us, ticks = 86_400_000_000, 15 << 38
+    gaps = tuple(Gap(end_us + i, end_us + i, "worker_lost", 30) for i in range(GAPS_MAX + MASKS_MAX))
+    knots = tuple((ticks + 400_000 * i, end_us + 50_000_000 * i) for i in range(2))
+    pieces = tuple(Piece(ticks, ticks + 400_000, end_us, 48_000, knots) for _ in range(PIECES_MAX))
+    walls = tuple(WallClock(i, (1 << 64) - 1, -WALL_US, -WALL_US, AGREE_US) for i in range(WALLS_MAX))
+    facts = TrackFacts(("PCMA", "opus"), 48_000, Tally(), 0, end_us, end_us, pieces, gaps, 10**6, walls=walls)
+    data = encode(Ended(10**6, facts.to_json()))
+    assert 100_000 < len(data) <= MESSAGE_BYTES_MAX
+
+
+def test_no_more_pieces_of_a_track_can_be_tied_than_are_told() -> None:
+    pieces = [Gathered(i * 80_000, 0, 0, i * 80_000 + 80_000, 8000, 0) for i in range(WALLS_MAX + 5)]
+    for number, piece in enumerate(pieces):
+        piece.envelope.learn(piece.start, 0)
+        for second in (1, 6):
+            at = piece.start + 8000 * second
+            piece.sender.learn(Reading(at * 125, at, (10 * number + second) << 32, 7), 0)
+    _, facts, walls = placed_in_turn(pieces, 0, 0)
+    assert facts.agreeing == WALLS_MAX + 5
+    assert [wall.piece for wall in walls] == list(range(WALLS_MAX))
