@@ -36,7 +36,6 @@ class _Tied:
     wall: WallClock
     start_us: int
     end_us: int
-    group: int = 0
     late_us: int = 0
 
     def ahead_us(self, at_us: int) -> int:
