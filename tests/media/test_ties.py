@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from media.framelog import Tally
+from media.framelog import Frames, Reason, Tally
+from media.readings import Reading
 from media.senderclock import WALL_US, ReportFacts, WallClock
 from media.ties import TIE_US_MAX, moved, tied
-from media.timeline import Gap, TrackFacts
+from media.timeline import Gap, Timeline, TrackFacts
 from media.timemap import Piece
 
 from .test_timemap import DELAY_US, Leg, Wall, off_us, received
@@ -150,3 +153,37 @@ def test_wall_clocks_are_compared_across_the_end_of_their_era() -> None:
     assert [facts.reports for facts in found] == [ReportFacts(tied=1)] * 2
     assert found[1].map[0].at_us == 0, "there is no room before the call"
     assert tied([]) == [] and DELAY_US < TIE_US_MAX
+
+
+NEAR = st.integers(0, 600).map(lambda second: (second * 1_000_000 + 30_000, second * 8000))
+ANYWHERE = st.tuples(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-(1 << 62), 1 << 62))
+READINGS = st.lists(
+    st.tuples(st.one_of(NEAR, ANYWHERE), st.integers(0, (1 << 64) - 1), st.integers(0, 2)).map(
+        lambda told: Reading(*told[0], told[1], told[2])
+    ),
+    max_size=40,
+)
+
+
+@given(READINGS, READINGS)
+def test_whatever_is_read_the_clock_of_a_clear_track_stays(one: list[Reading], other: list[Reading]) -> None:
+    tracks = []
+    for readings in ([], one, other):
+        timeline = Timeline()
+        for second in range(0, 601, 20):
+            timeline.extend(frame_at(second), written_us=second * 1_000_000, pending=Reason.LOST, tally=Tally())
+            timeline.read([told for told in readings if told.timestamp // 8000 in range(second - 20, second)])
+        timeline.read(readings[:5])
+        tracks.append(timeline.facts())
+    alone, *told = tracks
+    for facts in tied(told):
+        assert [piece.knots for piece in facts.map] == [()]
+        assert 0 <= alone.map[0].at_us - facts.map[0].at_us <= TIE_US_MAX
+        assert TrackFacts.from_json(facts.to_json()) == facts
+
+
+def frame_at(second: int) -> Frames:
+    """One frame, as late as every other."""
+    one = np.ones(1, np.int64)
+    at = (one * second * 8000, one * (second * 1_000_000 + 30_000), one * 160)
+    return Frames(*at, one.astype(np.uint8) * 8, np.zeros(1, np.uint8), bytes(160))
