@@ -50,7 +50,6 @@ class Clocks:
         return True
 
     def _endpoint(self, name: str, source: int) -> int:
-        host = (source >> 16).to_bytes(8, "big", signed=True)
-        told = host + name.encode("utf-8", "surrogateescape")
+        told = f"{source >> 16} {name}".encode("utf-8", "surrogateescape")
         digest = hashlib.blake2b(told, digest_size=_ENDPOINT_BYTES, key=self._secret).digest()
         return int.from_bytes(digest, "big")

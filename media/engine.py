@@ -17,21 +17,22 @@ from media.chunks import take_chunk, take_chunks
 from media.codecs import codecs_named
 from media.codecs.g711 import Samples
 from media.ears import Ears
+from media.endpoints import UNNAMED
 from media.errors import Unavailable, Unsupported
 from media.framelog import Reason
 from media.intake import Intake, expect, recall
 from media.latches import Latches
 from media.legs import NEVER, Int64s, Leg, Table, Turn, former_stream
 from media.listen import Listener, told
-from media.lives import LIVES_MAX
 from media.masking import Masks
 from media.messages import Ended, Event, Open, Played, Pressed, Update
+from media.muxing import demultiplexed
 from media.native import CORE, Core
 from media.opening import leg_of, source_of
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
-from media.receive import SLOTS, UNNAMED, Arena, Sources
+from media.receive import SLOTS, Arena, Sources
 from media.reports import Reports
 from media.secure import SecureLegs
 from media.sink import Sink
@@ -124,8 +125,6 @@ class Engine:
         leg = leg_of(command, rtp, rtcp, self._rules.get(port) if command.continues else None)
         if command.leg in self._by_number or command.leg in self._finished:
             raise Unsupported("a leg of this number is open")
-        if not 0 <= command.life < LIVES_MAX:
-            raise Unavailable("the leg has lost its worker too often")
         if not self._rows:
             raise Unavailable("the worker has no room for another leg")
         rtp.setblocking(False)
@@ -133,6 +132,7 @@ class Engine:
         row = leg.row = self._rows.pop()
         self._table.clear(row)
         leg.protection, self._table.secured[row] = secured, secured is not None
+        leg.muxed = self._table.muxed[row] = command.mux
         self._taps[row] = command.tapped
         self._detectors.open(row)
         self._table.masking[row] = command.mask
@@ -140,9 +140,9 @@ class Engine:
         self._by_number[leg.number] = leg
         self._sink.open(leg.number, command.sink)
         self._reports.open(leg)
-        self._latches.know(row, NEVER if command.continues else leg.rule.current)
         self._table.from_us[row] = command.from_us
         expect(self._table, leg, 0)
+        self._latches.know(row, told=not command.continues)
         since_us = max(0, now_ns - command.origin_ns) // 1000 if command.continues and command.origin_ns else 0
         self._watch.expect(row, command.quiet_s, since_us)
         if command.origin_ns:
@@ -171,6 +171,7 @@ class Engine:
         self._drain(leg, now_ns)
         leg.protection = protection(leg.protection, command.srtp)
         self._table.secured[leg.row] = leg.protection is not None
+        leg.muxed = self._table.muxed[leg.row] = command.mux
         leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
@@ -311,7 +312,14 @@ class Engine:
 
     def _receive(self, sources: Sources) -> bool:
         """One pass over these sockets; whether more may wait."""
-        batch, levels = self._secure.open(self._arena.receive(sources)), None
+        batch, levels = self._arena.receive(sources), None
+        if batch.ipv6:
+            self._table.recognise(batch, self._arena)
+        if self._table.muxed.any():
+            batch, told = demultiplexed(batch, self._arena.words, self._table.muxed)
+            if told is not None:
+                self._reports.keep(told, self._arena)
+        batch = self._secure.open(batch)
         if self._taps.any():
             batch, levels = untap(batch, self._arena.octets, self._taps)
         self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import secrets
 import socket
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 from media.codecs import codecs_named
 from media.dtmf import Keys
-from media.errors import Unsupported
+from media.endpoints import UNNAMED, source_number
+from media.errors import Unavailable, Unsupported
 from media.legs import Leg
-from media.lives import life_begins
+from media.lives import LIVES_MAX, life_begins
 from media.messages import Address, Open
 from media.outgoing import Outgoing
-from media.receive import UNNAMED, source_number
 from media.sequence import Sequence
 from media.sources import Former, SourceRule
 
@@ -23,14 +23,16 @@ UNPLACED = -1  # no row: the engine gives it one
 def leg_of(command: Open, rtp: socket.socket, rtcp: socket.socket, rule: SourceRule | None) -> Leg:
     """The leg that the command describes, without a row yet; `rule` is that of the leg whose stream it continues.
 
-    Raises Unsupported for a codec, address or network that we do not know.
+    Raises Unsupported for a codec, address or network that we do not know, Unavailable for a life too many.
     """
+    if not 0 <= command.life < LIVES_MAX:
+        raise Unavailable("the leg has lost its worker too often")
     codecs, remote = codecs_named(command.codecs), UNNAMED if command.tapped else source_of(command.remote)
     try:
-        networks = tuple(IPv4Network(network) for network in command.networks)
+        networks = tuple(ip_network(network) for network in command.networks)
         former = Former.from_numbers(command.former)
     except (ValueError, TypeError):
-        raise Unsupported("a media network is not an IPv4 network, or a former stream is none") from None
+        raise Unsupported("a media network is none, or a former stream is none") from None
     if rule is None:
         rule = SourceRule(remote, command.nat, networks, former, command.latched)
     clock_hz = next(iter(codecs.values())).clock_hz
@@ -47,8 +49,8 @@ def leg_of(command: Open, rtp: socket.socket, rtcp: socket.socket, rule: SourceR
 
 
 def source_of(address: Address | None) -> int | None:
-    """An address as sources are numbered; raises Unsupported where it is none of IPv4."""
+    """An address as sources are numbered; raises Unsupported where it is none."""
     try:
         return None if address is None else source_number(*address)
     except ValueError:
-        raise Unsupported("media comes over IPv4 only") from None
+        raise Unsupported("media comes from an address") from None

@@ -94,7 +94,7 @@ class Switchboard:
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self.streams = Streams(recordings, book, ports, tasks, self._desk)
+        self.streams = Streams(recordings, book, tasks, self._desk)
 
     @property
     def stats(self) -> Stats | None:
@@ -135,11 +135,13 @@ class Switchboard:
         parties: Parties,
         roster: Roster | None = None,
         taps: Sequence[Tap] = (),
+        *,
+        ipv6: bool = False,
     ) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
 
-        Without an offer there is one leg, for the m-line that we are going to offer. A recording session has a roster;
-        taps are taken as they are.
+        Without an offer there is one leg, for the m-line that we are going to offer, over IPv6 if that is said. A
+        recording session has a roster; taps are taken as they are.
         """
         emergency = emergencies.is_emergency(match, parties, () if roster is None else roster.addresses)
         worker, why_not = self._place(match, emergency=emergency)
@@ -174,6 +176,7 @@ class Switchboard:
             emergency=emergency,
             roster=roster,
             described=offer,
+            ipv6=ipv6,
             worker=worker,
         )
         prompt = self.prompts.get(match.tenant.name)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Call
-from gateway.calls.offer import answerable, maskable
+from gateway.calls.offer import answerable, maskable, reachable
 from gateway.calls.switchboard import RETRY_AFTER_S, Switchboard
 from gateway.calls.terms import media_terms
 from gateway.config import Settings
@@ -223,15 +223,19 @@ class SipIngest:
             self._agent.reject(event.dialog, 403, "Forbidden", now)
             return
         keying = Keying(media_terms(match, event.request.uri, secure=event.flow.secure), secrets.token_bytes)
+        media = self._settings.media
         try:
-            offer = keying.taken(parse(event.body)) if event.body else None
+            taken = keying.taken(parse(event.body)) if event.body else None
         except Malformed as error:
             self._counted["refused_sdp"] += 1
             self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
             return
+        offer = None if taken is None else reachable(taken, ipv6=bool(media.address6))
         if not (keying.possible if offer is None else answerable(offer)):
-            self._counted["refused_codec"] += 1
-            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_MEDIA)])
+            elsewhere = taken is not None and answerable(taken)
+            self._counted["refused_family" if elsewhere else "refused_codec"] += 1
+            warning = [("Warning", _NO_FAMILY if elsewhere else _NO_MEDIA)]
+            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=warning)
             return
         try:
             trusted, transport, found_by = match.trunk.trusted, event.flow.transport, match.trunk.found_by
@@ -241,7 +245,8 @@ class SipIngest:
             match, roster = recording_of(match, event.request, offer)
             if offer is not None and match.tenant.dtmf_inband == "mask":
                 offer = maskable(offer)
-            call = self._switchboard.begin(match, offer, parties, roster)
+            ipv6 = bool(media.address6) and ":" in event.flow.remote[0]
+            call = self._switchboard.begin(match, offer, parties, roster, ipv6=ipv6)
         except Busy as busy:
             self._counted["refused_busy"] += 1
             self._counted[f"busy_{busy.reason.replace(' ', '_')}"] += 1
@@ -282,8 +287,9 @@ class SipIngest:
             offer = negotiation.read(event.body)
         except Malformed as error:
             self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
-        except MediaError:
-            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now)
+        except MediaError as error:
+            warning = [("Warning", f'399 callvault "{error}"')]
+            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=warning)
         else:
             self._agent.accept(event.dialog, self._taken(call, negotiation, offer, event), now)
 
@@ -304,7 +310,7 @@ class SipIngest:
         negotiation.keying.settle(offer)
         call.srtp = negotiation.keying.agreed
         self._switchboard.update(call, offer, event.request.metadata)
-        return negotiation.answer(offer, {leg.index: leg.pair.port for leg in call.legs})
+        return negotiation.answer(offer, self._places(call))
 
     def _on_answered(self, event: Acknowledged | Agreed) -> None:
         """The peer's answer to our offer; one that cannot be used ends the call (RFC 3261 §14.1, §13.3.1)."""
@@ -339,15 +345,22 @@ class SipIngest:
 
     def _negotiation(self, call: Call, keying: Keying) -> Negotiation:
         return Negotiation(
-            {leg.index: leg.pair.port for leg in call.legs},
+            self._places(call),
             keying,
             origin_id=int(call.id[:12], 16),
-            address=self._settings.media.named,
             receive_only=call.trunk.receive_only,
             masked=call.policy.dtmf_inband == "mask",
+            ipv6=bool(self._settings.media.address6),
         )
+
+    def _places(self, call: Call) -> dict[int, Address]:
+        """What our descriptions name of its legs."""
+        media = self._settings.media
+        return {leg.index: (media.names(ipv6=leg.pair.ipv6), leg.pair.port) for leg in call.legs}
 
 
 _NO_MEDIA = '305 callvault "Incompatible media format: no codec that is taken, or not encrypted as it must be"'
+
+_NO_FAMILY = '301 callvault "Incompatible network address format: media is not received over IPv6 here"'
 
 _BAD_ANSWER = 'SIP;cause=488;text="the answer to the offer cannot be used"'
