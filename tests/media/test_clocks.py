@@ -8,9 +8,12 @@ import time
 import numpy as np
 
 from media.chunks import take_readings
+from media.clocks import Clocks
 from media.codecs import PCMA
+from media.endpoints import source_number
 from media.engine import REPORT_TICKS
 from media.framelog import REASON_MASK, Chunk, Reason
+from media.legs import Table
 from media.readings import Reading
 from media.rtcp import ReceiverReport, Report, SenderReport, SourceDescription, to_bytes
 from media.timeline import TrackFacts
@@ -110,6 +113,13 @@ def test_streams_of_one_name_and_host_are_of_one_endpoint_and_the_name_is_not_ke
     for party in parties:
         party.sender.sock.close()
         party.rtcp.close()
+
+
+def test_hosts_of_both_families_are_told_apart_and_ports_are_not() -> None:
+    clocks, hosts = Clocks(Table(1)), ("192.0.2.1", "192.0.2.2", "2001:db8::1", "::c000:201")
+    found = [{clocks._endpoint(NAME, source_number(host, port)) for port in (5004, 5005)} for host in hosts]
+    assert [len(endpoints) for endpoints in found] == [1] * 4
+    assert len(set.union(*found)) == 4
 
 
 def test_two_engines_know_the_same_name_by_different_numbers() -> None:
