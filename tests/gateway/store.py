@@ -25,10 +25,10 @@ FRAME_SAMPLES = 160
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Recordings]:
+def opened(folder: Path, kind: type[Recordings] = Recordings) -> Iterator[Recordings]:
     """A fresh store in a folder."""
     objects = folder / "objects"
-    with Recordings.open(folder / "data", f"file:{folder / 'keys'}", f"file:{objects}", node="test") as recordings:
+    with kind.open(folder / "data", f"file:{folder / 'keys'}", f"file:{objects}", node="test") as recordings:
         yield recordings
 
 
