@@ -399,6 +399,7 @@ def _rewritten(raw: bytes, change: Callable[[Frames], Frames]) -> bytes:
         pending=chunk.pending,
         noise=chunk.noise,
         tally=chunk.tally,
+        told=chunk.readings,
     )
 
 

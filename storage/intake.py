@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from storage.calls import check_absent, check_alive, insert_calls, outcomes, set_states
+from storage.calls import check_absent, check_alive, insert_calls, outcomes, read_mark, set_states
 from storage.catalogue import Catalogue
 from storage.content import (
     INLINE_BYTES_MAX,
@@ -34,9 +34,9 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
-from storage.records import STREAMS, Change, Day, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.slicerows import insert_slices
-from storage.tables import artefact_keys, artefacts, buckets
+from storage.tables import artefacts, buckets
 from storage.times import day_of
 
 PREPARED_DAYS = 3
@@ -134,10 +134,7 @@ class Intake:
         identity = new.find(Kind.IDENTITY)
         with self._catalogue.reading() as connection:
             check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
-            of_key = artefact_keys.c.artefact == identity.ref.artefact
-            query = select(buckets.c.day).join(artefact_keys, artefact_keys.c.bucket == buckets.c.id).where(of_key)
-            day = Day(connection.execute(query.limit(1)).scalar_one())  # not the call's: it may be resumed tomorrow
-        item = Placing(identity, day, identifiers=tuple(found))
+        item = Placing(identity, new.day, identifiers=tuple(found))
 
         def write(connection: Connection, held: Held) -> None:
             check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
@@ -149,10 +146,11 @@ class Intake:
         """A saved call's keys again, after a restart; Erased, NotFound."""
         with self._catalogue.reading() as connection:
             check_alive(connection, tenant, call, ())
+            day = read_mark(connection, tenant, call).day  # on which it began: its buckets are that day's
             query = select(artefacts.c.id).where(artefacts.c.call == call).order_by(artefacts.c.serial)
             opened = [self._tree.open(connection, ArtefactId(found), tenant) for found in connection.scalars(query)]
         made = tuple(NewArtefact(found.ref, found.key, found.segment_bytes) for found in opened)
-        return NewCall(tenant, call, day_of(self._clock()), made)
+        return NewCall(tenant, call, day, made)
 
     def add_derived(
         self, tenant: TenantId, call: CallId, sources: Sequence[ArtefactId], items: Sequence[Derived]

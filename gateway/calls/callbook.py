@@ -13,7 +13,7 @@ from typing import Any
 from gateway.calls import keypresses
 from gateway.calls.call import NOBODY, Call, outcome, track_document
 from gateway.calls.journal import Journal
-from gateway.calls.recovery import facts_of_lives, recover_call
+from gateway.calls.recovery import facts_of_lives, facts_together, recover_call
 from storage.errors import Erased, StoreError
 from storage.model import ArtefactId, CallState, Kind
 from storage.recordings import Recordings
@@ -121,6 +121,7 @@ class CallBook:
         if any(leg.lives > 1 and leg.artefact is not None for leg in call.every_leg):
             async with self._reading_back:
                 facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call)
+        facts = facts_together(facts)
         state = outcome(call, facts)
         if state is CallState.ENDED and any(missing):
             state = CallState.INTERRUPTED

@@ -58,7 +58,9 @@ class Desk:
 
     def open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: Leg | None = None) -> None:
         """Have the call's worker receive it on these terms, in place of the leg whose stream it continues."""
-        command = opening(call, leg, self._terms(call, leg, offer), continues=continues is not None)
+        answered = offer is not None or leg.tap is not None
+        agreed = self._terms(call, leg, offer)
+        command = opening(call, leg, agreed, answered=answered, continues=continues is not None)
         former = self._formers.get(leg.pair.port, ())
         if continues is not None:  # its stream is the call's own
             former = () if continues.told is None else continues.told.opened.former
