@@ -13,7 +13,7 @@ may repeat a silenced one (in-band FEC), or one that never came, is silenced too
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -31,14 +31,13 @@ from media.framelog import REASON_MASK, Frames, Reason
 from media.legs import CELL_US, REGION_BYTES, Int64s, Leg, Table, Windows
 from media.messages import Pressed
 from media.sequence import Arrived
+from media.silencing import SILENCE, quiet, rewritten, silenced, silenced_span
 from media.sink import Sink
 from media.tones import RATE_HZ
 from media.vad import CELL_SAMPLES
 
 MARGIN = 2 * CELL_SAMPLES  # octets on either side: a cell that is partly a tone's, and the click of a key before it
 HOLD_TICKS = 5  # 100 ms: a packet of 60 ms with 40 ms of jitter; of what comes later a tone's first 19 ms may be kept
-SILENCE = {codec.number: codec.silent(b"\0")[0] for codec in CODECS if codec.in_octets}
-"""The octet that is silence, of each codec that can be silenced octet by octet."""
 AFTER = {codec.number: 5 * CELL_SAMPLES if codec is G722 else MARGIN for codec in CODECS}
 """The margin behind, in octets: from 20 ms of what came after a tone its key could be told in G.722 (29 % right instead
 of 6 %), from 60 ms no more. In Opus a frame tells of the one before it at most."""
@@ -175,14 +174,14 @@ class Masks:
         for start, end in sounding:
             self._silence_span(leg.row, start, end)
             self._silence_until(leg.row, end)
-        silenced = around.timestamps[around.flags & REASON_MASK == Reason.MASKED]
+        masked = around.timestamps[around.flags & REASON_MASK == Reason.MASKED]
         for i, placed in enumerate(leg.late):
             packet, start, end = placed.packet, placed.timestamp, placed.timestamp + placed.packet.duration
             far = packet.duration + round(AFTER_S * packet.clock_hz)
-            near = bool((np.abs(silenced - start) <= far).any()) or any(a < end and start < b for a, b in sounding)
+            near = bool((np.abs(masked - start) <= far).any()) or any(a < end and start < b for a, b in sounding)
             if near or _repeats(around, start):
-                quiet = replace(packet, payload=BY_NUMBER[packet.codec].silent(packet.payload))
-                leg.late[i] = replace(placed, flags=placed.flags | Reason.MASKED, packet=quiet)
+                hushed = replace(packet, payload=BY_NUMBER[packet.codec].silent(packet.payload))
+                leg.late[i] = replace(placed, flags=placed.flags | Reason.MASKED, packet=hushed)
 
     def _disturbed(self, row: int, packet: Opened) -> list[bool]:
         """For each cell of a packet, whether its decoder has missed something shortly before."""
@@ -295,7 +294,7 @@ class Masks:
         if (leg := self._legs[row]) is not None:
             for held in reversed(self._held):
                 if held.leg is leg and held.end > start:
-                    held.chunk = _rewritten(held.chunk, partial(_silenced_span, start=start, end=end, leg=leg))
+                    held.chunk = rewritten(held.chunk, partial(silenced_span, start=start, end=end, leg=leg))
         for frame in range(int(table.count[row])):
             length, first = int(table.lengths[row, frame]), int(table.timestamps[row, frame])
             offset = row * REGION_BYTES + at
@@ -317,7 +316,7 @@ class Masks:
         """Silence the octets [first, last) of a frame whose payload is at this offset of its row's region."""
         table, begin = self._table, row * REGION_BYTES + at
         payload = table.pool[begin : begin + int(table.lengths[row, frame])]
-        payload[:] = np.frombuffer(_quiet(int(table.codecs[row, frame]), payload.tobytes(), first, last), np.uint8)
+        payload[:] = np.frombuffer(quiet(int(table.codecs[row, frame]), payload.tobytes(), first, last), np.uint8)
         if not table.flags[row, frame] & REASON_MASK:
             table.flags[row, frame] |= Reason.MASKED
         table.in_order[row] = False  # it is told to the timeline frame by frame
@@ -354,8 +353,8 @@ class Masks:
             if held.leg is leg and first > 0:
                 octets = len(framelog.decode(held.chunk).frames.payload)
                 if last < octets:
-                    change = partial(_silenced, start=octets - first, end=octets - last, leg=leg)
-                    held.chunk = _rewritten(held.chunk, change)
+                    change = partial(silenced, start=octets - first, end=octets - last, leg=leg)
+                    held.chunk = rewritten(held.chunk, change)
                 first, last = first - octets, max(0, last - octets)
 
 
@@ -381,51 +380,3 @@ def _repeats(frames: Frames, timestamp: int) -> bool:
     ends = frames.timestamps + frames.durations
     there = i > 0 and int(ends[i - 1]) == timestamp and frames.flags[i - 1] & REASON_MASK != Reason.MASKED
     return not there and codec.repeats(frames.payload[begin : begin + int(frames.lengths[i])])
-
-
-def _quiet(codec: int, payload: bytes, first: int, last: int) -> bytes:
-    """A payload with its octets [first, last) silenced; the whole of it, where that is not to be had."""
-    silent = BY_NUMBER[codec].silent(payload)
-    return payload[:first] + silent[first:last] + payload[last:] if codec in SILENCE else silent
-
-
-def _rewritten(raw: bytes, change: Callable[[Frames], Frames]) -> bytes:
-    """A chunk with other payloads."""
-    chunk = framelog.decode(raw)
-    return framelog.encode(
-        change(chunk.frames),
-        head=chunk.start,
-        written_us=chunk.written_us,
-        pending=chunk.pending,
-        noise=chunk.noise,
-        tally=chunk.tally,
-        told=chunk.readings,
-    )
-
-
-def _silenced(frames: Frames, start: int, end: int, leg: Leg) -> Frames:
-    """The frames with the payload octets [start, end) silenced; the leg's timeline is told."""
-    ends = np.cumsum(frames.lengths)
-    begins = ends - frames.lengths
-    touched = np.flatnonzero((ends > start) & (begins < end))
-    return _changed(frames, {i: (max(0, start - int(begins[i])), end - int(begins[i])) for i in touched.tolist()}, leg)
-
-
-def _silenced_span(frames: Frames, start: int, end: int, leg: Leg) -> Frames:
-    """The frames with those that overlap the media time [start, end) silenced."""
-    touched = np.flatnonzero((frames.timestamps < end) & (frames.timestamps + frames.durations > start))
-    return _changed(frames, {i: (0, int(frames.lengths[i])) for i in touched.tolist()}, leg)
-
-
-def _changed(frames: Frames, touched: dict[int, tuple[int, int]], leg: Leg) -> Frames:
-    payload, flags = bytearray(frames.payload), frames.flags.copy()
-    ends, durations = np.cumsum(frames.lengths), frames.durations
-    for i, (first, last) in touched.items():
-        end, began = int(ends[i]), int(frames.timestamps[i])
-        begin = end - int(frames.lengths[i])
-        payload[begin:end] = _quiet(int(frames.codecs[i]), bytes(payload[begin:end]), first, last)
-        continues = i > 0 and began == int(frames.timestamps[i - 1] + durations[i - 1])
-        if continues and not flags[i] & REASON_MASK:  # the gap before any other has its reason there
-            flags[i] |= Reason.MASKED
-            leg.timeline.mask(began, began + int(durations[i]))
-    return replace(frames, payload=bytes(payload), flags=flags)

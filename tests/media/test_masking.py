@@ -10,8 +10,9 @@ from gateway.commands.speech import human
 from media.codecs import G722, PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
 from media.engine import FLUSH_TICKS
-from media.masking import HOLD_TICKS, MARGIN, SILENCE
+from media.masking import HOLD_TICKS, MARGIN
 from media.messages import Pressed
+from media.silencing import SILENCE
 from media.timeline import TrackFacts
 
 from .bench import Bench, Sender, first_sample
