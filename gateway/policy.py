@@ -74,6 +74,10 @@ class Tenant(Section):
         description="keys' tones in the audio: silenced before anything is kept, or kept as they are. "
         "They are found in G.711 only: with mask, G.722 and Opus are taken from who offers nothing else",
     )
+    statistics: Literal["day", "month"] = Field(
+        "day",
+        description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
+    )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 
     @field_validator("zone")

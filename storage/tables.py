@@ -91,6 +91,7 @@ calls = Table(
     Column("closed", Boolean, nullable=False),  # has its manifest, or is erased: no stream of it grows any more
     Index("calls_of_tenant", "tenant", "serial"),
     Index("calls_open", "closed", "state"),
+    Index("calls_of_day", "tenant", "day"),
 )
 
 artefacts = Table(
@@ -240,6 +241,16 @@ ledger = Table(
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     Column("signature", String(128), nullable=False),
+)
+
+statistics = Table(
+    "statistics",  # for ever, and never changed: it counts calls and knows none. See storage/statistics.py
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("period", _DAY, nullable=False),  # a UTC day or month that is over
+    Column("sealed", LargeBinary, nullable=False),  # under a secret of the installation: it outlives the tenant's keys
+    UniqueConstraint("tenant", "period"),
 )
 
 tokens = Table(

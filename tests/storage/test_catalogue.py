@@ -40,7 +40,8 @@ _WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role",
 _FLAGS = {"closed", "finished", "interrupted", "revoked"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
-_DAYS = {"day"}
+_DAYS = {"day", "period"}
+"""A period of statistics is a day or a month."""
 _SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts"}
 """JSON of ids, hashes, counts and times of erasures; documents in manifests are ciphertext."""
 
