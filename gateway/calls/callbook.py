@@ -117,7 +117,7 @@ class CallBook:
             return Written(state, None)
         missing: list[list[float | None]] = []
         if any(leg.lives > 1 and leg.artefact is not None for leg in call.every_leg):
-            facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call)
+            facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call, ended_s)
         state = outcome(call, facts)
         if state is CallState.ENDED and any(missing):
             state = CallState.INTERRUPTED
