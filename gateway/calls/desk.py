@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.calls.call import Call, Leg, Tap
+from gateway.calls.offer import remote
 from gateway.calls.terms import opening, tapped, terms
 from gateway.calls.told import Told
 from gateway.errors import Unavailable
@@ -112,6 +113,6 @@ class Desk:
             return tapped(leg.number, call.trunk, leg.tap)
         leg.protect(call.srtp.get(leg.index, {}))
         found = terms(leg, call.trunk, offer)
-        if offer is not None and found.remote is None:
+        if offer is not None and found.remote is None and remote(offer, offer.media[leg.index]) is not None:
             self.counters["media_address_refused"] += 1
         return found

@@ -27,7 +27,7 @@ def go_on(call: Call, worker: MediaLink, now: float) -> bool:
 
     A call that is just ending goes on for as long as it takes to receive what waits, and its legs are closed again.
     """
-    opened = [leg for leg in call.legs if leg.told is not None and not (call.ending and leg.ended.done())]
+    opened = [leg for leg in call.legs if leg.told is not None and not ((call.ending or leg.over) and leg.ended.done())]
     if not opened or any(leg.ended.done() or leg.lives >= LIVES_MAX for leg in opened):
         return False
     call.worker = worker
@@ -38,7 +38,7 @@ def go_on(call: Call, worker: MediaLink, now: float) -> bool:
             worker.send(first, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
             for command in more:
                 worker.send(command)
-            if call.ending:
+            if call.ending or leg.over:
                 worker.send(Close(leg.number))
     except Unavailable:
         return False

@@ -107,6 +107,29 @@ def test_a_call_that_is_just_ending_goes_on_until_what_waits_is_received(tmp_pat
     run(work())
 
 
+def test_a_call_of_which_one_dialog_is_over_goes_on_with_the_others(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.answer(call, offer())
+            assert call.saved is not None
+            await call.saved
+            b.board.left(call, 0)
+            await asyncio.sleep(0)
+            assert call.legs[0].ended.done()
+            spare = Worker(b.board.on_media)
+            b.board.workers.join(spare)
+            b.board.on_media_lost(b.worker, spare)
+            assert [(type(command).__name__, command.leg) for command in spare.commands] == [  # type: ignore[union-attr]  # each has one
+                ("Open", call.legs[1].number),
+                ("Release", call.legs[1].number),
+            ]
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+
+    run(work())
+
+
 def test_a_call_that_is_just_ending_is_recovered_where_no_worker_stands_by(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
