@@ -34,9 +34,9 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
-from storage.records import STREAMS, Change, Day, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.slicerows import insert_slices
-from storage.tables import artefact_keys, artefacts, buckets
+from storage.tables import artefacts, buckets
 from storage.times import day_of
 
 PREPARED_DAYS = 3
@@ -134,16 +134,10 @@ class Intake:
         identity = new.find(Kind.IDENTITY)
         with self._catalogue.reading() as connection:
             check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
-            of_key = artefact_keys.c.artefact == identity.ref.artefact
-            query = select(buckets.c.day).join(artefact_keys, artefact_keys.c.bucket == buckets.c.id).where(of_key)
-            day = Day(connection.execute(query.limit(1)).scalar_one())  # not the call's: it may be resumed tomorrow
-        item = Placing(identity, day, identifiers=tuple(found))
-
-        def write(connection: Connection, held: Held) -> None:
+            self._tree.open(connection, identity.ref.artefact)  # so that no transaction waits for the provider
+        with self._catalogue.writing() as connection:
             check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
-            self._tree.tag(connection, [item], held)
-
-        self._follow([item], write)
+            self._tree.tag(connection, identity, found)
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call's keys again, after a restart; Erased, NotFound."""

@@ -75,8 +75,9 @@ buckets = Table(
     Column("kind", _WORD, nullable=False),
     Column("purpose", _WORD, nullable=False),
     Column("day", _DAY, nullable=False),
+    Column("part", Integer, nullable=False),  # of the day: see BUCKET_KEYS in storage/keytree.py
     Column("wrapped", LargeBinary, nullable=False),  # the bucket key under the epoch secret
-    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day"),
+    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day", "part"),
     UniqueConstraint("id", "epoch"),
 )
 
