@@ -19,6 +19,12 @@ LEVEL_ID = 1
 OPUS, PCMU = 111, 0
 CODECS = {OPUS: "opus/48000/2", PCMU: "PCMU/8000"}
 OPUS_SAYS = "minptime=10;useinbandfec=1"
+SUITES = {
+    b"SRTP_AES128_CM_SHA1_80": ("AES_CM_128_HMAC_SHA1_80", 16, 14),
+    b"SRTP_AEAD_AES_128_GCM": ("AEAD_AES_128_GCM", 16, 12),
+    b"SRTP_AEAD_AES_256_GCM": ("AEAD_AES_256_GCM", 32, 12),
+}
+"""SRTP's suites by what DTLS calls them, with the octets of their keys and salts."""
 
 
 def describe(
@@ -94,6 +100,24 @@ class Browser:
         """Of DTLS: `connected` until either end closes."""
         return str(self._dtls.state)
 
+    @property
+    def socket(self) -> socket.socket:
+        """What it sends from; others may send from it too."""
+        return self._udp
+
+    @property
+    def path(self) -> tuple[str, int]:
+        """Where it sends to, once it is connected."""
+        return self._path
+
+    def keys(self) -> tuple[str, bytes]:
+        """What it protects its packets with, once it is connected: the suite, and key and salt (RFC 5764 §4.2)."""
+        encrypted = self._dtls._ssl
+        assert encrypted is not None, "it is connected"
+        suite, octets, salt = SUITES[encrypted.get_selected_srtp_profile()]
+        view = encrypted.export_keying_material(b"EXTRACTOR-dtls_srtp", 2 * (octets + salt))
+        return suite, view[:octets] + view[2 * octets : 2 * octets + salt]
+
     def send(self, packet: bytes) -> None:
         """Protect one RTP packet and send it."""
         self._udp.sendto(self._protect.protect(packet), self._path)
@@ -127,7 +151,7 @@ class Browser:
             self._ice.take_check(data, source)
         elif b"\x14" <= data[:1] < b"\x40":
             self._ice.take_data(data, source)
-        elif self._dtls._rx_srtp is not None:
+        elif self.state == "connected" and source == self._path:  # a machine has other senders
             self.reports.append(self._dtls._rx_srtp.unprotect_rtcp(data))
 
 

@@ -1,8 +1,9 @@
 """How many calls a core carries: `python -m benchmarks.calls --kind siprec --calls N --seconds S [--json FILE]`.
 
-A whole callvault, transcription off, takes N calls of two G.711 tracks each: one INVITE with two sendonly m-lines, RTP
-and RTCP from a native generator, speech detection, sealing, uploads, BYE. Then every recording is opened by another
-process and its frames are counted.
+A whole callvault, transcription off, takes N calls, with a port for each leg: RTP and RTCP from a native generator,
+speech detection, sealing, uploads, BYE. Then every recording is opened by another process and its frames are counted.
+`siprec` is one INVITE with two sendonly m-lines of G.711, `trunk` one sendrecv stream, `srtp` as siprec over TLS with
+SRTP (SDES, `--suite`); `webrtc` is described in `benchmarks.webrtc`.
 
 `cpu_us_per_packet` is the user and system time of all callvault's processes from the first INVITE until the last call
 is stored, by the packets sent; nothing is subtracted, and what the idle installation would have used in that time is
@@ -18,24 +19,34 @@ import argparse
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import installation, machine, native, processes, recorded, report, speech, webrtc
+from benchmarks import installation, machine, native, processes, recorded, report, rtpengine, speech, tls, webrtc
+from benchmarks.cost import Stages, cost, us
 from benchmarks.installation import Installation
 from benchmarks.processes import Use
-from benchmarks.signalling import CALLER_ADDRESS, PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of, make_calls
+from benchmarks.signalling import (
+    CALLER_ADDRESS,
+    PACKETS_A_SECOND,
+    SECURE,
+    SUITE,
+    TRACKS,
+    Call,
+    Callers,
+    legs_of,
+    make_calls,
+)
 from benchmarks.stores import StoreServer, juicefs
 from media.native import CORE
+from media.sdp import SUITES
 
 STRIDE = 47 * native.PACKET_SAMPLES  # legs begin at different places of the speech, so that few change at once
 RATE = 50.0  # calls set up, and hung up, in a second
-CORE_SHARE = 0.7
 IDLE_S = 5.0
 SETUP_S = 60.0  # beyond what the rate takes
-LEAD_NS = 1_000_000_000  # the generator opens four sockets a call before its first packet
 STORED_S = 180.0
 LADDER = 1.25  # each rung carries so many times more calls than the one below
 RUNGS_MAX = 10
@@ -61,36 +72,41 @@ class Load:
     objects: str
     media_workers: int
     native: bool
+    suite: str = SUITE
 
+    @property
+    def secure(self) -> bool:
+        """Whether it comes over TLS, encrypted by `suite`."""
+        return self.kind == SECURE
 
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """CPU of callvault before the first INVITE, at both ends of the media, and after the last call was stored."""
-
-    start: Use
-    media: Use
-    hang_up: Use
-    stored: Use
+    def offset(self, number: int) -> int:
+        """Where in the speech, in samples, the leg of this number begins."""
+        return STRIDE * number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit 0 when the run (with --ladder: the first one) counts and lost nothing."""
-    arguments = _arguments(argv)
+    arguments = parse(argv)
     if arguments.kind == webrtc.KIND:
-        return webrtc.run_and_tell(arguments.calls, arguments.seconds, arguments.json)
+        return webrtc.run_and_tell(arguments.calls, arguments.seconds, arguments.json, arguments.profile)
+    if arguments.compare:
+        rtpengine.installed()
     circle = speech.make()
     where = machine.describe()
     print(report.heading("Calls: SIP, RTP, speech detection, sealing, uploads", where))
     runs: list[dict[str, object]] = []
     calls = arguments.calls
-    with native.generator(circle.octets) as generator:
+    with native.generator(native.frames_of(circle.octets), arguments.kind == SECURE) as generator:
         while True:
             load = Load(
                 *(arguments.kind, calls, arguments.seconds, arguments.rate, arguments.objects),
-                *(arguments.media_workers, arguments.native),
+                *(arguments.media_workers, arguments.native, arguments.suite),
             )
             runs.append(run(load, generator, circle.octets))
             print(_table(runs[-1]) + "\n")
+            if arguments.compare:
+                runs[-1]["rtpengine"] = compared = rtpengine.compare(load, generator, runs[-1])
+                print(rtpengine.table(runs[-1], compared) + "\n")
             if not arguments.ladder or not runs[-1]["held"] or len(runs) == RUNGS_MAX:
                 break
             calls = round(calls * LADDER)
@@ -104,15 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, object]:
     """One run on a fresh installation: its figures."""
-    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0, "MEDIA__WORKERS": load.media_workers}
-    overrides["MEDIA__NATIVE"] = str(load.native).lower()
-    with contextlib.ExitStack() as stack:
-        store = None
-        if load.objects == "juicefs":
-            store = stack.enter_context(juicefs(Path(stack.enter_context(TemporaryDirectory()))))
-            overrides["STORE__OBJECTS"] = store.bucket("recordings")
-        running = stack.enter_context(installation.running(overrides))
-        callers = stack.enter_context(contextlib.closing(_callers(running)))
+    with _started(load) as (running, callers, store):
         idle = running.cpu()
         time.sleep(IDLE_S)
         before = running.cpu()
@@ -120,7 +128,7 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         memory_idle = running.pss_mb()
         paces_ms = [machine.pace_ms()]
         machine_before, own_before_s, store_before_s = machine.load(), time.process_time(), _cpu_s(store)
-        calls = make_calls(load.kind, 0, load.calls)
+        calls = make_calls(load.kind, 0, load.calls, load.suite)
         sent, memory, stages = _carry(load, running, callers, calls, generator, before, paces_ms)
         with running.recordings() as recordings:
             tenant = recordings.tenant(installation.TENANT)
@@ -137,16 +145,18 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
         complaints = running.complaints()
     shares = machine.disturbance(machine_before, machine_after, own_s)
     figures: dict[str, object] = {"kind": load.kind, "calls": load.calls, "seconds": load.seconds, "rate": load.rate}
+    if load.secure:
+        figures |= {"signalling": "tls", "suite": load.suite}
     figures |= {"media_workers": load.media_workers, "native_core": load.native and CORE is not None}
-    figures |= {"objects": load.objects, "store_cpu_us_per_packet": round(1e6 * store_s / max(1, sent.sent), 2)}
+    figures |= {"objects": load.objects, "store_cpu_us_per_packet": us(store_s, sent.sent)}
     figures |= _outcome(load, calls, sent, found, states)
-    figures |= _cost(load, sent, stages, sum(idle_shares.values()))
+    figures |= cost(stages, sent.sent, load.calls, TRACKS[load.kind])
+    idle_s = sum(idle_shares.values()) * (stages.stored.at_s - stages.start.at_s)
+    figures["cpu_us_per_packet_idle_part"] = us(idle_s, sent.sent)
     figures["idle_core_share_by_role"] = {role: round(share, 4) for role, share in idle_shares.items()}
     figures |= _memory(load, memory_idle, memory)
     figures["generator"] = sent.figures()
-    figures["kernel_receive_us_per_packet"] = round(
-        1e6 * (machine_after.softirq_s - machine_before.softirq_s) / max(1, sent.sent), 2
-    )
+    figures["kernel_receive_us_per_packet"] = us(machine_after.softirq_s - machine_before.softirq_s, sent.sent)
     figures["datagrams_dropped_by_kernel"] = machine_after.datagrams_dropped - machine_before.datagrams_dropped
     return figures | {
         "machine_load": shares,
@@ -156,8 +166,22 @@ def run(load: Load, generator: native.Generator, circle: bytes) -> dict[str, obj
     }
 
 
-def _callers(running: Installation) -> Callers:
-    return Callers(CALLER_ADDRESS, running.sip)
+@contextlib.contextmanager
+def _started(load: Load) -> Iterator[tuple[Installation, Callers, StoreServer | None]]:
+    """A fresh installation for it, those who call it, and its object store where that is a server."""
+    overrides: dict[str, object] = {"TRANSCRIPTION__WORKERS": 0, "MEDIA__WORKERS": load.media_workers}
+    overrides["MEDIA__NATIVE"] = str(load.native).lower()
+    with contextlib.ExitStack() as stack:
+        store = secure = None
+        if load.objects == "juicefs":
+            store = stack.enter_context(juicefs(Path(stack.enter_context(TemporaryDirectory()))))
+            overrides["STORE__OBJECTS"] = store.bucket("recordings")
+        if load.secure:
+            secure = tls.secure(Path(stack.enter_context(TemporaryDirectory())))
+            overrides |= secure.overrides
+        running = stack.enter_context(installation.running(overrides))
+        target = (secure.address, secure.context) if secure else (running.sip, None)
+        yield running, stack.enter_context(contextlib.closing(Callers(CALLER_ADDRESS, *target))), store
 
 
 def _carry(
@@ -174,7 +198,7 @@ def _carry(
     callers.run(lambda: all(call.state in ("up", "failed") for call in calls), load.calls / load.rate + SETUP_S)
     up = [call for call in calls if call.state == "up"]
     packets = round(load.seconds * PACKETS_A_SECOND)
-    legs = legs_of(up, running.sip[0], time.monotonic_ns() + LEAD_NS, packets, lambda n: STRIDE * n)
+    legs = legs_of(up, running.sip[0], time.monotonic_ns() + native.LEAD_NS, packets, load.offset)
     media = running.cpu()
     sending = generator.start(legs)
     callers.run(lambda: time.monotonic_ns() > sending.last_ns - load.seconds * 5e8, load.seconds + SETUP_S)
@@ -195,10 +219,16 @@ def _outcome(
     lost = sent.sent - found.frames
     failures = sorted({call.failure for call in calls if call.failure})
     stored = states.get("stored", 0)
+    exact = found.intact == found.tracks == load.calls * TRACKS[load.kind]
     void = [f"the generator kept only {sent.schedule_kept:.2%} of its schedule"] if sent.void else []
     return {
         "void": void,
-        "held": not void and not failures and lost == 0 and stored == load.calls and sent.sent == sent.scheduled,
+        "held": not void
+        and not failures
+        and lost == 0
+        and exact
+        and stored == load.calls
+        and sent.sent == sent.scheduled,
         "packets_sent": sent.sent,
         "packets_lost_by_us": lost,
         "frames": asdict(found),
@@ -206,26 +236,6 @@ def _outcome(
         "call_failures": failures,
         "sip_repeated": sum(call.repeated for call in calls),
         "setup_ms": setup,
-    }
-
-
-def _cost(load: Load, sent: native.Sent, stages: Stages, idle_share: float) -> dict[str, object]:
-    packets = max(1, sent.sent)
-    whole = stages.stored.since(stages.start)
-    talking = stages.hang_up.since(stages.media)
-    us_per_packet = 1e6 * sum(whole.values()) / packets
-    elapsed_s = stages.stored.at_s - stages.start.at_s
-    return {
-        "cpu_us_per_packet": round(us_per_packet, 2),
-        "cpu_us_per_packet_by_role": {role: round(1e6 * spent / packets, 2) for role, spent in whole.items()},
-        "cpu_us_per_packet_idle_part": round(1e6 * idle_share * elapsed_s / packets, 2),
-        "cpu_us_per_packet_while_talking": round(1e6 * sum(talking.values()) / packets, 2),
-        "cpu_us_per_packet_while_talking_by_role": {r: round(1e6 * spent / packets, 2) for r, spent in talking.items()},
-        "cpu_ms_per_call_setup": round(1e3 * sum(stages.media.since(stages.start).values()) / load.calls, 2),
-        "cpu_ms_per_call_hang_up": round(1e3 * sum(stages.stored.since(stages.hang_up).values()) / load.calls, 2),
-        "calls_per_core": round(CORE_SHARE * 1e6 / (PACKETS_A_SECOND * TRACKS[load.kind] * us_per_packet)),
-        "calls_per_core_is": "extrapolated, for a core that is 70 % busy",
-        "processes_replaced": len(stages.start.pids - stages.stored.pids),
     }
 
 
@@ -261,9 +271,11 @@ def _cpu_s(store: StoreServer | None) -> float:
     return 0.0 if store is None else processes.cpu(store.pid).total_s
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description="How many calls a core carries.")
     parser.add_argument("--kind", choices=[*sorted(TRACKS), webrtc.KIND], default="siprec")
+    parser.add_argument("--suite", choices=SUITES, default=SUITE, help="of SRTP, with --kind srtp")
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each call talks")
     parser.add_argument("--rate", type=float, default=RATE, help="calls set up, and hung up, in a second")
@@ -274,9 +286,18 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--no-native", dest="native", action="store_false", help="media workers in pure Python, without the native core"
     )
+    parser.add_argument(
+        "--compare", choices=["rtpengine"], help="with --kind siprec: the same load on Debian's rtpengine, afterwards"
+    )
+    parser.add_argument(
+        "--profile", type=float, default=0.0, metavar="SECONDS", help="with --kind webrtc: what the time goes to"
+    )
     parser.add_argument("--ladder", action="store_true", help=f"go on with {LADDER} times more calls while all is held")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.compare and arguments.kind != rtpengine.KIND:
+        parser.error(f"--compare is for --kind {rtpengine.KIND}")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -61,6 +61,15 @@ class Installation:
         """Memory in use, by role."""
         return processes.pss_mb(self.process.pid)
 
+    def metric(self, name: str) -> float:
+        """A metric of its own, summed over its labels. Raises OSError, and ValueError where there is none."""
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=READY_S) as answer:
+            lines = answer.read().decode().splitlines()
+        found = [float(line.split()[-1]) for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
+        if not found:
+            raise ValueError(f"there is no metric {name}")
+        return sum(found)
+
     def complaints(self) -> list[str]:
         """What it has logged as warning or error, or not as a log event at all: the first few lines."""
         lines = _log(self.data).read_text(errors="replace").splitlines()
@@ -87,7 +96,7 @@ def running(overrides: Mapping[str, object]) -> Iterator[Installation]:
     """
     with TemporaryDirectory(prefix="callvault-benchmark-") as folder:
         data = Path(folder, "data")
-        sip, http = _free_port(), _free_port()
+        sip, http = free_port(), free_port()
         settings = {"SIP__LISTEN": f"{ADDRESS}:{sip}", "HTTP__LISTEN": f"{ADDRESS}:{http}", "SIP__CALLS_MAX": 20_000}
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLVAULT_")}
         environment |= {f"CALLVAULT_{name}": str(value) for name, value in {**settings, **overrides}.items()}
@@ -134,7 +143,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Free for UDP and for TCP."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams, socket.socket() as streams:

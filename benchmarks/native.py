@@ -7,15 +7,16 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-SOURCE = Path(__file__).with_name("generator.c")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("generator.c", "srtp.c"))  # the second where it encrypts
 PACKET_NS = 20_000_000
 PACKET_SAMPLES = 160
 SCHEDULE_SHARE_MIN = 0.995  # of the packets scheduled, sent within 5 ms of their instant; below it a run is void
 BUILD_S = 60.0
+LEAD_NS = 1_000_000_000  # between its start and its first packet: it opens four sockets a call, and makes their keys
 GRACE_S = 15.0  # after the last packet's instant; the generator itself ends 2 s after it
 
 
@@ -27,8 +28,10 @@ class GeneratorFailed(Exception):
 class Leg:
     """One stream: from where, to where, what, and when (CLOCK_MONOTONIC ns) its first packet goes.
 
-    RTCP goes from the port above the source port to `control_port`. `offset` is where in the speech, in samples, it
-    starts.
+    RTCP goes from the port above the source port to `control_port`; where that is the destination's own port, it goes
+    as RTP does. `frame` is the one of the speech that it starts with. `ticks` is what a packet lasts in RTP's clock;
+    `extension` are octets of a header extension that each frame begins with. With a `suite` of SRTP, `key` is the
+    master key and its salt. `inherited` is a bound socket to send from; -1 to open one at `source`.
     """
 
     source: tuple[str, int]
@@ -38,12 +41,18 @@ class Leg:
     payload_type: int
     first_ns: int
     packets: int
-    offset: int
+    frame: int
+    ticks: int = PACKET_SAMPLES
+    extension: int = 0
+    suite: str = ""
+    key: bytes = field(default=b"", repr=False)
+    inherited: int = -1
 
     def line(self) -> str:
         """The leg as a line of the plan."""
-        fields = [*self.source, *self.destination, self.control_port, self.ssrc, self.payload_type]
-        return " ".join(str(field) for field in [*fields, self.first_ns, self.packets, self.offset])
+        fields = [self.inherited, *self.source, *self.destination, self.control_port, self.ssrc, self.payload_type]
+        fields += [self.first_ns, self.packets, self.frame, self.ticks, self.extension]
+        return " ".join(str(value) for value in [*fields, self.suite or "-", self.key.hex() or "-"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,7 @@ class Generator:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=[leg.inherited for leg in legs if leg.inherited >= 0],
         )
         assert process.stdin is not None
         try:
@@ -147,16 +157,24 @@ class Running:
 
 
 @contextmanager
-def generator(speech: bytes) -> Iterator[Generator]:
-    """Compile the generator in a folder that goes with the context. Raises GeneratorFailed."""
+def generator(frames: Sequence[bytes], encrypting: bool = False) -> Iterator[Generator]:
+    """Compile the generator, with SRTP if it is `encrypting`, in a folder that goes with the context; it sends these
+    frames in a circle. Raises GeneratorFailed."""
     compiler = shutil.which("cc")
     if compiler is None:
-        raise GeneratorFailed("the generator needs a C compiler: install gcc")
+        raise GeneratorFailed("the generator needs a C compiler: apt-get install gcc libc6-dev")
     with TemporaryDirectory(prefix="callvault-generator-") as folder:
-        program, octets = Path(folder, "generator"), Path(folder, "speech")
-        octets.write_bytes(speech)
-        command = [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program), str(SOURCE)]
-        made = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_S, check=False)
-        if made.returncode != 0:
-            raise GeneratorFailed(made.stderr)
-        yield Generator(program, octets)
+        program, speech = Path(folder, "generator"), Path(folder, "speech")
+        speech.write_bytes(b"".join(len(frame).to_bytes(2, "big") + frame for frame in frames))
+        options = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(program)]
+        made = [*options, "-DENCRYPTED", *map(str, SOURCES), "-lcrypto"] if encrypting else [*options, str(SOURCES[0])]
+        built = subprocess.run([compiler, *made], capture_output=True, text=True, timeout=BUILD_S, check=False)
+        if built.returncode != 0:
+            hint = "\nSRTP needs OpenSSL's headers: apt-get install libssl-dev" if encrypting else ""
+            raise GeneratorFailed(built.stderr + hint)
+        yield Generator(program, speech)
+
+
+def frames_of(octets: bytes) -> list[bytes]:
+    """G.711 in packets of 20 ms; whole ones."""
+    return [octets[at : at + PACKET_SAMPLES] for at in range(0, len(octets), PACKET_SAMPLES)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,9 +76,10 @@ def pss_mb(root: int) -> dict[str, float]:
     return used
 
 
-def pid_of(root: int, role: str) -> int | None:
-    """The first process of a role, for a profiler."""
-    return next((pid for pid in _family(root) if _role(pid, root) == role), None)
+def pids(root: int, roles: Container[str]) -> list[tuple[int, str]]:
+    """The processes of these roles, for a profiler."""
+    family = ((pid, _role(pid, root)) for pid in _family(root))
+    return [(pid, role) for pid, role in family if role in roles]
 
 
 def _family(root: int) -> list[int]:

@@ -8,26 +8,27 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks import native, speech
 from benchmarks.installation import Installation
+from benchmarks.onsets import Spoken, match
 from benchmarks.signalling import PACKETS_A_SECOND, TRACKS, Call, Callers, legs_of
 from benchmarks.speech import Speech
 from gateway.client import ApiError, Client
 
 KIND = "siprec"
-LEAD_NS = 200_000_000
 SETTLE_S = 1.0  # between the last packet and the BYE: what is measured is the hang-up, not the last speech event
 RATE = 100.0  # calls set up and hung up in a second, as the promise for set-up says
 WAIT_S = 30.0
+APART_NS = 4_000_000_000  # about the time from one onset of a leg to its next
+GOLDEN = 0.618034
+PAGE = 500  # calls in one answer of the API, its most
 TRANSCRIPT_S = 300.0
 TRANSCRIPT_POLL_S = 0.25  # ten callers who ask more often keep the API busy, and measure themselves
-ONSET_EARLY_S = 0.1  # a detector that looks back may place the begin of speech before the label
-ONSET_LATE_S = 0.5  # an event this long after a label is no answer to it
 MEASURES = ("setup", "speech", "onset", "ready", "transcript")
 
 
@@ -36,6 +37,8 @@ class Samples:
     """Every single measurement of one load, in milliseconds."""
 
     ms: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in MEASURES})
+    calls: int = 0  # that were up
+    onsets: int = 0  # labelled
     false_starts: int = 0
     missed_onsets: int = 0
     audio_s: float = 0.0
@@ -93,53 +96,82 @@ class Round:
 
     def measure(self, generator: native.Generator, seconds: float) -> None:
         """Run it and add to the samples what was measured."""
+        up, names = self._talk(generator, seconds)
+        self._end(up, names)
+        self._samples.failures += [call.failure for call in self._calls if call.failure]
+
+    def measure_speech(self, generator: native.Generator, seconds: float) -> None:
+        """The same as far as the calls talk; then they are only hung up."""
+        up, _ = self._talk(generator, seconds, apart=True)
+        self._callers.hang_up(up, RATE)
+        self._callers.run(lambda: all(call.state in ("over", "failed") for call in up), len(up) / RATE + WAIT_S)
+        self._samples.failures += [call.failure for call in self._calls if call.failure]
+
+    def _talk(
+        self, generator: native.Generator, seconds: float, apart: bool = False
+    ) -> tuple[list[Call], dict[str, str]]:
+        """Set up, talk, and take what speech events there were; the calls that were up, and their ids by number.
+
+        Every leg begins in a pause of the speech, half a second before an onset; where legs are `apart`, not all at
+        one instant.
+        """
         samples = self._samples
         first_event = len(self._heard.events)
         self._callers.call(self._calls, RATE)
-        self._callers.run(lambda: all(call.state in ("up", "failed") for call in self._calls), WAIT_S)
+        setting_up_s = len(self._calls) / RATE + WAIT_S
+        self._callers.run(lambda: all(call.state in ("up", "failed") for call in self._calls), setting_up_s)
         up = [call for call in self._calls if call.state == "up"]
         samples.ms["setup"] += [call.setup_ms for call in up]
+        samples.calls += len(up)
         packets = round(seconds * PACKETS_A_SECOND)
-        legs = legs_of(up, self._running.sip[0], time.monotonic_ns() + LEAD_NS, packets, self._circle.pause)
+        legs = legs_of(up, self._running.sip[0], time.monotonic_ns() + native.LEAD_NS, packets, self._circle.pause)
+        if apart:
+            legs = _apart(legs)
         sending = generator.start(legs)
-        self._callers.run(lambda: time.monotonic_ns() > sending.last_ns, seconds + WAIT_S)
+        self._callers.run(lambda: time.monotonic_ns() > sending.last_ns, seconds + APART_NS / 1e9 + WAIT_S)
         sent = sending.wait(time.monotonic_ns())
         names = self._names()
         samples.schedule_kept = min(samples.schedule_kept, sent.schedule_kept)
         self._callers.run(lambda: False, SETTLE_S)
         self._speech(self._heard.events[first_event:], names, legs)
-        self._end(up, names)
-        samples.failures += [call.failure for call in self._calls if call.failure]
+        return up, names
 
     def _names(self) -> dict[str, str]:
         """Whom each of our calls is to callvault: its id by the number that was dialled."""
-        listed = self._client.json(f"/v1/calls?limit={min(500, 2 * len(self._calls))}")["calls"]
-        return {call["detail"]["to"]: call["id"] for call in listed if call.get("detail")}
+        names: dict[str, str] = {}
+        before = ""
+        while listed := self._client.json(f"/v1/calls?limit={PAGE}{before}")["calls"]:
+            names |= {call["detail"]["to"]: call["id"] for call in listed if call.get("detail")}
+            if all(call.to_user in names for call in self._calls if call.state == "up"):
+                break
+            before = f"&before={listed[-1]['id']}"
+        return names
 
     def _speech(self, events: list[Event], names: dict[str, str], legs: list[native.Leg]) -> None:
         """Speech events against the stamps that they carry, and against the labels of what was sent."""
         samples = self._samples
-        numbers = {names[call.to_user]: call.number for call in self._calls if call.to_user in names}
-        onsets_ns: dict[int, list[int]] = {call.number: [] for call in self._calls}
+        tracks: dict[int, list[Spoken]] = {call.number: [] for call in self._calls}
         for leg in legs:
             # A packet leaves when its last sample has been spoken.
             spoken_ns = leg.first_ns - native.PACKET_NS
-            places = self._circle.onsets(leg.offset, leg.packets * native.PACKET_SAMPLES)
-            call_onsets = onsets_ns[leg.ssrc // TRACKS[KIND]]
-            call_onsets += [spoken_ns + place * 1_000_000_000 // speech.RATE_HZ for place in places]
+            places = self._circle.onsets(leg.frame * native.PACKET_SAMPLES, leg.packets * native.PACKET_SAMPLES)
+            at_ns = [spoken_ns + place * 1_000_000_000 // speech.RATE_HZ for place in places]
+            spoken = Spoken(tuple(at_ns), spoken_ns + leg.packets * native.PACKET_NS)
+            tracks[leg.ssrc // TRACKS[KIND]].append(spoken)
+        heard: dict[str, dict[str, list[int]]] = {}
+        known = {names[call.to_user] for call in self._calls if call.to_user in names}
         for event in events:
-            number = numbers.get(str(event.fields["call"]))
-            if event.name != "speech_started" or number is None:
-                continue
-            samples.ms["speech"].append((event.real_ns - event.fields["stamp_ns"]) / 1e6)
-            labels = onsets_ns[number]
-            near = [at for at in labels if -ONSET_EARLY_S * 1e9 < event.heard_ns - at < ONSET_LATE_S * 1e9]
-            if near:
-                labels.remove(max(near))
-                samples.ms["onset"].append((event.heard_ns - max(near)) / 1e6)
-            else:
-                samples.false_starts += 1
-        samples.missed_onsets += sum(len(left) for left in onsets_ns.values())
+            call_id, participant = str(event.fields["call"]), str(event.fields.get("participant"))
+            if event.name == "speech_started" and call_id in known:
+                samples.ms["speech"].append((event.real_ns - event.fields["stamp_ns"]) / 1e6)
+                heard.setdefault(call_id, {}).setdefault(participant, []).append(event.heard_ns)
+        for call in self._calls:
+            if call.to_user in names and tracks[call.number]:
+                found = match(tracks[call.number], heard.get(names[call.to_user], {}))
+                samples.ms["onset"] += [delay_ns / 1e6 for delay_ns in found.delays_ns]
+                samples.false_starts += found.false
+                samples.missed_onsets += found.missed
+                samples.onsets += sum(len(track.due) for track in tracks[call.number])
         samples.audio_s += sum(leg.packets for leg in legs) / PACKETS_A_SECOND
 
     def _end(self, up: list[Call], names: dict[str, str]) -> None:
@@ -190,3 +222,10 @@ class Round:
             else:
                 return time.monotonic_ns()
         return None
+
+
+def _apart(legs: Sequence[native.Leg]) -> list[native.Leg]:
+    """The same, beginning all over APART_NS, those of one call far from each other (multiples of the golden ratio)."""
+    return [
+        replace(leg, first_ns=leg.first_ns + round(index * GOLDEN % 1 * APART_NS)) for index, leg in enumerate(legs)
+    ]

@@ -1,4 +1,4 @@
-"""The callers' side of SIP over UDP, as little of it as a benchmark needs: INVITE, ACK, BYE, and their repetition.
+"""The callers' side of SIP, as little of it as a benchmark needs: INVITE, ACK, BYE, and their repetition over UDP.
 
 Independent of callvault's own stack, so that a fault of that cannot hide. One socket and one thread for all calls;
 everything happens inside `run`. RFC 3261 §17.1 for what is sent again and when.
@@ -6,29 +6,35 @@ everything happens inside `run`. RFC 3261 §17.1 for what is sent again and when
 
 from __future__ import annotations
 
+import base64
 import heapq
+import os
 import re
-import select
-import socket
+import secrets
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from benchmarks.native import PACKET_NS, Leg
+from benchmarks.native import PACKET_NS, PACKET_SAMPLES, Leg
+from benchmarks.wires import Datagrams, Encrypted, Wire
+from media.sdp import SUITES
 
-CALLER_ADDRESS = "127.0.0.2"  # the callers' own, so that no port of theirs is one of callvault's
+# The callers' own, so that no port of theirs is one of callvault's, and each run's own.
+CALLER_ADDRESS = f"127.0.{2 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
 SOURCE_PORT_FIRST = 10_000
 PAYLOAD_TYPE = 8  # PCMA
-TRACKS = {"siprec": 2}
-"""The kinds of calls, and how many tracks each has."""
+TRACKS = {"siprec": 2, "trunk": 1, "srtp": 2}
+"""The kinds of calls, and how many tracks each has: a recording client's sendonly m-lines, a plain call's sendrecv, and
+a recording client's over TLS with SRTP."""
+SECURE = "srtp"
+SUITE = "AES_CM_128_HMAC_SHA1_80"
 PACKETS_A_SECOND = 50
 T1_S = 0.5
 T2_S = 4.0
 GIVE_UP_S = 32.0
-RECEIVE_BUFFER_BYTES = 4 << 20  # the answers of some thousand calls
-DATAGRAM_BYTES_MAX = 65_535
 NAP_S = 0.05  # how late `run` may notice that its condition holds
 
 State = Literal["new", "inviting", "up", "leaving", "over", "failed"]
@@ -40,11 +46,17 @@ _MISSING = ""
 
 @dataclass(slots=True)
 class Call:
-    """One call of ours; `source_ports` are the RTP ports in its offer. Instants are CLOCK_MONOTONIC ns."""
+    """One call of ours; `source_ports` are the RTP ports in its offer. Instants are CLOCK_MONOTONIC ns.
+
+    With a `suite`, `keys` are the master keys and salts of what it sends, one for each port.
+    """
 
     number: int
     to_user: str
     source_ports: tuple[int, ...]
+    sends_only: bool = True
+    suite: str = ""
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
     state: State = "new"
     failure: str = ""
     remote_ports: tuple[int, ...] = ()
@@ -62,20 +74,24 @@ class Call:
         return (self.answered_ns - self.invited_ns) / 1e6
 
 
-def make_calls(kind: str, first: int, count: int) -> list[Call]:
+def make_calls(kind: str, first: int, count: int, suite: str = SUITE) -> list[Call]:
     """Calls numbered from `first`, each with an even source port of its own for each track."""
     tracks = TRACKS[kind]
-    ports = [SOURCE_PORT_FIRST + 2 * tracks * number for number in range(first, first + count)]
-    return [
-        Call(first + index, f"agent{first + index}", tuple(range(port, port + 2 * tracks, 2)))
-        for index, port in enumerate(ports)
-    ]
+    made = []
+    for number in range(first, first + count):
+        port = SOURCE_PORT_FIRST + 2 * tracks * number
+        call = Call(number, f"agent{number}", tuple(range(port, port + 2 * tracks, 2)), kind != "trunk")
+        if kind == SECURE:
+            call.suite, call.keys = suite, tuple(secrets.token_bytes(SUITES[suite]) for _ in range(tracks))
+        made.append(call)
+    return made
 
 
 def legs_of(calls: Sequence[Call], host: str, first_ns: int, packets: int, offset: Callable[[int], int]) -> list[Leg]:
     """What calls that are up send: a leg for each track, spread evenly over the 20 ms.
 
-    A leg's SSRC is its number among all tracks; `offset` says for that number where in the speech it begins.
+    A leg's SSRC is its number among all tracks; `offset` says for that number where in the speech, in samples and at
+    the begin of a packet, it begins.
     """
     pairs = [(call, track) for call in calls for track in range(len(call.source_ports))]
     numbers = [call.number * len(call.source_ports) + track for call, track in pairs]
@@ -88,23 +104,24 @@ def legs_of(calls: Sequence[Call], host: str, first_ns: int, packets: int, offse
             payload_type=PAYLOAD_TYPE,
             first_ns=first_ns + index * PACKET_NS // len(pairs),
             packets=packets,
-            offset=offset(number),
+            frame=offset(number) // PACKET_SAMPLES,
+            suite=call.suite,
+            key=call.keys[track] if call.keys else b"",
         )
         for index, ((call, track), number) in enumerate(zip(pairs, numbers, strict=True))
     ]
 
 
 class Callers:
-    """All callers behind one SIP socket, calling `target`; their RTP comes from `address` too."""
+    """All callers behind one SIP socket, calling `target`; their RTP comes from `address` too.
 
-    def __init__(self, address: str, target: tuple[str, int]) -> None:
-        self._address = address
+    With a context, over TLS. Raises OSError where that does not connect.
+    """
+
+    def __init__(self, address: str, target: tuple[str, int], secure: ssl.SSLContext | None = None) -> None:
         self._target = target
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        self._socket.bind((address, 0))
-        self._socket.setblocking(False)
-        self._port: int = self._socket.getsockname()[1]
+        self._wire: Wire = Datagrams(address, target) if secure is None else Encrypted(address, target, secure)
+        self._address, self._port = self._wire.address
         self._calls: dict[str, Call] = {}
         self._due: dict[str, deque[tuple[float, Call]]] = {"call": deque(), "hang up": deque()}
         self._repeats: list[tuple[float, int, float, float, str, bytes]] = []
@@ -112,7 +129,7 @@ class Callers:
 
     def close(self) -> None:
         """Close the socket; calls that are still up stay so at the other end."""
-        self._socket.close()
+        self._wire.close()
 
     def call(self, calls: Sequence[Call], rate: float) -> None:
         """Set calls up, `rate` a second, from now on; `run` does it."""
@@ -134,7 +151,7 @@ class Callers:
                     act(due.popleft()[1])
             self._repeat(now)
             until = min([now + NAP_S, *(due[0][0] for due in self._due.values() if due)])
-            if select.select([self._socket], [], [], max(0.0, until - time.monotonic()))[0]:
+            if self._wire.wait(max(0.0, until - time.monotonic())):
                 self._receive()
         return True
 
@@ -159,10 +176,11 @@ class Callers:
     def _send(self, call: Call, data: bytes) -> None:
         """Send a request and go on doing so until it is answered."""
         call._pending = data
-        self._socket.sendto(data, self._target)
+        self._wire.send(data)
         now = time.monotonic()
         self._count += 1
-        heapq.heappush(self._repeats, (now + T1_S, self._count, T1_S, now + GIVE_UP_S, self._id(call), data))
+        interval = GIVE_UP_S if self._wire.reliable else T1_S
+        heapq.heappush(self._repeats, (now + interval, self._count, interval, now + GIVE_UP_S, self._id(call), data))
 
     def _repeat(self, now: float) -> None:
         while self._repeats and self._repeats[0][0] <= now:
@@ -174,16 +192,12 @@ class Callers:
                 self._fail(call, "no answer")
                 continue
             call.repeated += 1
-            self._socket.sendto(data, self._target)
+            self._wire.send(data)
             interval = min(2 * interval, T2_S)
             heapq.heappush(self._repeats, (now + interval, number, interval, give_up, call_id, data))
 
     def _receive(self) -> None:
-        while True:
-            try:
-                data, source = self._socket.recvfrom(DATAGRAM_BYTES_MAX)
-            except BlockingIOError:
-                return
+        for data in self._wire.receive():
             now_ns = time.monotonic_ns()
             head, _, body = data.partition(b"\r\n\r\n")
             start, *lines = head.decode("utf-8", "replace").split("\r\n")
@@ -194,7 +208,7 @@ class Callers:
                 continue
             status = _STATUS.match(start)
             if status is None:
-                self._peer_request(call, start.partition(" ")[0], headers, source)
+                self._peer_request(call, start.partition(" ")[0], headers)
             elif headers.get("cseq", _MISSING).endswith("INVITE"):
                 self._invite_answered(call, int(status[1]), headers, body, now_ns)
             elif int(status[1]) >= 200 and call.state == "leaving":
@@ -214,15 +228,15 @@ class Callers:
             else:
                 self._fail(call, f"answered {status}")
         # A final answer that comes again has lost its ACK. That of a refusal is part of the INVITE's transaction.
-        self._socket.sendto(self._request("ACK", call, call.remote, 1, refused=status >= 300), self._target)
+        self._wire.send(self._request("ACK", call, call.remote, 1, refused=status >= 300))
 
-    def _peer_request(self, call: Call, method: str, headers: dict[str, str], source: tuple[str, int]) -> None:
+    def _peer_request(self, call: Call, method: str, headers: dict[str, str]) -> None:
         """The other end hangs up: that is a failure of the run. Anything else is agreed to."""
         if method == "ACK":
             return
         names = ("via", "from", "to", "call-id", "cseq")
         lines = ["SIP/2.0 200 OK", *(f"{name}: {headers.get(name, _MISSING)}" for name in names), "Content-Length: 0"]
-        self._socket.sendto("\r\n".join([*lines, "", ""]).encode(), source)
+        self._wire.send("\r\n".join([*lines, "", ""]).encode())
         if method == "BYE" and call.state != "over":
             self._fail(call, "ended by callvault")
 
@@ -238,16 +252,17 @@ class Callers:
         # The ACK of a 200 is a transaction of its own (RFC 3261 §13.2.2.4), that of a refusal has the INVITE's branch.
         own = method != "ACK" or refused
         branch = f"z9hG4bK{call.number}-{sequence}{'' if own else '-ack'}"
-        uri = call.target or f"sip:{call.to_user}@{self._target[0]}:{self._target[1]}"
+        way = ";transport=tls" if self._wire.reliable else ""
+        uri = call.target or f"sip:{call.to_user}@{self._target[0]}:{self._target[1]}{way}"
         lines = [
             f"{method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self._address}:{self._port};branch={branch};rport",
+            f"Via: SIP/2.0/{self._wire.transport} {self._address}:{self._port};branch={branch};rport",
             "Max-Forwards: 70",
             f"From: <sip:recorder@{self._address}>;tag={call.number}",
             f"To: {to}",
             f"Call-ID: {self._id(call)}",
             f"CSeq: {sequence} {method}",
-            f"Contact: <sip:recorder@{self._address}:{self._port}>",
+            f"Contact: <sip:recorder@{self._address}:{self._port}{way}>",
             *(["Content-Type: application/sdp"] if body else []),
             f"Content-Length: {len(body)}",
         ]
@@ -255,8 +270,12 @@ class Callers:
 
 
 def _offer(address: str, call: Call) -> bytes:
-    """The SDP of a recording client (RFC 7866 §7.1.1): a sendonly m-line with a label for each track."""
+    """The SDP of a recording client (RFC 7866 §7.1.1), a sendonly m-line with a label for each track, or of a plain
+    call; with a key for each m-line where there are keys (RFC 4568)."""
     lines = ["v=0", f"o=- {call.number + 1} 1 IN IP4 {address}", "s=-", f"c=IN IP4 {address}", "t=0 0"]
-    for label, port in enumerate(call.source_ports, 1):
-        lines += [f"m=audio {port} RTP/AVP 8", "a=rtpmap:8 PCMA/8000", "a=ptime:20", "a=sendonly", f"a=label:{label}"]
+    for track, port in enumerate(call.source_ports):
+        lines += [f"m=audio {port} RTP/{'SAVP' if call.keys else 'AVP'} 8", "a=rtpmap:8 PCMA/8000", "a=ptime:20"]
+        lines += ["a=sendonly", f"a=label:{track + 1}"] if call.sends_only else ["a=sendrecv"]
+        if call.keys:
+            lines.append(f"a=crypto:1 {call.suite} inline:{base64.b64encode(call.keys[track]).decode()}")
     return "\r\n".join([*lines, ""]).encode()

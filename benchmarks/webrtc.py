@@ -1,9 +1,11 @@
-"""How many WebRTC calls a core carries: `python -m benchmarks.calls --kind webrtc --calls N --seconds S [--json FILE]`.
+"""How many WebRTC calls a core carries: `python -m benchmarks.calls --kind webrtc --calls N --seconds S [--json FILE]`,
+and with `--profile SECONDS` what they cost it by, while they talk.
 
 A whole callvault, transcription off, takes N calls of two WHIP sessions each: real ICE, DTLS and SRTP, Opus with the
 audio level beside it as browsers send it, speech detection, sealing, uploads, DELETE. Then every recording is opened by
-this process and its frames are counted. The figures mean what they mean there; the senders and their
-encryption are this process's, and are not counted.
+this process and its frames are counted. The figures mean what they mean there. Each sender is set up here, and answers
+ICE's questions here; its packets are encrypted and sent by the native generator, from the same socket and under the
+keys that DTLS has agreed on: a loop in Python that does both misses its schedule.
 """
 
 from __future__ import annotations
@@ -12,30 +14,30 @@ import asyncio
 import contextlib
 import secrets
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 import numpy as np
 
-from benchmarks import installation, machine, processes, recorded, report, speech
+from benchmarks import installation, machine, native, processes, profiling, recorded, report, speech
 from benchmarks.browsers import CODECS, LEVEL_ID, OPUS, Browser
+from benchmarks.cost import Stages, by_role, cost, us_per_packet
 from benchmarks.installation import Installation
+from benchmarks.signalling import PACKETS_A_SECOND
 from media.codecs import BY_NAME, PCMA
-from media.rtp import Packet
 from transcription.audio import resample
 
 KIND = "webrtc"
 TRACKS = 2
-PACKETS_A_SECOND = 50
+AIM = 150  # calls a core
 PACKET_MS = 20
 PACKET_TICKS = 960  # of Opus' clock, 48 kHz
-CORE_SHARE = 0.7
 SPEECH_S = 60.0  # of the circle; coding it costs some seconds before the run
 STRIDE = 47  # packets that one sender's beginning is from the next one's, so that few change at once
 SET_UP_PAUSE_S = 0.12  # below the rate that new sessions are taken at
-LATE_S = 0.005
-KEPT_MIN = 0.995  # of the packets, sent within LATE_S of their instant; below it the run is void
+TAIL_S = 0.1
+EXTENSION_OCTETS = 8
 STORED_S = 180.0
 ONLY_OPUS = {OPUS: CODECS[OPUS]}  # so that it is taken although keys' tones are silenced, as they are by default
 FULL_SCALE = 32_768.0
@@ -49,32 +51,44 @@ class Circle:
     levels: tuple[int, ...]
 
     @property
+    def frames(self) -> list[bytes]:
+        """For the generator: a header extension with the level (RFC 6464, RFC 8285 §4.2), and the payload."""
+        head = (0xBEDE0001).to_bytes(4, "big") + bytes([LEVEL_ID << 4])
+        pairs = zip(self.levels, self.payloads, strict=True)
+        return [head + bytes([level, 0, 0]) + payload for level, payload in pairs]
+
+    @property
     def octets(self) -> bytes:
         return b"".join(self.payloads)
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What the senders did."""
+class Carried:
+    """What was sent, sessions that were no more when they were to be hung up, and CPU at both ends of the media."""
 
-    packets: int
-    late: int
-    over: int = 0  # sessions that were no more when they were to be hung up
+    sent: native.Sent
+    over: int
+    suite: str
+    media: processes.Use
+    hang_up: processes.Use
+    profile: dict[str, dict[str, float]]
 
-    @property
-    def kept(self) -> float:
-        return 1 - self.late / max(1, self.packets)
 
-
-def run_and_tell(calls: int, seconds: float, json: Path | None) -> int:
+def run_and_tell(calls: int, seconds: float, json: Path | None, profile_s: float = 0.0) -> int:
     """Exit 0 when the run counts and lost nothing."""
     circle = make()
     where = machine.describe()
     print(report.heading("WebRTC calls: WHIP, ICE, DTLS, SRTP, speech detection, sealing, uploads", where))
-    figures = run(calls, seconds, circle)
-    print("\n".join(f"{name:<34} {value}" for name, value in figures.items()))
+    figures = run(calls, seconds, circle, profile_s)
+    print("\n".join(f"{name:<40} {_shown(value)}" for name, value in figures.items()))
     report.write(json, {"machine": where, **figures})
-    return 0 if figures["held"] else 1
+    return 0 if figures["held"] or profile_s else 1
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return "\n" + report.table(("process", "work", "µs a packet"), value)
+    return str(value)
 
 
 def make() -> Circle:
@@ -89,35 +103,44 @@ def make() -> Circle:
     return Circle(tuple(payloads[: len(levels)]), tuple(levels.tolist()))
 
 
-def run(calls: int, seconds: float, circle: Circle) -> dict[str, object]:
+def run(calls: int, seconds: float, circle: Circle, profile_s: float = 0.0) -> dict[str, object]:
     """One run on a fresh installation: its figures."""
     overrides = {"TRANSCRIPTION__WORKERS": 0, "WHIP__SESSIONS_MAX": TRACKS * calls}
-    with installation.running(overrides) as running:
+    with native.generator(circle.frames, encrypting=True) as generator, installation.running(overrides) as running:
         paces_ms = [machine.pace_ms()]
         before, load_before, own_before_s = running.cpu(), machine.load(), time.process_time()
-        sent, media, hang_up = asyncio.run(_carry(running, calls, seconds, circle))
+        carried = asyncio.run(_carry(running, calls, seconds, generator, profile_s))
+        sent = carried.sent
         with running.recordings() as recordings:
             tenant = recordings.tenant(installation.TENANT)
             states = recorded.wait_until_stored(recordings, tenant, calls, STORED_S)
             after, load_after = running.cpu(), machine.load()
             paces_ms.append(machine.pace_ms())
-            own_s = after.total_s - before.total_s + time.process_time() - own_before_s
+            own_s = after.total_s - before.total_s + time.process_time() - own_before_s + sent.user_s + sent.sys_s
             found = recorded.open_all(recordings, tenant, circle.octets)
         complaints = running.complaints()
     shares = machine.disturbance(load_before, load_after, own_s)
-    void = [] if sent.kept >= KEPT_MIN else [f"the senders kept only {sent.kept:.2%} of their schedule"]
-    void += [f"{sent.over} sessions ended early"] * bool(sent.over)
-    lost = sent.packets - found.frames
+    void = [f"the generator kept only {sent.schedule_kept:.2%} of its schedule"] if sent.void else []
+    void += [f"{carried.over} sessions ended early"] * bool(carried.over)
+    void += ["it was profiled"] * bool(profile_s)
+    lost = sent.sent - found.frames
+    whole = lost == 0 and found.intact == found.tracks == calls * TRACKS and sent.sent == sent.scheduled
+    stages = Stages(before, carried.media, carried.hang_up, after)
+    talking = stages.hang_up.since(stages.media)
     return {
+        "kind": KIND,
         "calls": calls,
         "seconds": seconds,
-        "held": not void and lost == 0 and states.get("stored", 0) == calls,
-        "packets_sent": sent.packets,
+        "held": not void and whole and states.get("stored", 0) == calls,
+        "packets_sent": sent.sent,
         "packets_lost_by_us": lost,
-        **_cost(before, media, hang_up, after, sent.packets, TRACKS * calls),
-        "schedule_kept": round(sent.kept, 4),
+        "suite": carried.suite,
+        **cost(stages, sent.sent, calls, TRACKS),
         "frames": asdict(found),
         "call_states": dict(states),
+        "generator": sent.figures(),
+        "us_per_packet_at_150_calls_a_core": us_per_packet(AIM, TRACKS),
+        "while_talking_by_work": profiling.apportioned(carried.profile, by_role(talking, sent.sent)),
         "machine_load": shares,
         "machine_pace_ms": paces_ms,
         "remarks": machine.objections(shares, paces_ms),
@@ -127,8 +150,8 @@ def run(calls: int, seconds: float, circle: Circle) -> dict[str, object]:
 
 
 async def _carry(
-    running: Installation, calls: int, seconds: float, circle: Circle
-) -> tuple[Sent, processes.Use, processes.Use]:
+    running: Installation, calls: int, seconds: float, generator: native.Generator, profile_s: float
+) -> Carried:
     """Set up, talk, hang up; CPU used before and after the talk."""
     headers = {"Authorization": f"Bearer {running.token}", "Content-Type": "application/sdp"}
     async with httpx.AsyncClient(base_url=running.url, headers=headers, timeout=30) as client:
@@ -143,58 +166,44 @@ async def _carry(
             sessions.append(answer.headers["location"])
             await asyncio.sleep(SET_UP_PAUSE_S)
         media = running.cpu()
-        sent = await _talk(browsers, round(seconds * PACKETS_A_SECOND), circle)
-        await asyncio.sleep(0.1)
+        sending = generator.start(_legs(browsers, round(seconds * PACKETS_A_SECOND)))
+        profile = {}
+        if profile_s:
+            profile = await asyncio.to_thread(profiling.split, running.process.pid, profile_s)
+        # Meanwhile this loop answers ICE's questions; whoever does not is hung up on.
+        await asyncio.sleep(max(0.0, (sending.last_ns - time.monotonic_ns()) / 1e9 + TAIL_S))
         hang_up = running.cpu()
+        sent = await asyncio.to_thread(sending.wait, time.monotonic_ns())
         answers = [await client.delete(session) for session in sessions]
+        suite = browsers[0].keys()[0] if browsers else ""
         for browser in browsers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(5):
                     await browser.close()
-    return replace(sent, over=sum(answer.status_code != 200 for answer in answers)), media, hang_up
+    over = sum(answer.status_code != 200 for answer in answers)
+    return Carried(sent, over, suite, media, hang_up, profile)
 
 
-async def _talk(browsers: list[Browser], packets: int, circle: Circle) -> Sent:
-    """Every sender's packets in their pace, each sender at its own place within the 20 ms."""
-    ssrcs = [secrets.randbits(32) for _ in browsers]
-    begin_s = time.monotonic() + 0.1
-    late = 0
-    for number in range(packets):
-        await asyncio.sleep(0)  # however late it is: whoever does not answer ICE's questions is hung up on
-        for index, browser in enumerate(browsers):
-            due_s = begin_s + (number + index / len(browsers)) * PACKET_MS / 1000
-            if (ahead_s := due_s - time.monotonic()) > 0.001:
-                await asyncio.sleep(ahead_s)
-            late += time.monotonic() - due_s > LATE_S
-            at = (number + STRIDE * index) % len(circle.payloads)
-            extension = (0xBEDE, bytes([LEVEL_ID << 4, circle.levels[at], 0, 0]))
-            header = (OPUS, number & 0xFFFF, number * PACKET_TICKS & 0xFFFFFFFF, ssrcs[index])
-            browser.send(Packet(*header, circle.payloads[at], extension=extension).to_bytes())
-    return Sent(packets * len(browsers), late)
-
-
-def _cost(
-    before: processes.Use,
-    media: processes.Use,
-    hang_up: processes.Use,
-    after: processes.Use,
-    packets: int,
-    sessions: int,
-) -> dict[str, object]:
-    whole, talking = after.since(before), hang_up.since(media)
-    us_per_packet = 1e6 * sum(whole.values()) / max(1, packets)
-    us_talking = 1e6 * sum(talking.values()) / max(1, packets)
-
-    def calls(us: float) -> int:
-        return round(CORE_SHARE * 1e6 / (PACKETS_A_SECOND * TRACKS * us))
-
-    return {
-        "cpu_us_per_packet": round(us_per_packet, 2),
-        "cpu_us_per_packet_by_role": {role: round(1e6 * spent / packets, 2) for role, spent in whole.items()},
-        "cpu_us_per_packet_while_talking": round(us_talking, 2),
-        "cpu_us_per_packet_while_talking_by_role": {r: round(1e6 * s / packets, 2) for r, s in talking.items()},
-        "cpu_ms_per_session_setup": round(1e3 * sum(media.since(before).values()) / sessions, 2),
-        "calls_per_core": calls(us_per_packet),
-        "calls_per_core_while_talking": calls(us_talking),
-        "calls_per_core_is": "extrapolated, for a core that is 70 % busy",
-    }
+def _legs(browsers: list[Browser], packets: int) -> list[native.Leg]:
+    """Every sender's packets, from its own socket and under its own keys, spread evenly over the 20 ms."""
+    first_ns = time.monotonic_ns() + native.LEAD_NS
+    legs = []
+    for index, browser in enumerate(browsers):
+        suite, key = browser.keys()
+        leg = native.Leg(
+            source=browser.socket.getsockname(),
+            destination=browser.path,
+            control_port=browser.path[1],
+            ssrc=secrets.randbits(32),
+            payload_type=OPUS,
+            first_ns=first_ns + index * native.PACKET_NS // len(browsers),
+            packets=packets,
+            frame=STRIDE * index,
+            ticks=PACKET_TICKS,
+            extension=EXTENSION_OCTETS,
+            suite=suite,
+            key=key,
+            inherited=browser.socket.fileno(),
+        )
+        legs.append(leg)
+    return legs

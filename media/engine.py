@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -53,6 +53,7 @@ REPORT_TICKS = 25  # RTCP, and who is silent, is looked at every 500 ms
 TELL_TICKS = 5  # and who is told how it is received, every 100 ms: so few at once that no tick feels it
 HEAR_NS = 14_000_000  # into the tick: beyond this the speech detector is shed, to leave time for the audio
 PASSES_MAX = 16  # of bursts in one tick, 5 s of a leg's packets; what is left waits in the sockets' buffers
+CATCH_UP_NS = 200_000_000  # no pass begins later in a tick: who works off a backlog must not seem to be stuck
 
 
 class Engine:
@@ -82,7 +83,7 @@ class Engine:
         self._detectors = Detectors(legs_max, core)
         self._ears = Ears(self._table, self._detectors)
         self._masks = Masks(self._table, self._legs, sink)
-        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock)
+        self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock, core)
         self._arena = Arena(slots, core)
         self._now_ns = self._wall_offset_ns = 0
         self.totals = Totals(self._table)
@@ -95,7 +96,7 @@ class Engine:
         self._prompts = Prompts()
         self._playout = Playout(self._table)
         self._events: list[Event] = []  # of commands, for the next tick to tell
-        self._ticks = 0
+        self._ticks = self._phase = self._flushed_ns = 0
 
     @property
     def legs(self) -> tuple[int, ...]:
@@ -282,13 +283,13 @@ class Engine:
         for _ in range(PASSES_MAX):
             more = self._receive(self._sources)
             turns += self._listener.listen(now_ns + HEAR_NS)
-            if not more:
+            if not more or self._clock() > now_ns + CATCH_UP_NS:
                 break
         turns += self._listener.silent(now_ns)
         turns, self._intake.turns = self._intake.turns + turns, []
         self._masks.tick()
-        phase = self._ticks % FLUSH_TICKS
-        self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
+        for phase in self._phases(now_ns):
+            self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
         if self._ticks % REPORT_TICKS == 0:
             self._reports.exchange(now_ns, self._wall_offset_ns)
             events += self._watch.look(now_ns)
@@ -297,6 +298,14 @@ class Engine:
             self._reports.tell(now_ns, self._wall_offset_ns)
         self._ticks += 1
         return events + self._pressed() + told(turns, self._table, self._legs, self._clock())
+
+    def _phases(self, now_ns: int) -> Iterator[int]:
+        """Whose turn it is to be flushed: in the time of one round that of every row, however long the ticks take."""
+        passed = min(FLUSH_TICKS, max(1, (now_ns - (self._flushed_ns or now_ns)) // TICK_NS))
+        self._flushed_ns = now_ns
+        for _ in range(passed):
+            yield self._phase
+            self._phase = (self._phase + 1) % FLUSH_TICKS
 
     def _pressed(self) -> list[Pressed]:
         """The keys that were pressed since the last time."""

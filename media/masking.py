@@ -28,7 +28,7 @@ HOLD_TICKS = 5  # 100 ms: a packet of 60 ms with 40 ms of jitter; of what comes 
 SILENCE = {PCMA.number: 0xD5, PCMU.number: 0xFF}
 """The octet that is silence, of each codec whose tones are found and silenced."""
 
-_MASKED = np.array([number in SILENCE for number in range(256)])
+SEARCHED = np.array([number in SILENCE for number in range(256)])
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Masks:
     def hear(self, rows: Int64s, pcm: bytes | None = None) -> None:
         """The next cell of each row, before it is passed; `pcm` is what they decode to, where that is known."""
         table = self._table
-        masked = table.masking[rows] & _MASKED[table.codec[rows]]
+        masked = table.masking[rows] & SEARCHED[table.codec[rows]]
         samples = None if pcm is None else _cells(pcm)
         if not masked.all():  # else nothing need be copied
             rows = rows[masked]
@@ -75,10 +75,14 @@ class Masks:
         if len(rows):
             self._hear(rows, table.heard[rows], samples)
 
+    def look(self, rows: Int64s, at: Int64s) -> None:
+        """The same for cells that begin at these offsets, all of rows that are to be masked."""
+        self._hear(rows, at, None)
+
     def hear_rest(self, row: int) -> None:
         """All whole cells of a row that is cut before it was heard."""
         table = self._table
-        if table.masking[row] and _MASKED[table.codec[row]]:
+        if table.masking[row] and SEARCHED[table.codec[row]]:
             for at in range(int(table.heard[row]), int(table.fill[row]) - CELL_SAMPLES + 1, CELL_SAMPLES):
                 self._hear(np.array([row]), np.array([at]), None)
 

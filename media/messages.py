@@ -9,12 +9,11 @@ call time is microseconds since the leg's origin.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from media.datagrams import fields_of, from_bytes, to_bytes
 from media.dtmf import Press
-from media.errors import Malformed
 
 MESSAGE_BYTES_MAX = 192 * 1024  # below the default send buffer of a unix socket; the facts of a bad call have 90 KiB
 QUIET_S = 300.0  # a leg that may send and is silent that long is asked after
@@ -323,22 +322,15 @@ _KINDS: dict[str, type[Message]] = {
 
 def encode(message: Message) -> bytes:
     """The message as one datagram; `decode` is its inverse."""
-    fields = {entry.name: getattr(message, entry.name) for entry in dataclasses.fields(message)}
+    fields = fields_of(message)
     if isinstance(message, Pressed):
         fields["press"] = dataclasses.astuple(message.press)
-    return json.dumps({"type": type(message).__name__, **fields}, separators=(",", ":")).encode()
+    return to_bytes(message, fields)
 
 
 def decode(data: bytes) -> Message:
     """Read one datagram; raises Malformed where it is no message of ours."""
-    if len(data) > MESSAGE_BYTES_MAX:
-        raise Malformed("control message is too long")
-    try:
-        fields = json.loads(data)
-        kind = _KINDS[fields.pop("type")]
-        return kind(**_restored(fields))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        raise Malformed("not a control message") from None
+    return from_bytes(data, _KINDS, _restored, MESSAGE_BYTES_MAX)
 
 
 def _restored(fields: dict[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,13 @@ class Sources:
         self._by_key.pop(key, None)
         self._arrays = self._numbers = None
 
+    def turn(self, by: int) -> None:
+        """The next pass begins with the socket of this index: the last one did not come so far."""
+        if 0 < by < len(self._by_key):
+            order = list(self._by_key.items())
+            self._by_key = dict(order[by:] + order[:by])
+            self._arrays = self._numbers = None
+
     def only(self, key: int) -> Sources:
         """One of them by itself."""
         return Sources({key: self._by_key[key]})
@@ -152,22 +159,26 @@ class Arena:
         self._reset(slots)
 
     def receive(self, sources: Sources) -> Batch:
-        """Take what waits in `sources`, a burst from each at most, as far as the arena goes."""
+        """Take what waits in `sources`, a burst from each at most, as far as the arena goes.
+
+        Where it does not reach all of them, the next pass begins with the first that was not asked.
+        """
         keys, descriptors = sources.arrays
         counts = np.zeros(len(keys), np.int32)
         if self._core is None:
-            self._receive_in_python(sources.numbers, counts)
+            asked = self._receive_in_python(sources.numbers, counts)
         else:
-            headers = self._headers.ctypes.data
-            self._core.receive(descriptors.ctypes.data, len(keys), headers, self.slots, BURST, counts.ctypes.data)
+            columns = (descriptors.ctypes.data, len(keys), self._headers.ctypes.data)
+            asked = self._core.receive(*columns, self.slots, BURST, counts.ctypes.data)
+        sources.turn(asked)
         used = int(counts.sum())
         more = used >= self.slots or bool((counts == BURST).any())
         batch = self._batch(np.repeat(keys, counts), used, more=more)
         self._reset(used)
         return batch
 
-    def _receive_in_python(self, descriptors: Sequence[ctypes.c_int], counts: Int32s) -> None:
-        """The twin of `callvault_receive` in media/native/core.c."""
+    def _receive_in_python(self, descriptors: Sequence[ctypes.c_int], counts: Int32s) -> int:
+        """The twin of `callvault_receive` in media/native/core.c; how many sockets were asked."""
         receive, addresses, used, slots = _recvmmsg, self._addresses, 0, self.slots
         burst, flags, nothing = ctypes.c_uint(BURST), ctypes.c_int(_MSG_DONTWAIT), ctypes.c_void_p()
         for at, descriptor in enumerate(descriptors):
@@ -176,7 +187,8 @@ class Arena:
                 counts[at] = count
                 used += count
                 if used >= slots:
-                    break  # the rest waits in the sockets' buffers for the next pass
+                    return at + 1  # the rest waits in the sockets' buffers for the next pass
+        return len(descriptors)
 
     def _batch(self, keys: Int64s, used: int, *, more: bool) -> Batch:
         headers = self._headers[:used]

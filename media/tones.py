@@ -51,7 +51,7 @@ def _matrix(frequencies: list[float], step: int) -> Floats:
     return np.ascontiguousarray(both * np.sqrt(2 * step / CELL_SAMPLES), np.float32)
 
 
-_COARSE = _matrix([float(hz) for hz in (*LOW_HZ, *HIGH_HZ)], THIN)
+COARSE = _matrix([float(hz) for hz in (*LOW_HZ, *HIGH_HZ)], THIN)
 _FINE = _matrix([hz * (1 + off) for hz in (*LOW_HZ, *HIGH_HZ) for off in DETUNED], 1)
 _TWIST_MAX = np.float32(10 ** (TWIST_DB_MAX / 10))
 
@@ -60,7 +60,7 @@ def find(cells: Samples) -> Found:
     """The cells, rows of 160 samples at 8 kHz, that are a tone's."""
     thin = cells[:, ::THIN].astype(np.float32)
     energies = np.einsum("ij,ij->i", thin, thin)
-    powers = _powers(thin, _COARSE)
+    powers = _powers(thin, COARSE)
     low, high = powers[: len(LOW_HZ)].max(axis=0), powers[len(LOW_HZ) :].max(axis=0)
     loud = energies > LEVEL_MIN * CELL_SAMPLES / THIN
     both = (low + high > COARSE_MIN * energies) & (np.minimum(low, high) > WEAKER_MIN * energies)

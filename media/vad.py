@@ -18,7 +18,7 @@ from media.native import CORE, Core
 
 _native = webrtcvad._webrtcvad  # the wrapper around it costs 0.4 µs a cell
 # For the native core: the same function, and what a capsule of the extension holds, by address.
-_process = ctypes.cast(ctypes.PyDLL(_native.__file__).WebRtcVad_Process, ctypes.c_void_p)
+PROCESS = ctypes.cast(ctypes.PyDLL(_native.__file__).WebRtcVad_Process, ctypes.c_void_p)
 _CAPSULE = b"WebRtcVadPtr"
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.argtypes, _pointer.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_void_p
@@ -34,8 +34,8 @@ START_VOICED = 3  # of them: 60 ms of speech
 HANGOVER = 25  # cells: 500 ms
 SETTLING = 5  # cells that a new detector needs to know a line's noise; until then it takes any for speech
 
-_START_MASK = (1 << START_WINDOW) - 1
-_HANGOVER_MASK = (1 << HANGOVER) - 1
+START_MASK = (1 << START_WINDOW) - 1
+HANGOVER_MASK = (1 << HANGOVER) - 1
 _HISTORY_MASK = (1 << 32) - 1
 _STARTS = np.array([bits.bit_count() >= START_VOICED for bits in range(1 << START_WINDOW)])
 
@@ -55,10 +55,11 @@ class Detectors:
     def __init__(self, rows: int, core: Core | None = CORE) -> None:
         self._core = core
         self._handles: list[Any] = [None] * rows
-        self._pointers: NDArray[np.uintp] = np.zeros(rows, np.uintp)  # what the handles hold, for the native core
-        self._history: NDArray[np.int64] = np.zeros(rows, np.int64)
-        self._heard: NDArray[np.int64] = np.zeros(rows, np.int64)
-        self._speaking: NDArray[np.bool_] = np.zeros(rows, np.bool_)
+        # Columns that the native core reads and writes, too (media/cells.py).
+        self.pointers: NDArray[np.uintp] = np.zeros(rows, np.uintp)  # what the handles hold
+        self.history: NDArray[np.int64] = np.zeros(rows, np.int64)
+        self.hearings: NDArray[np.int64] = np.zeros(rows, np.int64)  # cells heard since the detector is new
+        self.talking: NDArray[np.bool_] = np.zeros(rows, np.bool_)
 
     def open(self, row: int) -> None:
         """Begin anew at `row`."""
@@ -66,19 +67,19 @@ class Detectors:
         _native.init(handle)
         _native.set_mode(handle, AGGRESSIVENESS)
         self._handles[row] = handle
-        self._pointers[row] = _pointer(handle, _CAPSULE)
-        self._history[row] = self._heard[row] = 0
-        self._speaking[row] = False
+        self.pointers[row] = _pointer(handle, _CAPSULE)
+        self.history[row] = self.hearings[row] = 0
+        self.talking[row] = False
 
     def close(self, row: int) -> None:
         """Let the detector of `row` go."""
         self._handles[row] = None
-        self._pointers[row] = 0
-        self._speaking[row] = False
+        self.pointers[row] = 0
+        self.talking[row] = False
 
     def speaking(self, row: int) -> bool:
         """Whether speech has started at `row` and not ended."""
-        return bool(self._speaking[row])
+        return bool(self.talking[row])
 
     def hear(self, rows: list[int], pcm: bytes) -> list[Decision]:
         """One cell of 160 samples, 16-bit native, for each of `rows`, which are distinct; what it decides."""
@@ -93,34 +94,34 @@ class Detectors:
     def learn(self, rows: list[int], voiced: Voices) -> list[Decision]:
         """One cell for each of `rows`, which are distinct, has a voice in it or not; what that decides."""
         index = np.array(rows, np.int64)
-        settled = self._heard[index] >= SETTLING
-        history = (self._history[index] << 1 | voiced & settled) & _HISTORY_MASK
-        self._heard[index] += 1
-        self._history[index] = history
+        settled = self.hearings[index] >= SETTLING
+        history = (self.history[index] << 1 | voiced & settled) & _HISTORY_MASK
+        self.hearings[index] += 1
+        self.history[index] = history
         return self._decide(index, history)
 
     def miss(self, row: int, cells: int) -> list[Decision]:
         """So many cells of `row` never came."""
-        before = int(self._history[row])
+        before = int(self.history[row])
         history = before << min(cells, 32) & _HISTORY_MASK
-        self._history[row] = history
-        if not self._speaking[row] or history & _HANGOVER_MASK:
+        self.history[row] = history
+        if not self.talking[row] or history & HANGOVER_MASK:
             return []
-        self._speaking[row] = False
+        self.talking[row] = False
         quiet = (before & -before).bit_length() - 1 if before else HANGOVER
         return [Decision(row, started=False, cells_ago=quiet)]
 
     def quiet_for_long(self, silent: NDArray[np.bool_]) -> list[int]:
         """The rows that are speaking although `silent` says that nothing comes from them any more."""
-        rows: list[int] = np.flatnonzero(self._speaking & silent).tolist()
+        rows: list[int] = np.flatnonzero(self.talking & silent).tolist()
         return rows
 
     def _voiced_by_core(self, rows: NDArray[np.int64], pcm: bytes, rate_hz: int) -> Voices:
         samples = rate_hz // CELLS_A_SECOND
         assert self._core is not None and len(pcm) == 2 * samples * len(rows)
-        handles, voiced = self._pointers[rows], np.empty(len(rows), np.uint8)
+        handles, voiced = self.pointers[rows], np.empty(len(rows), np.uint8)
         assert handles.all(), "every row has a detector"
-        self._core.hear(_process, handles.ctypes.data, pcm, len(rows), samples, rate_hz, voiced.ctypes.data)
+        self._core.hear(PROCESS, handles.ctypes.data, pcm, len(rows), samples, rate_hz, voiced.ctypes.data)
         return voiced.astype(np.int64)
 
     def _voiced_by_python(self, rows: list[int], pcm: bytes, rate_hz: int) -> Voices:
@@ -134,14 +135,18 @@ class Detectors:
         return np.array(voiced, np.int64)
 
     def _decide(self, index: NDArray[np.int64], history: NDArray[np.int64]) -> list[Decision]:
-        speaking = self._speaking[index]
-        starts = ~speaking & _STARTS[history & _START_MASK]
-        ends = speaking & ((history & _HANGOVER_MASK) == 0)
+        speaking = self.talking[index]
+        starts = ~speaking & _STARTS[history & START_MASK]
+        ends = speaking & ((history & HANGOVER_MASK) == 0)
         decisions = []
         for i in np.flatnonzero(starts | ends).tolist():
             row, started = int(index[i]), bool(starts[i])
-            self._speaking[row] = started
-            # The oldest voiced cell of the window began it; what ended lies before the hangover.
-            ago = (int(history[i]) & _START_MASK).bit_length() if started else HANGOVER
-            decisions.append(Decision(row, started, ago))
+            self.talking[row] = started
+            decisions.append(self.decided(row, started=started))
         return decisions
+
+    def decided(self, row: int, *, started: bool) -> Decision:
+        """That speech began or ended with the row's last cell."""
+        # The oldest voiced cell of the window began it; what ended lies before the hangover.
+        ago = (int(self.history[row]) & START_MASK).bit_length() if started else HANGOVER
+        return Decision(row, started, ago)

@@ -10,6 +10,7 @@ command -v baresip >/dev/null 2>&1 || need="$need baresip-core"
 command -v chromium >/dev/null 2>&1 || need="$need chromium"
 command -v ip >/dev/null 2>&1 || need="$need iproute2"
 command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
+[ -e /usr/include/openssl/evp.h ] || need="$need libssl-dev"
 [ -z "$need" ] && exit 0
 if [ "$(id -u)" -ne 0 ]; then
     echo "MISSING:$need — tests that need them will be skipped, and say so. Install: apt-get install$need"

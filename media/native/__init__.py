@@ -10,7 +10,7 @@ import ctypes
 import logging
 from pathlib import Path
 
-ABI = 2
+ABI = 3
 """What core.c says of itself, too."""
 
 LIBRARY = Path(__file__).with_name("core.so")
@@ -29,6 +29,9 @@ class Core:
         self.hear = library.callvault_hear
         self.hear.argtypes = [pointer, pointer, ctypes.c_char_p, number, number, number, pointer]
         self.hear.restype = None
+        self.listen = library.callvault_listen
+        self.listen.argtypes = [pointer, pointer, ctypes.c_int64, number, pointer]
+        self.listen.restype = ctypes.c_int64
         self.take = library.callvault_take
         self.take.argtypes = [pointer, pointer, ctypes.c_int64, ctypes.c_int64, pointer]
         self.take.restype = ctypes.c_int64

@@ -2,7 +2,7 @@
  *
  * Plain C behind a plain ABI, called through ctypes with the GIL held: nothing here blocks, allocates or keeps a pointer.
  * Every array is the caller's, who vouches for its length. The Python twins of these loops stand beside their callers
- * (media/receive.py, media/vad.py) and do the same; tests run over both.
+ * (media/receive.py, media/listen.py, media/vad.py) and do the same; tests run over both.
  */
 #define _GNU_SOURCE
 #include <stddef.h>
@@ -11,24 +11,24 @@
 #include <sys/socket.h>
 
 /* Raised with every change of a function's meaning: a library of another number is not used. */
-enum { ABI = 2 };
+enum { ABI = 3 };
 
 int callvault_abi(void) { return ABI; }
 
 /* Takes up to `burst` datagrams from each of `sockets` descriptors into the headers from `headers` on, one after the
  * other, until `slots` are used; the last burst may go beyond, the arena has room for it. `counts` gets how many each
- * socket gave. Returns how many headers were used. */
+ * socket gave. Returns how many sockets were asked. */
 int callvault_receive(const int *descriptors, int sockets, struct mmsghdr *headers, int slots, int burst, int32_t *counts)
 {
-    int used = 0, at = 0;
+    int used = 0, at = 0, asked;
     for (; at < sockets && used < slots; at++) {
         int count = recvmmsg(descriptors[at], headers + used, (unsigned)burst, MSG_DONTWAIT, NULL);
         counts[at] = count > 0 ? count : 0;
         used += counts[at];
     }
-    for (; at < sockets; at++)
+    for (asked = at; at < sockets; at++)
         counts[at] = 0;
-    return used;
+    return asked;
 }
 
 /* WebRtcVad_Process of the webrtcvad that Python has loaded: 1 voiced, 0 not, -1 for what it cannot hear. */
@@ -40,6 +40,89 @@ void callvault_hear(process_function process, void *const *handles, const int16_
 {
     for (int cell = 0; cell < cells; cell++)
         voiced[cell] = process(handles[cell], rate_hz, pcm + (ptrdiff_t)cell * samples, (size_t)samples) == 1;
+}
+
+/* What listening needs beside the table: columns of `Detectors` in media/vad.py, and what media/tones.py looks for. */
+struct listening {
+    process_function process;
+    void *const *handles;
+    int64_t *history, *hearings;
+    uint8_t *speaking;
+    int64_t settling, start_mask, start_voiced, hangover_mask;
+    int64_t *heard;
+    const uint8_t *codec, *masking, *pool;
+    const int64_t *masked;
+    int64_t region_bytes;
+    const int16_t *const *expansions; /* by codec, of 256 octets each */
+    const uint8_t *searched;          /* codecs whose tones are looked for */
+    const float *coarse;              /* TONES columns of cosines, then of sines, a row for each sample */
+    double level_min, coarse_min, weaker_min;
+};
+
+enum { CELL = 160, RATE_HZ = 8000, THIN = 2, TONES = 8, LOW_TONES = 4 };
+enum { STARTED = 1, ENDED = 2, TONE = 4 };
+
+/* The first look of `find` in media/tones.py: whether a cell may be a key's tone. */
+static int may_be_a_tone(const struct listening *with, const int16_t *pcm)
+{
+    float energy = 0, sums[2 * TONES] = {0}, low = 0, high = 0;
+    for (int i = 0; i < CELL; i += THIN)
+        energy += (float)pcm[i] * (float)pcm[i];
+    if (!(energy > (float)(with->level_min * CELL / THIN)))
+        return 0;
+    for (int i = 0; i < CELL / THIN; i++) {
+        const float *row = with->coarse + i * 2 * TONES, sample = pcm[i * THIN];
+        for (int k = 0; k < 2 * TONES; k++)
+            sums[k] += row[k] * sample;
+    }
+    for (int k = 0; k < TONES; k++) {
+        float power = sums[k] * sums[k] + sums[TONES + k] * sums[TONES + k];
+        float *best = k < LOW_TONES ? &low : &high;
+        *best = power > *best ? power : *best;
+    }
+    return low + high > (float)with->coarse_min * energy && (low < high ? low : high) > (float)with->weaker_min * energy;
+}
+
+/* What a cell's voice, or its want of one, decides for the row: STARTED, ENDED or nothing. */
+static uint8_t decide(const struct listening *with, int64_t row, const int16_t *pcm)
+{
+    int voiced = with->process(with->handles[row], RATE_HZ, pcm, CELL) == 1 && with->hearings[row] >= with->settling;
+    int64_t history = (with->history[row] << 1 | voiced) & 0xFFFFFFFF;
+    with->history[row] = history;
+    with->hearings[row]++;
+    if (!with->speaking[row] && __builtin_popcountll((uint64_t)(history & with->start_mask)) >= with->start_voiced) {
+        with->speaking[row] = 1;
+        return STARTED;
+    }
+    if (with->speaking[row] && !(history & with->hangover_mask)) {
+        with->speaking[row] = 0;
+        return ENDED;
+    }
+    return 0;
+}
+
+/* Hears the next cell of each of `count` rows, which are distinct and have one: decodes it, tells voices, decides as
+ * `Detectors.learn` does. `told` gets what is to be looked at: speech that started or ended, and cells that may be a
+ * key's tone, or lie so near one that they are silenced. Returns of how many rows anything is told. Where there is no
+ * time for `voices`, only tones are looked for. */
+int64_t callvault_listen(const struct listening *with, const int64_t *rows, int64_t count, int voices, uint8_t *told)
+{
+    int64_t telling = 0;
+    int16_t pcm[CELL];
+    for (int64_t i = 0; i < count; i++) {
+        int64_t row = rows[i];
+        const uint8_t *octets = with->pool + row * with->region_bytes + with->heard[row];
+        const int16_t *expansion = with->expansions[with->codec[row]];
+        for (int k = 0; k < CELL; k++)
+            pcm[k] = expansion[octets[k]];
+        told[i] = voices ? decide(with, row, pcm) : 0;
+        if (with->masking[row] && with->searched[with->codec[row]]
+            && (with->masked[row] > 0 || may_be_a_tone(with, pcm)))
+            told[i] |= TONE;
+        with->heard[row] += CELL;
+        telling += told[i] != 0;
+    }
+    return telling;
 }
 
 /* One pass's datagrams, an entry each, those of one row together and in order: columns of `Batch` in media/receive.py. */

@@ -6,12 +6,10 @@ taps (media/tap.py), RTP and RTCP. A session is known by the number the gateway 
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from media.errors import Malformed
+from media.datagrams import fields_of, from_bytes, to_bytes
 
 MESSAGE_BYTES_MAX = 16 * 1024  # an offer's fingerprints are the longest thing said, some hundred bytes
 DESCRIPTORS = 3  # of an `Accept`
@@ -83,23 +81,19 @@ _KINDS: dict[str, type[Message]] = {
 
 def encode(message: Message) -> bytes:
     """The message as one datagram; `decode` is its inverse."""
-    fields = {entry.name: getattr(message, entry.name) for entry in dataclasses.fields(message)}
-    return json.dumps({"type": type(message).__name__, **fields}, separators=(",", ":")).encode()
+    return to_bytes(message, fields_of(message))
 
 
 def decode(data: bytes) -> Message:
     """Read one datagram; raises Malformed where it is no message of ours."""
-    if len(data) > MESSAGE_BYTES_MAX:
-        raise Malformed("control message is too long")
-    try:
-        fields = json.loads(data)
-        kind = _KINDS[fields.pop("type")]
-        # JSON has no tuples.
-        if "fingerprints" in fields:
-            fields["fingerprints"] = tuple((str(name), str(value)) for name, value in fields["fingerprints"])
-        if "fingerprint" in fields:
-            name, value = fields["fingerprint"]
-            fields["fingerprint"] = (str(name), str(value))
-        return kind(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise Malformed("not a control message") from None
+    return from_bytes(data, _KINDS, _restored, MESSAGE_BYTES_MAX)
+
+
+def _restored(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples."""
+    if "fingerprints" in fields:
+        fields["fingerprints"] = tuple((str(name), str(value)) for name, value in fields["fingerprints"])
+    if "fingerprint" in fields:
+        name, value = fields["fingerprint"]
+        fields["fingerprint"] = (str(name), str(value))
+    return fields

@@ -7,6 +7,7 @@ was sent just before it arrived just before the simulated instant.
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -132,7 +133,8 @@ class Bench:
         self.events: list[Event] = []  # the others
         self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so
         self._ports: dict[int, tuple[str, int]] = {}
-        self.sent_ns = 0  # CLOCK_REALTIME, right after the last packet since the last tick
+        self._received: dict[int, socket.socket] = {}
+        self.sent_ns = 0  # CLOCK_REALTIME at which the first packet since the last tick was received
         self._former: dict[int, tuple[int, ...]] = {}  # by port, as the gateway keeps it
 
     def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
@@ -144,12 +146,14 @@ class Bench:
         address = sockets[0].getsockname()
         fields["former"] = self._former.get(address[1], ()) if address else ()  # a tap has no address
         self.engine.open(Open(leg, **{**fields, **changes}), *sockets, self.now_ns)
-        self._ports[leg] = address
+        self._ports[leg], self._received[leg] = address, sockets[0]
         return self._ports[leg]
 
     def send(self, sender: Sender, data: bytes, leg: int = 1) -> None:
+        before_ns = time.time_ns()
         sender.sock.sendto(data, self._ports[leg])
-        self.sent_ns = time.time_ns()
+        if not self.sent_ns:  # what follows in the same tick came at its instant, too
+            self.sent_ns = _first_stamp_ns(self._received[leg], before_ns)
 
     def wait(self, ms: float = 20) -> None:
         """Let time pass, in ticks; the last one may be shorter."""
@@ -196,6 +200,20 @@ class Bench:
     def audio(self, facts: TrackFacts, leg: int = 1) -> Samples:
         """The whole track on the call's clock."""
         return render_pcm(self.chunks(leg), facts, 0, total_samples(facts))
+
+
+def _first_stamp_ns(sock: socket.socket, since_ns: int) -> int:
+    """When the kernel received the datagram that waits first, if that is one sent since then; else now."""
+    try:
+        _, control, _, _ = sock.recvmsg(1, 64, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except OSError:  # nothing waits, or the leg is closed
+        control = []
+    for level, kind, data in control:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            seconds, nanoseconds = struct.unpack("@qq", data[:16])
+            if (stamp_ns := seconds * 1_000_000_000 + nanoseconds) >= since_ns:
+                return int(stamp_ns)
+    return time.time_ns()
 
 
 def noise(ms: int, seed: int = 1, codec: Plain = PCMA) -> bytes:

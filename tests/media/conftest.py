@@ -8,7 +8,9 @@ import pytest
 
 from .bench import CORES, Twins, close_sockets
 
-OVER_BOTH = frozenset({"test_engine", "test_receive", "test_vad", "test_quiet", "test_playout", "test_srtp"})
+OVER_BOTH = frozenset(
+    {"test_engine", "test_masking", "test_receive", "test_vad", "test_quiet", "test_playout", "test_srtp"}
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

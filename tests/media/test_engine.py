@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from media.codecs import PCMA, PCMU
+from media.engine import CATCH_UP_NS
 from media.errors import Unavailable, Unsupported
 from media.messages import Open, Update
 from media.receive import BURST
@@ -160,6 +161,44 @@ def test_a_backlog_of_seconds_is_worked_off_without_loss() -> None:
     facts = bench.close()
     offset = first_sample(facts)
     assert np.array_equal(bench.audio(facts)[offset : offset + len(audio)], PCMA.decode(audio))
+
+
+def test_who_works_off_a_backlog_ends_its_tick_all_the_same() -> None:
+    bench, sender = Bench(), Sender()
+    bench.open(1, sender)
+    audio, asked = noise(2000), 0
+
+    def slow() -> int:
+        nonlocal asked
+        asked += 1
+        return bench.now_ns + asked * CATCH_UP_NS
+
+    bench.play(sender, audio[:800])
+    for at in range(800, len(audio), 160):
+        bench.send(sender, sender.packet(audio[at : at + 160]))
+    bench.engine._clock = slow
+    bench.wait()
+    taken = bench.engine.totals.counted("packets")
+    assert 5 < taken < len(audio) // 160  # a pass or two, not all of them
+    for _ in range(8):
+        bench.wait()
+    facts = bench.close()
+    offset = first_sample(facts)
+    assert np.array_equal(bench.audio(facts)[offset : offset + len(audio)], PCMA.decode(audio))
+
+
+def test_late_ticks_do_not_keep_frames_from_the_sink() -> None:
+    bench = Bench()
+    senders = {leg: Sender() for leg in range(1, 5)}
+    for leg, sender in senders.items():
+        bench.open(leg, sender)
+    for _ in range(5):
+        for leg, sender in senders.items():
+            for _ in range(10):
+                bench.send(sender, sender.packet(noise(20)), leg)
+        bench.late(200)
+    flushed = {leg: sum(len(chunk.frames.timestamps) for chunk in bench.chunks(leg)) for leg in senders}
+    assert min(flushed.values()) >= 20  # those of 400 ms, two ticks, at most are not there yet
 
 
 def test_telephone_events_are_kept_out_of_the_audio() -> None:

@@ -53,6 +53,17 @@ def test_a_full_arena_leaves_the_rest_in_the_sockets() -> None:
     assert [batch.more for batch in batches] == [True, True, False]
 
 
+def test_no_socket_waits_because_those_before_it_always_have_something() -> None:
+    arena, sockets, sender = Arena(4, Twins.core), [udp_socket() for _ in range(8)], udp_socket()
+    sources = Sources({i: sock.fileno() for i, sock in enumerate(sockets)})
+    seen: list[int] = []
+    for _ in range(4):
+        for sock in sockets:
+            sender.sendto(b"x", sock.getsockname())
+        seen += arena.receive(sources).keys.tolist()
+    assert set(seen) == set(range(8))
+
+
 def test_a_datagram_that_does_not_fit_has_no_length() -> None:
     arena, sock, sender = Arena(4, Twins.core), udp_socket(), udp_socket()
     sender.sendto(bytes(SLOT_BYTES + 1), sock.getsockname())
