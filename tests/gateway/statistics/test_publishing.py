@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from fastapi.testclient import TestClient
 
 from gateway.api.app import create_app
 from gateway.api.context import Context
+from gateway.api.server import ApiServer
 from gateway.calls.call import track_document
+from gateway.cli import main
 from gateway.events import Hub
 from gateway.policy import Tenant
 from gateway.statistics.cells import TABLES
@@ -194,3 +197,31 @@ def test_officers_read_them_of_their_own_tenant(store: Store) -> None:
         assert ask(Role.OFFICER, tenant="beta") == 409
         assert [ask(Role.OFFICER, period) for period in ("2026-11-04", "2026-11", "2026-10-31")] == [409, 409, 404]
         assert [ask(Role.OFFICER, period) for period in ("2026-11-31", "2026-13", "2026", "today")] == [422] * 4
+
+
+def test_the_command_shows_the_periods_and_one_of_them(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(13):
+        store.call()
+    store.publish("2026-11-04")
+    recordings = store.recordings
+    context = Context(recordings, recordings.tokens, Hub(), lambda call: None, list, dict)
+    token = recordings.tokens.create(store.tenant, Role.OFFICER, "test")
+
+    async def work() -> None:
+        api = ApiServer(create_app(context), ("127.0.0.1", 0))
+        serving = asyncio.create_task(api.serve())
+        await api.ready()
+        asked = ("--url", f"http://127.0.0.1:{api.port}", "--token", token)
+        try:
+            assert await asyncio.to_thread(main, ["statistics", *asked]) == 0
+            assert await asyncio.to_thread(main, ["statistics", "2026-11-03", *asked]) == 0
+            assert await asyncio.to_thread(main, ["statistics", "2026-11-05", *asked]) == 1
+        finally:
+            api.should_exit = True
+            await serving
+
+    asyncio.run(work())
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:4] == [["2026-11-01"], ["2026-11-02"], ["2026-11-03"], ["calls", "10"]]
+    assert ["outcome", "stored", "10"] in lines
+    assert ["outcome", "interrupted", "under", "10"] in lines
