@@ -1,15 +1,17 @@
 """Published statistics: rows that are written once, and the calls of a period, with what is known of them.
 
-What stands in a row counts calls, in numbers too large to tell of one (that is its writer's business). So it is no
-artefact of any call: no erasure touches it, nor does the end of its tenant's keys, as it is sealed under a secret of
-the installation. All rows have one length, which would else tell how much is in them.
+What stands in a row counts calls, in numbers too large to tell of one: which may be told is its writer's business, that
+there is nothing but counts is seen to here. So it is no artefact of any call: no erasure touches it, nor does the end
+of its tenant's keys, as it is sealed under a secret of the installation. All rows have one length, which would else
+tell how much is in them.
 """
 
 from __future__ import annotations
 
 import calendar
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, select
@@ -27,11 +29,18 @@ from storage.tables import artefacts, calls, documents, statistics
 BODY_BYTES_MAX = 4096
 """Of one period's JSON: some fifty cells have 1 KiB. Rows are filled up to it."""
 
+VERSION = 1
+STEP_MIN = 10
+"""Counts are told in steps of as many calls at least."""
+
 CALLS_AT_ONCE = 100
 """Opened between two looks at the catalogue."""
 
 _KINDS = (Kind.CALL_DETAIL.value, Kind.AUDIO.value)
 _LABEL = b"callvault statistics v1"
+_NAME = re.compile(r"[A-Za-z0-9_<>=.-]{1,16}\Z")
+_LIKE_AN_IDENTIFIER = re.compile(r"[0-9a-fA-F]{7}|\d{5}")
+"""A part of a hash, or of a number."""
 _PERIOD = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])(?:-\d\d)?\Z", re.ASCII)
 
 
@@ -42,6 +51,15 @@ class Described:
     state: CallState
     detail: bytes | None
     tracks: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What is published of a period: how many calls, and how many in each cell of each table, all in `step`s."""
+
+    step: int
+    calls: int
+    tables: Mapping[str, Mapping[str, int]]
 
 
 def days_of(period: str) -> tuple[Day, Day]:
@@ -64,21 +82,19 @@ class Statistics:
         self._tree = tree
         self._key = key
 
-    def publish(self, tenant: TenantId, period: str, body: bytes) -> None:
-        """Writes a period's row, for good; AlreadyExists if it has one, Refused if the body is too long."""
-        if len(body) > BODY_BYTES_MAX:
-            raise Refused(f"statistics of {len(body)} bytes; {BODY_BYTES_MAX} is the limit")
+    def publish(self, tenant: TenantId, period: str, counted: Counted) -> None:
+        """Writes a period's row, for good; AlreadyExists if it has one, Refused if it is more than counts."""
         days_of(period)
-        sealed = wrap(self._key.reveal(), body.ljust(BODY_BYTES_MAX), _aad(tenant, period))
+        sealed = wrap(self._key.reveal(), _body(counted).ljust(BODY_BYTES_MAX), _aad(tenant, period))
         with self._catalogue.writing() as connection:
             connection.execute(statistics.insert(), {"tenant": tenant, "period": period, "sealed": sealed})
 
-    def read(self, tenant: TenantId, periods: Sequence[str]) -> dict[str, bytes]:
+    def read(self, tenant: TenantId, periods: Sequence[str]) -> dict[str, Counted]:
         """What was published of these periods, of a month's days at most; those without a row are left out."""
         query = select(statistics.c.period, statistics.c.sealed).where(statistics.c.tenant == tenant)
         with self._catalogue.reading() as connection:
             rows = connection.execute(query.where(statistics.c.period.in_(periods))).all()
-        return {row.period: unwrap(self._key.reveal(), row.sealed, _aad(tenant, row.period)).rstrip() for row in rows}
+        return {row.period: _read(unwrap(self._key.reveal(), row.sealed, _aad(tenant, row.period))) for row in rows}
 
     def periods(self, tenant: TenantId) -> list[str]:
         """The periods that have been published, in order."""
@@ -140,6 +156,26 @@ class Statistics:
                 tracks.append(document)
             found[opened.ref.call] = (detail, tracks)
         return found
+
+
+def _body(counted: Counted) -> bytes:
+    """As JSON. Refused where anything but steps is counted, or a name could be more than a cell's: a hash is one."""
+    names = [name for table, cells in counted.tables.items() for name in (table, *cells)]
+    counts = [counted.calls, *(count for cells in counted.tables.values() for count in cells.values())]
+    if not all(_NAME.match(name) and not _LIKE_AN_IDENTIFIER.search(name) for name in names):
+        raise Refused("statistics have names of tables and cells, and no others")
+    if counted.step < STEP_MIN or any(count < 0 or count % counted.step for count in counts):
+        raise Refused(f"statistics count in steps of {STEP_MIN} or more")
+    body = {"version": VERSION, "step": counted.step, "calls": counted.calls, "tables": counted.tables}
+    found = json.dumps(body, separators=(",", ":")).encode()
+    if len(found) > BODY_BYTES_MAX:
+        raise Refused(f"statistics of {len(found)} bytes; {BODY_BYTES_MAX} is the limit")
+    return found
+
+
+def _read(body: bytes) -> Counted:
+    found = json.loads(body)
+    return Counted(found["step"], found["calls"], found["tables"])
 
 
 def _aad(tenant: str, period: str) -> bytes:

@@ -23,11 +23,10 @@ from media.timeline import TrackFacts
 from storage.errors import AlreadyExists, NotFound, NotReady, StoreError
 from storage.model import TenantId
 from storage.recordings import Recordings
-from storage.statistics import Described, days_of
+from storage.statistics import Counted, Described, days_of
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
 EVERY_S = 3600.0
 WAIT_DAYS = 2
 """After its end, a period waits so long for calls that go on or whose recording is not closed; then without them."""
@@ -54,7 +53,8 @@ def publish_due(recordings: Recordings, tenant: Tenant, now_s: float) -> list[st
         if today <= last or (today <= last + timedelta(days=WAIT_DAYS) and not book.settled(of, period)):
             break
         try:
-            book.publish(of, period, _body(disclose(count(book.described(of, period)))))
+            told = disclose(count(book.described(of, period)))
+            book.publish(of, period, Counted(COUNT_MIN, told.total, told.tables))
         except AlreadyExists:  # by another process: what it says stands
             continue
         published.append(period)
@@ -93,7 +93,7 @@ def shown(recordings: Recordings, tenant: TenantId, period: str) -> dict[str, An
             raise NotFound(f"there are no statistics of {period} by itself")
         raise NotReady(f"the statistics of {period} are not published yet")
     told = recordings.statistics.read(tenant, [name for name, _, _ in parts])
-    found = added([_read(body) for body in told.values()])
+    found = added([Told(counted.calls, counted.tables) for counted in told.values()])
     tables = {name: {cell: n or None for cell, n in table.items()} for name, table in found.tables.items()}
     return {"period": period, "count_min": COUNT_MIN, "calls": found.total or None, "tables": tables}
 
@@ -108,13 +108,3 @@ def _next(recordings: Recordings, tenant: TenantId, *, monthly: bool) -> str | N
     else:
         return None
     return f"{start:%Y-%m}" if monthly and start.day == 1 else f"{start:%Y-%m-%d}"
-
-
-def _body(told: Told) -> bytes:
-    body = {"version": VERSION, "count_min": COUNT_MIN, "calls": told.total, "tables": told.tables}
-    return json.dumps(body, separators=(",", ":")).encode()
-
-
-def _read(body: bytes) -> Told:
-    found = json.loads(body)
-    return Told(found["calls"], found["tables"])

@@ -58,6 +58,8 @@ def forked(request: Request) -> Fork | None:
 
     Which recorder was dialled is part of the call: one that is forked to two of them is two recordings.
     """
+    if "x-refci=" not in request.from_.uri.lower():  # nearly all calls
+        return None
     uri, dialled = _read(request.from_.uri), _read(request.uri)
     if uri is None or dialled is None:
         return None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +22,10 @@ from gateway.policy import Tenant
 from gateway.statistics.cells import TABLES
 from gateway.statistics.disclosure import COUNT_MIN
 from gateway.statistics.publishing import publish_due, shown
-from storage.errors import AlreadyExists, NotFound, NotReady
+from storage.errors import AlreadyExists, NotFound, NotReady, Refused
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, new_id
 from storage.records import NewCall, Wanted
+from storage.statistics import Counted
 from storage.tokens import Role
 from tests.gateway.statistics.test_cells import track
 from tests.storage.stores import files_below, open_at
@@ -96,7 +97,7 @@ def test_erasure_of_the_call_and_publishing_again_change_nothing(store: Store) -
     assert store.publish("2026-11-05") == ["2026-11-04"]
     assert shown(store.recordings, store.tenant, "2026-11-03") == before
     with pytest.raises(AlreadyExists):
-        store.recordings.statistics.publish(store.tenant, "2026-11-03", b"{}")
+        store.recordings.statistics.publish(store.tenant, "2026-11-03", Counted(10, 0, {}))
 
 
 def test_an_erased_call_is_not_counted_by_what_is_published_later(store: Store) -> None:
@@ -106,7 +107,7 @@ def test_an_erased_call_is_not_counted_by_what_is_published_later(store: Store) 
     assert shown(store.recordings, store.tenant, "2026-11-03")["calls"] is None
 
 
-def test_they_outlive_every_key_of_the_tenant(store: Store, tmp_path: Path) -> None:
+def test_cl_05_statistics_outlive_every_key_of_the_tenant(store: Store, tmp_path: Path) -> None:
     for _ in range(COUNT_MIN):
         store.call()
     store.publish("2026-11-04")
@@ -124,19 +125,40 @@ def test_a_day_without_calls_looks_like_one_with_few(store: Store) -> None:
     assert {**few, "period": ""} == {**none, "period": ""}
 
 
-def test_nothing_personal_is_in_them_or_in_any_file_in_clear(store: Store, tmp_path: Path) -> None:
-    """A known caller's number, hashed or not, cannot be found in what has no place for it: names of cells and tens."""
+def test_sp_13_nothing_personal_is_in_them_or_in_any_file_in_clear(store: Store, tmp_path: Path) -> None:
+    """A known caller cannot be found in what has no place for him: names of cells, and tens."""
     for _ in range(23):
         store.call()
     store.publish("2026-11-04")
-    (body,) = store.recordings.statistics.read(store.tenant, ["2026-11-03"]).values()
-    found = json.loads(body)
-    assert found.keys() == {"version", "count_min", "calls", "tables"}
-    assert {name: tuple(table) for name, table in found["tables"].items()} == dict(TABLES)
-    numbers = [found["calls"], *(n for table in found["tables"].values() for n in table.values())]
+    (counted,) = store.recordings.statistics.read(store.tenant, ["2026-11-03"]).values()
+    assert {name: tuple(table) for name, table in counted.tables.items()} == dict(TABLES)
+    numbers = [counted.calls, *(n for table in counted.tables.values() for n in table.values())]
     assert all(type(n) is int and n % COUNT_MIN == 0 for n in numbers)
-    assert not re.search(r"[0-9a-f]{8}", body.decode())
+    assert max(numbers) == 20
     assert b"loss_percent" not in files_below(tmp_path / "data")
+
+
+@pytest.mark.parametrize("length", [8, 12, 16, 64])
+def test_ct_06_a_hashed_number_does_not_pass(store: Store, length: int) -> None:
+    """Whoever has the hash has the number: trying all of a thousand takes a millisecond, all of 10⁹ a quarter hour."""
+
+    def hashed(number: str) -> str:
+        return hashlib.sha256(number.encode()).hexdigest()[:length]
+
+    told = hashed(CALLER)
+    assert [n for n in (f"{CALLER[:-3]}{last:03}" for last in range(1000)) if hashed(n) == told] == [CALLER]
+    for name in (told, CALLER, CALLER[1:], CALLER[-5:]):
+        for tables in ({name: {"stored": 10}}, {"caller": {name: 10}}):
+            with pytest.raises(Refused):
+                store.recordings.statistics.publish(store.tenant, "2026-11-03", Counted(10, 10, tables))
+
+
+@pytest.mark.parametrize(
+    "counted", [Counted(10, 9, {}), Counted(10, 10, {"codec": {"PCMA": 7}}), Counted(1, 3, {}), Counted(10, -10, {})]
+)
+def test_counts_that_are_no_tens_do_not_pass(store: Store, counted: Counted) -> None:
+    with pytest.raises(Refused):
+        store.recordings.statistics.publish(store.tenant, "2026-11-03", counted)
 
 
 def test_a_call_that_goes_on_keeps_its_day_waiting_but_not_for_ever(store: Store) -> None:
