@@ -51,11 +51,27 @@ def _ipv4(text: str) -> str:
     try:
         return str(ipaddress.IPv4Address(text))
     except ValueError as error:
-        raise ValueError(f"{text!r} is no IPv4 address, and media are received over no other") from error
+        raise ValueError(f"{text!r} is no IPv4 address") from error
 
 
 def _advertised_ipv4(text: str) -> str:
     return parse_advertised(_ipv4(text))[0] if text else text
+
+
+def _ipv6(text: str) -> str:
+    if not text:
+        return text
+    try:
+        address = ipaddress.IPv6Address(text.strip("[]"))
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no IPv6 address") from error
+    if address.is_link_local or address.ipv4_mapped is not None:
+        raise ValueError(f"{text!r} is no address that descriptions can name")
+    return str(address)
+
+
+def _advertised_ipv6(text: str) -> str:
+    return parse_advertised(_ipv6(text))[0] if text else text
 
 
 Listening = Annotated[str, AfterValidator(_listening)]
@@ -68,10 +84,17 @@ Advertised = Annotated[
 ]
 
 IPv4 = Annotated[str, AfterValidator(_ipv4)]
-"""Where media is received: the engine knows no other kind yet."""
+"""Where media is received."""
 
 AdvertisedIPv4 = Annotated[
     str,
     AfterValidator(_advertised_ipv4),
     Field(description="address that our descriptions (SDP) name; ports are named as they are; default: address"),
+]
+
+IPv6 = Annotated[str, AfterValidator(_ipv6)]
+"""The same of the other family, or nothing."""
+
+AdvertisedIPv6 = Annotated[
+    str, AfterValidator(_advertised_ipv6), Field(description="the same for IPv6; default: address6")
 ]

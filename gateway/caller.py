@@ -38,6 +38,8 @@ from media.sdp import (
     crypto_of,
     offer,
     parse,
+    shares_port,
+    taken_up,
 )
 from media.srtp import Protection
 
@@ -93,17 +95,19 @@ async def place_call(
     *,
     codec: str = "PCMA",
     ptime_ms: int = 20,
-    local_address: str = "127.0.0.1",
+    local_address: str = "",
     from_user: str = "caller",
     to_user: str = "service",
     offerless: bool = False,
     secure: ssl.SSLContext | None = None,
     srtp: str = "",
+    mux: bool = False,
 ) -> CallResult:
     """Calls `target` (address and port) and plays all tracks to their ends, in step.
 
     `offerless` leaves the offer to the other side and answers it in the ACK; that takes a single track. `secure` makes
-    it a call over TLS, `srtp` names the suite that its media is encrypted with.
+    it a call over TLS, `srtp` names the suite that its media is encrypted with; with `mux` it offers one port for audio
+    and reports. All of it goes from `local_address`, by default loopback in the target's family.
     Raises `CallFailed` if the call is refused or not answered, `ValueError` for arguments that make no call.
     """
     if not tracks or ptime_ms not in PTIMES_MS or codec not in BY_NAME:
@@ -112,18 +116,21 @@ async def place_call(
         raise ValueError("an offer that is left to the other side has one m-line, and no key of ours")
     if srtp and srtp not in SUITES:
         raise ValueError(f"an SRTP suite is one of {', '.join(SUITES)}")
+    local_address = local_address or ("::1" if ":" in target[0] else "127.0.0.1")
     streams: list[_Stream] = []
     signalling = Signalling()
     try:
         for track in tracks:
             streams.append(_Stream(track, BY_NAME[codec], ptime_ms, local_address, srtp))  # noqa: PERF401 - closed if one fails
         await signalling.open(target, local_address, secure)
-        description = offer(_offered(streams), origin_id=secrets.randbits(48), origin_version=1, address=local_address)
+        description = offer(
+            _offered(streams, mux=mux), origin_id=secrets.randbits(48), origin_version=1, address=local_address
+        )
         began = time.monotonic()
         answered = await signalling.call(description.to_bytes(), from_user, to_user, offerless=offerless)
         answered_at = signalling.answered_at
         try:
-            _connect(streams, parse(answered.body))
+            _connect(streams, parse(answered.body), description)
             await _play(streams, ptime_ms / 1000, signalling)
         finally:
             await signalling.hang_up()
@@ -157,6 +164,7 @@ class _Stream:
         self._timestamp = secrets.randbits(32)
         self._rtp, self._rtcp = _port_pair(address)
         self._remote: tuple[str, int] | None = None
+        self._muxed = False
         self.keys = (Crypto(1, suite, MasterKey(secrets.token_bytes(SUITES[suite]))),) if suite else ()
         self._protection: Protection | None = None
 
@@ -171,9 +179,9 @@ class _Stream:
         """The coded audio that was sent."""
         return b"".join(self._payloads[: self.packets])
 
-    def connect(self, remote: tuple[str, int] | None) -> None:
-        """Where to send; None for a refused m-line, whose track is not sent."""
-        self._remote = remote
+    def connect(self, remote: tuple[str, int] | None, *, muxed: bool) -> None:
+        """Where to send, reports too if they are `muxed`; None for a refused m-line, whose track is not sent."""
+        self._remote, self._muxed = remote, muxed
 
     def protect(self, answered: Media) -> None:
         """Agree on keys, if we have offered one."""
@@ -212,7 +220,10 @@ class _Stream:
             reports += (Goodbye((self._ssrc,)),)
         data = rtcp_bytes(reports)
         protected = data if self._protection is None else self._protection.protect_reports(data)
-        self._rtcp.sendto(protected, (self._remote[0], self._remote[1] + 1))
+        if self._muxed:
+            self._rtp.sendto(protected, self._remote)
+        else:
+            self._rtcp.sendto(protected, (self._remote[0], self._remote[1] + 1))
 
     def close(self) -> None:
         self._rtp.close()
@@ -224,9 +235,10 @@ class _Stream:
 
 def _port_pair(address: str) -> tuple[socket.socket, socket.socket]:
     """Sockets on an even port and the next."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     for _ in range(PORT_TRIES):
-        first = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        second = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        first = socket.socket(family, socket.SOCK_DGRAM)
+        second = socket.socket(family, socket.SOCK_DGRAM)
         try:
             first.bind((address, 0))
             port = first.getsockname()[1]
@@ -242,7 +254,7 @@ def _port_pair(address: str) -> tuple[socket.socket, socket.socket]:
     raise CallFailed("no pair of free ports")
 
 
-def _offered(streams: Sequence[_Stream]) -> list[OfferedMedia]:
+def _offered(streams: Sequence[_Stream], *, mux: bool) -> list[OfferedMedia]:
     several = len(streams) > 1
     direction = Direction.SENDONLY if several else Direction.SENDRECV
     return [
@@ -254,20 +266,21 @@ def _offered(streams: Sequence[_Stream]) -> list[OfferedMedia]:
             stream.ptime_ms,
             SECURE_RTP if stream.keys else PLAIN_RTP,
             stream.keys,
+            mux,
         )
         for number, stream in enumerate(streams, 1)
     ]
 
 
-def _connect(streams: Sequence[_Stream], answer: SessionDescription) -> None:
+def _connect(streams: Sequence[_Stream], answer: SessionDescription, ours: SessionDescription) -> None:
     if len(answer.media) != len(streams):
         raise CallFailed("the answer has another number of m-lines")
-    answer = answering(answer, [stream.keys for stream in streams])
+    answer = answering(taken_up(answer, ours), [stream.keys for stream in streams])
     for stream, media in zip(streams, answer.media, strict=True):
         address = answer.address(media)
         if media.port:
             stream.protect(media)
-        stream.connect((address, media.port) if address and media.port else None)
+        stream.connect((address, media.port) if address and media.port else None, muxed=shares_port(media))
 
 
 async def _play(streams: Sequence[_Stream], interval_s: float, signalling: Signalling) -> None:

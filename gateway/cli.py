@@ -79,6 +79,7 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     call.add_argument(
         "--srtp", nargs="?", const=SUITE, default="", metavar="SUITE", help=f"encrypt the media (default: {SUITE})"
     )
+    call.add_argument("--mux", action="store_true", help="offer one port for audio and reports (RFC 5761)")
     calls = _command(commands, "calls", "gateway.commands.short:calls", "list a tenant's calls")
     calls.add_argument("--limit", type=int, default=50)
     calls.add_argument(

@@ -24,8 +24,9 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.addresses import Advertised, AdvertisedIPv4, IPv4, Listening, parse_address, reached_by
+from gateway.addresses import Advertised, Listening, parse_address, reached_by
 from gateway.errors import ConfigError
+from gateway.media_settings import Media
 from gateway.policy import Section, Tenant, Trunk, trunk_problems
 from gateway.sip.grammar import SECURE_PORT
 
@@ -107,32 +108,6 @@ class Sip(Section):
     @classmethod
     def _networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(value)) for value in values)
-
-
-class Media(Section):
-    address: IPv4 = Field("127.0.0.1", description="IPv4 address that RTP is received on")
-    advertised: AdvertisedIPv4 = ""
-    port_first: int = Field(20000, ge=1024, le=65534)
-    port_last: int = Field(39999, ge=1025, le=65535)
-    workers: int = Field(1, ge=1, le=64, description="processes that receive media, one core each; one more stands by")
-    native: bool = Field(True, description="use the native core where it was built; a matter of speed alone")
-
-    @model_validator(mode="after")
-    def _nameable(self) -> Media:
-        if not self.advertised and ipaddress.ip_address(self.address).is_unspecified:
-            raise ValueError(f"{self.address} is no address that answers can name: set media.advertised")
-        return self
-
-    @property
-    def named(self) -> str:
-        """The address that peers send RTP to."""
-        return self.advertised or self.address
-
-    @model_validator(mode="after")
-    def _range(self) -> Media:
-        if self.port_last - self.port_first < 3:
-            raise ValueError("port_last must leave room for at least two port pairs above port_first")
-        return self
 
 
 class Http(Section):

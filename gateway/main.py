@@ -9,7 +9,7 @@ import sys
 
 from gateway.addresses import parse_address
 from gateway.calls.announcement import Announcements
-from gateway.config import Loaded, from_environment
+from gateway.config import Loaded, Settings, from_environment
 from gateway.errors import ConfigError
 from gateway.ingest.certificates import contexts
 from gateway.ingest.listeners import bound_socket
@@ -51,7 +51,7 @@ def check(loaded: Loaded) -> None:
     for name, transport, address in (
         *settings.sip.places(),
         ("http.listen", "tcp", parse_address(settings.http.listen)),
-        ("media.address", "udp", (settings.media.address, 0)),
+        *((name, "udp", (host, 0)) for name, host in _media_addresses(settings)),
     ):
         try:
             bound_socket(address, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM).close()
@@ -73,6 +73,12 @@ def check(loaded: Loaded) -> None:
         found += error.problems
     if found:
         raise ConfigError(found)
+
+
+def _media_addresses(settings: Settings) -> list[tuple[str, str]]:
+    """Where media is received, and the setting that says so."""
+    named = (("media.address", settings.media.address), ("media.address6", settings.media.address6))
+    return [(name, host) for name, host in named if host]
 
 
 def _announce(url: str) -> None:

@@ -128,7 +128,8 @@ class Server:
         for work in (jobs.run(), uploader.run(), book.run(), care, publishing, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
-        ports = PortPool(settings.media.address, settings.media.port_first, settings.media.port_last)
+        received = settings.media
+        ports = PortPool(received.address, received.port_first, received.port_last, address6=received.address6)
         board = Switchboard(recordings, book, ports, self._hub, calls)
         sip = SipIngest(settings, Directory(settings), board)
         sip.secure(self._contexts)

@@ -11,7 +11,7 @@ from typing import cast
 
 from gateway.errors import GatewayError
 from gateway.ingest.handshakes import HANDSHAKE_S, SHUTDOWN_S
-from gateway.sip.events import Settings
+from gateway.sip.events import Settings, sent_by
 from gateway.sip.flow import Flow
 from gateway.sip.framing import Framer, Message
 from gateway.sip.grammar import Address
@@ -70,13 +70,12 @@ class Signalling:
         assert self._caller is not None
         assert self._way is not None, "it is open"
         flow = self._way.flow
-        (host, port), (local_host, local_port) = flow.remote, flow.local
         self._call = self._caller.invite(
-            f"sip:{to_user}@{host}:{port}{';transport=tls' if flow.secure else ''}",
+            f"sip:{to_user}@{sent_by(flow.remote)}{';transport=tls' if flow.secure else ''}",
             flow,
             b"" if offerless else body,
             time.monotonic(),
-            caller=f"sip:{from_user}@{local_host}:{local_port}",
+            caller=f"sip:{from_user}@{sent_by(flow.local)}",
             answer=body,
         )
         self._pump(self._caller)
@@ -165,7 +164,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self.flow = Flow("udp", transport.get_extra_info("sockname")[:2], self.flow.remote)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        self._signalling.receive(data, self.flow.to(addr))
+        self._signalling.receive(data, self.flow.to(addr[:2]))
 
     def send(self, data: bytes, flow: Flow) -> None:
         self._transport.sendto(data, flow.remote)

@@ -48,6 +48,9 @@ class Directory:
             for trunk, configured in zip(trunks, settings.trunks, strict=True)
         }
         self._hosts = {(name.host, host) for name, addresses in told.items() for host, _ in addresses}
+        registrars = [trunk.registration.address.name for trunk in settings.trunks if trunk.registration is not None]
+        order = sorted(told, key=lambda name: name not in registrars)
+        self._called = {host: name.host for name in reversed(order) for host, _ in told[name]}
         rows = [(network, trunk) for trunk in trunks for network in self._networks[trunk.name]]
         self._rows = sorted(rows, key=lambda row: (bool(row[1].listener), row[0].prefixlen), reverse=True)
         self._tenants = {tenant.name: tenant for tenant in settings.tenants}
@@ -95,6 +98,10 @@ class Directory:
         if host in names or asked:
             return True
         return found is not None and _within_any(_address(host), self._networks[found[1].name])
+
+    def called(self, host: str) -> str:
+        """The name by which we were given the peer at `host`, "" for none; of several a registrar's, else the first."""
+        return self._called.get(host, "")
 
     def of_user(self, user: str, source: str, listener: str = "") -> Trunk | None:
         """The trunk of a user who has shown the password, if it may call from there."""

@@ -11,7 +11,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from media.codecs import codecs_named
 from media.codecs.g711 import Samples
 from media.dtmf import Keys
 from media.ears import Ears
+from media.endpoints import UNNAMED, source_number
 from media.errors import Unavailable, Unsupported
 from media.framelog import Reason
 from media.intake import Intake, expect, recall
@@ -29,12 +30,13 @@ from media.listen import Listener, told
 from media.lives import LIVES_MAX, life_begins, life_of
 from media.masking import Masks
 from media.messages import Address, Ended, Event, Open, Played, Pressed, Update
+from media.muxing import demultiplexed
 from media.native import CORE, Core
 from media.outgoing import Outgoing
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
-from media.receive import SLOTS, UNNAMED, Arena, Sources, source_number
+from media.receive import SLOTS, Arena, Sources
 from media.reports import Reports
 from media.secure import SecureLegs
 from media.sequence import Sequence
@@ -127,10 +129,10 @@ class Engine:
         port = 0 if command.tapped else rtp.getsockname()[1]
         secured = protection(self._passed_on.get(port) if command.continues else None, command.srtp)
         try:
-            networks = tuple(IPv4Network(network) for network in command.networks)
+            networks = tuple(ip_network(network) for network in command.networks)
             former = Former.from_numbers(command.former)
         except (ValueError, TypeError):
-            raise Unsupported("a media network is not an IPv4 network, or a former stream is none") from None
+            raise Unsupported("a media network is none, or a former stream is none") from None
         if command.leg in self._by_number or command.leg in self._finished:
             raise Unsupported("a leg of this number is open")
         if not 0 <= command.life < LIVES_MAX:
@@ -150,6 +152,7 @@ class Engine:
         leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
         self._table.clear(row)
         leg.protection, self._table.secured[row] = secured, secured is not None
+        leg.muxed = self._table.muxed[row] = command.mux
         self._taps[row] = command.tapped
         self._detectors.open(row)
         self._table.masking[row] = command.mask
@@ -157,9 +160,9 @@ class Engine:
         self._by_number[leg.number] = leg
         self._sink.open(leg.number, command.sink)
         self._reports.open(leg)
-        self._latches.know(row, NEVER if command.continues else rule.current)
         self._table.from_us[row] = command.from_us
         expect(self._table, leg, 0)
+        self._latches.know(row, told=not command.continues)
         leg.reports = _source(command.reports)
         leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
         leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
@@ -193,6 +196,7 @@ class Engine:
         self._drain(leg, now_ns)
         leg.protection = protection(leg.protection, command.srtp)
         self._table.secured[leg.row] = leg.protection is not None
+        leg.muxed = self._table.muxed[leg.row] = command.mux
         leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
@@ -336,7 +340,14 @@ class Engine:
 
     def _receive(self, sources: Sources) -> bool:
         """One pass over these sockets; whether more may wait."""
-        batch, levels = self._secure.open(self._arena.receive(sources)), None
+        batch, levels = self._arena.receive(sources), None
+        if batch.ipv6:
+            self._table.recognise(batch, self._arena)
+        if self._table.muxed.any():
+            batch, told = demultiplexed(batch, self._arena.words, self._table.muxed)
+            if told is not None:
+                self._reports.keep(told, self._arena)
+        batch = self._secure.open(batch)
         if self._taps.any():
             batch, levels = untap(batch, self._arena.octets, self._taps)
         self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)
@@ -419,4 +430,4 @@ def _source(address: Address | None) -> int | None:
     try:
         return None if address is None else source_number(*address)
     except ValueError:
-        raise Unsupported("media comes over IPv4 only") from None
+        raise Unsupported("media comes from an address") from None

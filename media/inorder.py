@@ -16,7 +16,7 @@ from media.native import Core
 from media.receive import SLOT_BYTES, Arena, Batch
 from media.sequence import JUMP_US
 
-_BATCH = ("rows", "lengths", "sources", "stamps_ns", "octets")
+_BATCH = ("rows", "slots", "lengths", "sources", "stamps_ns", "octets")
 _CONSTANTS = {
     "frames": FRAMES,
     "region_bytes": REGION_BYTES,
@@ -68,8 +68,9 @@ class InOrder:
     def take(self, batch: Batch, now_ns: int, wall_offset_ns: int) -> Int64s:
         """Keep what is in order; the indices of the datagrams that are left."""
         left = np.empty(len(batch.keys), np.int64)
-        found, columns = self._batch, (batch.keys, batch.lengths, batch.sources, batch.stamps_ns)
+        found, columns = self._batch, (batch.lengths, batch.sources, batch.stamps_ns)
         found.count = len(batch.keys)
-        found.rows, found.lengths, found.sources, found.stamps_ns = (column.ctypes.data for column in columns)
+        found.rows, found.slots = batch.keys.ctypes.data, batch.slots.ctypes.data
+        found.lengths, found.sources, found.stamps_ns = (column.ctypes.data for column in columns)
         leaving = self._take(ctypes.byref(found), ctypes.byref(self._table), now_ns, wall_offset_ns, left.ctypes.data)
         return left[:leaving]

@@ -75,18 +75,18 @@ class Intake:
     def take(self, batch: Batch, now_ns: int, wall_offset_ns: int, levels: Octets | None = None) -> None:
         """Take one batch. `wall_offset_ns` is CLOCK_REALTIME minus CLOCK_MONOTONIC, `now_ns` the latter.
 
-        `levels` are those that came over taps, a level for each datagram.
+        `levels` are those that came over taps, a level for each slot.
         """
         if not len(batch.keys):
             return
         if batch.overflowed.any():
             np.maximum.at(self._table.overflowed, batch.keys, batch.overflowed)
-        slots = np.arange(len(batch.keys), dtype=np.int64)
+        left = np.arange(len(batch.keys), dtype=np.int64)
         if self._in_order is not None:
-            slots = self._in_order.take(batch, now_ns, wall_offset_ns)
-            if not len(slots):
+            left = self._in_order.take(batch, now_ns, wall_offset_ns)
+            if not len(left):
                 return
-        columns = self._admitted(batch, slots, now_ns, wall_offset_ns)
+        columns = self._admitted(batch, left, now_ns, wall_offset_ns)
         if not len(columns.rows):
             return
         for start, end in self._take_in_order(columns):
@@ -101,14 +101,14 @@ class Intake:
             self._press(leg, leg.keys.finish())
         expect(self._table, leg, 0)
 
-    def _admitted(self, batch: Batch, slots: Int64s, now_ns: int, wall_offset_ns: int) -> Columns:
+    def _admitted(self, batch: Batch, left: Int64s, now_ns: int, wall_offset_ns: int) -> Columns:
         """Of these datagrams, what comes from the right source while its leg receives; the rest is counted."""
-        table, rows, sources = self._table, batch.keys[slots], batch.sources[slots]
-        stamps = batch.stamps_ns[slots]
+        table, rows, sources = self._table, batch.keys[left], batch.sources[left]
+        stamps = batch.stamps_ns[left]
         stamps = np.where(stamps == 0, now_ns + wall_offset_ns, stamps)
         # A step of the wall clock must not put an arrival into the future.
         arrivals = (np.minimum(stamps - wall_offset_ns, now_ns) - table.origin_ns[rows]) // 1000
-        columns = Columns(rows, slots, batch.lengths[slots], sources, stamps, arrivals)
+        columns = Columns(rows, batch.slots[left], batch.lengths[left], sources, stamps, arrivals)
         certain = sources == table.source[rows]
         known = certain | table.latching[rows]
         early = arrivals < 0
@@ -128,9 +128,10 @@ class Intake:
         """While an announcement is played nothing is kept, but who listens to it must be found out."""
         table = self._table
         for i, row in enumerate(columns.rows.tolist()):
-            leg, source, arrival_us = self._legs[row], int(columns.sources[i]), int(columns.arrivals_us[i])
+            leg, arrival_us = self._legs[row], int(columns.arrivals_us[i])
             if leg is None or not leg.announce:
                 continue
+            source = table.number(row, int(columns.sources[i]), self._arena)
             try:
                 packet = Packet.parse(self._datagram(columns, i))
             except Malformed:
@@ -138,7 +139,8 @@ class Intake:
             instant_ns = int(table.origin_ns[row]) + arrival_us * 1000
             if leg.rule.accepts(source, packet.ssrc, packet.timestamp, arrival_us, instant_ns):
                 table.life_us[row] = max(int(table.life_us[row]), arrival_us)
-                table.source[row], table.latching[row] = leg.rule.current, leg.rule.may_latch(arrival_us)
+                table.expect_from(row, leg.rule.current)
+                table.latching[row] = leg.rule.may_latch(arrival_us)
             else:
                 table.withheld[row] -= 1
                 table.foreign[row] += 1
@@ -240,7 +242,8 @@ class Intake:
         for i in range(start, end):
             arrival_us = int(columns.arrivals_us[i])
             voice = None if levels is None else voiced(int(levels[columns.slots[i]]))
-            self._take_packet(leg, self._datagram(columns, i), int(columns.sources[i]), arrival_us, voice)
+            source = table.number(row, int(columns.sources[i]), self._arena)
+            self._take_packet(leg, self._datagram(columns, i), source, arrival_us, voice)
             table.stamp_ns[row] = columns.stamps_ns[i]
         expect(table, leg, arrival_us)
 
@@ -388,7 +391,7 @@ def expect(table: Table, leg: Leg, at_us: int) -> None:
     in_batches = codec is not None and codec.in_octets and codec.clock_hz == sequence.clock_hz
     table.payload_type[row] = leg.payload_type if in_batches and sequence.expecting else NEVER
     table.clock_hz[row] = sequence.clock_hz
-    table.source[row] = leg.rule.current
+    table.expect_from(row, leg.rule.current)
     table.latching[row] = leg.rule.may_latch(at_us)
     table.tally[row, TALLY["lost"]] = sequence.lost
     table.tally[row, TALLY["duplicate"]] = sequence.duplicate

@@ -19,9 +19,9 @@ class Latches:
         self._told = np.full(table.rows, NEVER, np.int64)
         self._rolled = np.zeros(table.rows, np.int64)
 
-    def know(self, row: int, source: int) -> None:
-        """A leg begins in the row; this source it was told itself."""
-        self._told[row], self._rolled[row] = source, 0
+    def know(self, row: int, *, told: bool) -> None:
+        """A leg begins in the row; whether its source, if it has any, is what it was told."""
+        self._told[row], self._rolled[row] = self._table.source[row] if told else NEVER, 0
 
     def look(self) -> list[Latched | Rolled]:
         """What was not told yet."""
@@ -42,5 +42,5 @@ class Latches:
     def _sources(self) -> list[Latched]:
         changed = np.flatnonzero(self._table.source != self._told)
         self._told[changed] = self._table.source[changed]
-        found = [(self._legs[row], int(self._told[row])) for row in changed.tolist()]
+        found = [(self._legs[row], self._table.numbers[row]) for row in changed.tolist()]
         return [Latched(leg.number, source) for leg, source in found if leg is not None and leg.rule.nat]

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from media.codecs import CLOCK_HZ_PLAIN, Codec
 from media.dtmf import Keys
+from media.endpoints import IPV6, UNNAMED
 from media.framelog import TALLY, Reason
 from media.outgoing import Outgoing
-from media.receive import UNNAMED
+from media.receive import IPV6_FIRST, Arena, Batch, Words, name_of
 from media.sequence import Placed, Sequence
 from media.sources import Former, SourceRule
 from media.srtp import Protection
@@ -33,6 +34,7 @@ REGION_BYTES = 16 * 1024 + 192  # 2 s of 64 kbit/s; no power of two, whose rows 
 CELL_US = 20_000  # of the speech detector
 US_PER_TICK = 125  # at 8 kHz, the clock of every codec that is taken in batches
 NEVER = -1  # no source, SSRC or payload type: matches no packet
+NAMED = 1 << 48  # from here on, what stands for an IPv6 source in the column `source`
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Leg:
     reports: int | None = None  # where its description wants RTCP, if it says so
     late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
     protection: Protection | None = None  # None: plain RTP
+    muxed: bool = False  # its reports come and go on the RTP port
 
     @property
     def withheld(self) -> Reason | None:
@@ -99,9 +102,12 @@ class Table:
         self.receiving = np.zeros(rows, np.bool_)
         self.latching = np.zeros(rows, np.bool_)  # another source than `source` might be taken
         self.secured = np.zeros(rows, np.bool_)  # what it receives is SRTP
+        self.muxed = np.zeros(rows, np.bool_)  # reports are among what it receives (RFC 5761)
         self.unauthentic, self.replayed = column(), column()  # packets of it that were not taken for that
         # What the next packet in order has. A payload type of NEVER sends all packets of the row the slow way.
         self.source, self.ssrc, self.payload_type = column(), column(), column()
+        self.numbers, self._named = [NEVER] * rows, 0  # of the sources; how many of IPv6 there have been
+        self.names: Words = np.zeros((rows, 4), np.uint64)  # of those of IPv6
         self.next_sequence, self.next_timestamp, self.head = column(), column(), column()
         self.codec, self.clock_hz = np.zeros(rows, np.uint8), column()
         # What it changes.
@@ -139,13 +145,47 @@ class Table:
                 column[row] = 0
         self.in_order[row] = True
         self.clock_hz[row] = CLOCK_HZ_PLAIN
-        self.source[row] = self.ssrc[row] = self.payload_type[row] = NEVER
+        self.source[row] = self.numbers[row] = self.ssrc[row] = self.payload_type[row] = NEVER
 
     def heard_us(self, row: int) -> int:
         """The call time of the sample that the speech detector hears next."""
         unheard = self.fill[row] - self.heard[row]
         # What has payload of its own length is heard apart, and counts as heard here.
         return int((self.head[row] - unheard) * 1_000_000 // self.clock_hz[row] + self.transit_us[row])
+
+    def expect_from(self, row: int, number: int) -> None:
+        """The row takes this source and no other, or none (`NEVER`).
+
+        An IPv6 one has a place in `names`, and what stands for it in `source` has never stood for another.
+        """
+        if number == self.numbers[row]:
+            return
+        self.numbers[row] = number
+        if number < IPV6:
+            self.source[row] = number
+        else:
+            self._named += 1
+            self.names[row], self.source[row] = name_of(number), NAMED + self._named
+
+    def number(self, row: int, key: int, arena: Arena) -> int:
+        """The number of a source of the row as it stands in a batch of this arena, recognised or not."""
+        if 0 <= key < NAMED:
+            return key
+        return arena.source(key) if key < 0 else self.numbers[row]
+
+    def recognise(self, batch: Batch, arena: Arena) -> None:
+        """Put what stands for a row's own IPv6 source into the batch, wherever address and port are that one's."""
+        which = np.flatnonzero(batch.sources <= IPV6_FIRST)
+        rows = batch.keys[which]
+        same = (self.names[rows] == arena.names(batch.sources[which])).all(axis=1) & (self.source[rows] >= NAMED)
+        batch.sources[which[same]] = self.source[rows[same]]
+
+    def takes(self, number: int) -> bool:
+        """Whether any row takes this source."""
+        if number < IPV6:
+            return bool((self.source == number).any())
+        named = np.flatnonzero(self.source >= NAMED)
+        return bool((self.names[named] == name_of(number)).all(axis=1).any())
 
     def frames_flushed(self, row: int) -> None:
         """The row's frames were taken: keep only the beginning of a cell that has not been heard.
@@ -172,9 +212,9 @@ class Table:
 def former_stream(table: Table, leg: Leg) -> Former | None:
     """Knows the leg's stream again, should its sender go on into the port's next call; a tap has no next one."""
     row = leg.row
-    if table.source[row] <= UNNAMED or leg.sequence.ssrc is None:
+    source, timestamp = table.numbers[row], int(table.next_timestamp[row])
+    if source <= UNNAMED or leg.sequence.ssrc is None:
         return None
-    source, timestamp = int(table.source[row]), int(table.next_timestamp[row])
     instant_ns = int(table.origin_ns[row] + table.arrival_us[row] * 1000)
     return Former(source, leg.sequence.ssrc, timestamp, leg.sequence.clock_hz, instant_ns)
 

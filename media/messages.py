@@ -28,7 +28,8 @@ class Open:
     With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts.
     `event_pt` is the payload type of telephone events (RFC 4733), `red_pt` that of redundant audio (RFC 2198).
     `remote` is the description's address, the only source taken; with `nat`, a source in `networks` too, until the
-    first latch. `reports` is where the description wants RTCP, if not at the port above.
+    first latch. It is of the family of the sockets. `reports` is where the description wants RTCP, if not at the port
+    above; with `mux` it goes where RTP goes, and comes on the RTP socket (RFC 5761).
     `sending` says whether the peer may send now; `sink` is passed on to the sink as it is.
     With `announce` nothing of the leg is kept until a prompt has been played to it to its end; `hears` says whether the
     peer takes what we send. After `quiet_s` without a sign of life `Quiet` follows; 0 for never.
@@ -68,6 +69,7 @@ class Open:
     former: tuple[int, ...] = ()
     life: int = 0
     latched: int | None = None
+    mux: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ class Start:
 class Update:
     """A re-INVITE was answered: other codecs, another address, hold (`receiving` False) or its end.
 
-    `hears`, `quiet_s` and `srtp` are those of `Open`; a key that is repeated goes on where it is. A prompt waits while
-    its peer does not hear, and then begins anew.
+    `hears`, `quiet_s`, `srtp` and `mux` are those of `Open`; a key that is repeated goes on where it is. A prompt waits
+    while its peer does not hear, and then begins anew.
     """
 
     leg: int
@@ -96,6 +98,7 @@ class Update:
     srtp: dict[str, str] = field(default_factory=dict, repr=False)
     red_pt: int | None = None
     reports: Address | None = None
+    mux: bool = False
 
 
 @dataclass(frozen=True, slots=True)

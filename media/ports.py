@@ -30,6 +30,7 @@ class PortPair:
     rtp_socket: socket.socket
     rtcp_socket: socket.socket
     port: int
+    ipv6: bool = False
 
     def close(self) -> None:
         """Close both sockets; descriptors that were passed on stay open where they are."""
@@ -38,10 +39,13 @@ class PortPair:
 
 
 class PortPool:
-    """Even ports in [first, last) with their odd neighbours, handed out from a random start and in rotation."""
+    """Even ports in [first, last) with their odd neighbours, handed out from a random start and in rotation.
 
-    def __init__(self, address: str, first: int, last: int, rest_s: float = REST_S) -> None:
-        self._address = address
+    A port is taken on one address at a time: `address`, of IPv4, or `address6`, which may be left out.
+    """
+
+    def __init__(self, address: str, first: int, last: int, rest_s: float = REST_S, address6: str = "") -> None:
+        self._address, self._address6 = address, address6
         self._rest_s = rest_s
         ports = list(range(first + first % 2, last, 2))
         self._reserved = min(RESERVED_MAX, len(ports) // RESERVED_SHARE)
@@ -50,18 +54,20 @@ class PortPool:
         # Free ports in order of the instant (seconds of the caller's clock) from which they may be used.
         self._free: deque[tuple[float, int]] = deque((0.0, port) for port in ports[start:] + ports[:start])
 
-    def take(self, now: float, *, urgent: bool = False) -> PortPair:
+    def take(self, now: float, *, urgent: bool = False, ipv6: bool = False) -> PortPair:
         """A pair of sockets whose port has rested; raises Unavailable when there is none. `now` in seconds.
 
         The last ones are kept for who is `urgent`.
         """
+        if ipv6 and not self._address6:
+            raise Unavailable("media is not received over IPv6")
         kept = 0 if urgent else self._reserved
         for _ in range(min(TRIES_MAX, len(self._free))):
             if len(self._free) <= kept or self._free[kept][0] > now:  # they are in the order in which they have rested
                 break
             _, port = self._free.popleft()
             try:
-                return self._bind(port)
+                return self._bind(port, ipv6=ipv6)
             except OSError:
                 # Another program has it: look again when it would have rested.
                 self._free.append((now + self._rest_s, port))
@@ -73,10 +79,11 @@ class PortPool:
         if pair.port:
             self._free.append((now + self._rest_s, pair.port))
 
-    def _bind(self, port: int) -> PortPair:
-        rtp = _udp_socket(self._address, port)
+    def _bind(self, port: int, *, ipv6: bool) -> PortPair:
+        address = self._address6 if ipv6 else self._address
+        rtp = _udp_socket(address, port)
         try:
-            return PortPair(rtp, _udp_socket(self._address, port + 1), port)
+            return PortPair(rtp, _udp_socket(address, port + 1), port, ipv6)
         except OSError:
             rtp.close()
             raise
@@ -96,9 +103,12 @@ def tap() -> tuple[PortPair, tuple[socket.socket, socket.socket]]:
 
 
 def _udp_socket(address: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    ipv6 = ":" in address
+    sock = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
     try:
         sock.setblocking(False)
+        if ipv6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # a source is of one family, by its socket
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)

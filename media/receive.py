@@ -10,29 +10,29 @@ from __future__ import annotations
 import ctypes
 import platform
 import select
-import socket
-import struct
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from media.endpoints import IPV6, UNNAMED, socket_address
 from media.native import CORE, Core
 
 Int32s: TypeAlias = NDArray[np.int32]
 Int64s: TypeAlias = NDArray[np.int64]
+Words: TypeAlias = NDArray[np.uint64]
 
 SLOT_BYTES = 1600  # an Ethernet MTU in whole cache lines; no power of two, whose slots would share cache sets
 SLOTS = 4096  # datagrams of one pass: two ticks' worth of a thousand 10 ms legs
-ADDRESSES_MAX = 8192  # remembered as the kernel wants them, RTP and RTCP of each leg of a worker
 BURST = 16  # datagrams of one socket in one pass; a backlog is taken in several, in bounded memory
 
 _HEADER_BYTES = 64  # sizeof(struct mmsghdr) on 64-bit Linux
-_ADDRESS_BYTES = 16  # struct sockaddr_in
+_NAME_BYTES = 32  # room for a struct sockaddr_in6, in whole words
+_IPV4_BYTES, _IPV6_BYTES = 16, 28  # struct sockaddr_in, sockaddr_in6
 _STAMP_BYTES = 32  # CMSG_SPACE(sizeof(struct timespec))
 _CONTROL_BYTES = _STAMP_BYTES + 24  # and CMSG_SPACE(sizeof(unsigned)), which comes only after a loss
 _MSG_DONTWAIT = 0x40
@@ -51,8 +51,8 @@ _MMSGHDR = np.dtype(
 )
 _IOVEC = np.dtype([("base", "u8"), ("length", "u8")])
 
-UNNAMED = 0
-"""The source of what comes over a unix socket pair, and where to send to the other end of it."""
+IPV6_FIRST = -2
+"""In `Batch.sources`, IPv6 of slot 0; that of slot i stands i below."""
 
 _libc = ctypes.PyDLL(None)
 # Called with ready-made ctypes values, so without argtypes: converting numbers in every call costs 0.5 µs a socket.
@@ -72,15 +72,24 @@ _EPOLL_EVENT = np.dtype([("events", "u4"), ("data", "u8")], align=platform.machi
 class Batch:
     """What one pass received, a row for each datagram, those of one socket together and in order.
 
-    Valid until the next pass: datagram i lies in the arena's slot i.
+    Valid until the next pass.
     """
 
     keys: Int64s  # the key of the socket it came from
+    slots: Int64s  # of the arena, where it lies; rising
     lengths: Int64s  # octets; one that did not fit its slot has length 0
-    sources: Int64s  # IPv4 address << 16 | port; `UNNAMED` from a socket pair
+    sources: Int64s  # numbers of IPv4 as in media/endpoints.py, `UNNAMED`; of IPv6 see `Arena.source`
     stamps_ns: Int64s  # CLOCK_REALTIME at which the kernel received it; 0 where it did not say
     overflowed: Int64s  # datagrams that this socket's full buffer has cost since it was opened, 0 where it did not say
     more: bool  # whether another pass may find more at once
+    ipv6: bool = False  # whether any of it came over IPv6
+
+    def select(self, which: NDArray[np.bool_]) -> Batch:
+        """Some of it."""
+        return Batch(
+            *(self.keys[which], self.slots[which], self.lengths[which], self.sources[which]),
+            *(self.stamps_ns[which], self.overflowed[which], self.more, self.ipv6),
+        )
 
 
 class Sources:
@@ -142,9 +151,11 @@ class Arena:
         slots += BURST  # so that a burst can be taken whenever a slot is free
         self.octets = np.zeros(slots * SLOT_BYTES, np.uint8)
         self.words = self.octets.view(">u4").reshape(slots, SLOT_BYTES // 4)
-        self._names = np.zeros((slots, _ADDRESS_BYTES), np.uint8)
+        self._order = np.arange(slots, dtype=np.int64)
+        self._names = np.zeros((slots, _NAME_BYTES), np.uint8)
         self._ports = self._names.view(">u2")
         self._hosts = self._names.view(">u4")
+        self._words = self._names.view(np.uint64)
         self._control = np.zeros((slots, _CONTROL_BYTES // 8), np.int64)
         self._iovecs = np.zeros(slots, _IOVEC)
         self._iovecs["base"] = self.octets.ctypes.data + np.arange(slots, dtype=np.uint64) * np.uint64(SLOT_BYTES)
@@ -195,7 +206,9 @@ class Arena:
         truncated = (headers["flags"] & _MSG_TRUNC) != 0
         lengths = np.where(truncated, 0, headers["length"]).astype(np.int64)
         sources = (self._hosts[:used, 1].astype(np.int64) << 16) | self._ports[:used, 1]
-        sources[headers["namelen"] == 0] = UNNAMED
+        others = np.flatnonzero(headers["namelen"] != _IPV4_BYTES)
+        if len(others):
+            sources[others] = np.where(headers["namelen"][others] == _IPV6_BYTES, IPV6_FIRST - others, UNNAMED)
         control = self._control[:used]
         # The control messages are {length, level | type << 32, seconds, nanoseconds}, {length, the same, count}.
         stamped = (headers["controllen"] > 0) & (control[:, 1] == _SOL_SOCKET | _SCM_TIMESTAMPNS << 32)
@@ -206,11 +219,25 @@ class Arena:
             overflowed = np.where(told, control[:, 6] & 0xFFFFFFFF, 0)
         else:
             overflowed = np.zeros(used, np.int64)
-        return Batch(keys, lengths, sources, stamps, overflowed, more)
+        ipv6 = len(others) > 0 and bool((sources[others] < 0).any())
+        return Batch(keys, self._order[:used], lengths, sources, stamps, overflowed, more, ipv6)
+
+    def source(self, key: int) -> int:
+        """The number of a source as in `Batch.sources`, while that is valid."""
+        if key > IPV6_FIRST:
+            return key
+        name = self._names[IPV6_FIRST - key]
+        return IPV6 | int.from_bytes(name[8:24].tobytes(), "big") << 16 | int.from_bytes(name[2:4].tobytes(), "big")
+
+    def names(self, keys: Int64s) -> Words:
+        """IPv6 sources as rows of words to compare, those of `name_of`; one of a zone (link-local) equals none."""
+        found = self._words[IPV6_FIRST - keys]
+        found[:, 0] = self._ports[IPV6_FIRST - keys, 1]
+        return found
 
     def _reset(self, used: int) -> None:
         """The kernel overwrites what it was told about the buffers' sizes: say it again."""
-        self._headers["namelen"][:used] = _ADDRESS_BYTES
+        self._headers["namelen"][:used] = _IPV6_BYTES
         self._headers["controllen"][:used] = _CONTROL_BYTES
 
 
@@ -236,22 +263,15 @@ class Readiness:
         return descriptors
 
 
+def name_of(number: int) -> Words:
+    """An IPv6 source as `Arena.names` has it: port, address, and no zone."""
+    return np.frombuffer(
+        (number & 0xFFFF).to_bytes(8, sys.byteorder) + socket_address(number)[8:] + bytes(4), np.uint64
+    )
+
+
 def send(descriptor: int, data: bytes, source: int) -> bool:
-    """Send a datagram to a source, numbered as in `Batch.sources`; whether the kernel took it."""
-    address, size = (None, 0) if source == UNNAMED else (_address(source), _ADDRESS_BYTES)
+    """Send a datagram to a source, by its number; whether the kernel took it."""
+    address = None if source == UNNAMED else socket_address(source)
+    size = 0 if address is None else len(address)
     return int(_sendto(descriptor, data, len(data), _MSG_DONTWAIT, address, size)) == len(data)
-
-
-@lru_cache(ADDRESSES_MAX)
-def _address(source: int) -> bytes:
-    """A source as struct sockaddr_in."""
-    octets = source.to_bytes(6, "big")
-    return struct.pack("=H", socket.AF_INET) + octets[4:] + octets[:4] + bytes(8)
-
-
-def source_number(host: str, port: int) -> int:
-    """An IPv4 address and port as `Batch.sources` has them; raises ValueError where `host` is none."""
-    octets = [int(part) for part in host.split(".") if part.isascii() and part.isdigit()]
-    if len(octets) != 4 or host.count(".") != 3 or not all(octet < 256 for octet in octets):
-        raise ValueError("not an IPv4 address")
-    return int.from_bytes(bytes(octets), "big") << 16 | port

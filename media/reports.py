@@ -2,7 +2,8 @@
 
 A report counts only from the host whose audio the leg takes, and is a sign of its life; its answer goes back where it
 came from. Our own reports go there too; while nothing has come, to where the description says (RFC 3605), or to the
-port above the audio's (RFC 3550 §11). Each peer whose audio has come is told how it arrives, whether it reports itself
+port above the audio's (RFC 3550 §11). Where both ends share their ports (RFC 5761), all of it goes as the audio does.
+Each peer whose audio has come is told how it arrives, whether it reports itself
 or not; nobody is told before.
 """
 
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from media.endpoints import UNNAMED
 from media.errors import Malformed
 from media.legs import Leg, Table
-from media.receive import SLOT_BYTES, UNNAMED, Arena, Readiness, Sources, send
+from media.receive import SLOT_BYTES, Arena, Batch, Readiness, Sources, send
 from media.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, SourceDescription, parse, to_bytes
 
+KEPT_MAX = 16  # datagrams of a leg that shares its port, between two looks; more are lost, as datagrams are
 SLOTS = 256  # datagrams of one look; legs report every 5 s, so a worker's 2000 bring some 200
 REPORT_NS = 4_000_000_000  # RFC 3550 §6.2 wants 5 s on average: each of the sender's, but not a flood of them
 OWN_NS_MIN, OWN_NS_MAX = 2_500_000_000, 7_500_000_000  # §6.2, §6.3.1: 5 s on average, at random, so that none align
@@ -48,6 +51,7 @@ class Reports:
         self._table = table
         self._peers: dict[int, _Peer] = {}  # by descriptor
         self._by_row: dict[int, _Peer] = {}
+        self._kept: dict[int, list[tuple[bytes, int, int]]] = {}  # by row: came on the RTP port, its source and stamp
         self._due_ns = np.full(table.rows, _UNPLANNED_NS, np.int64)  # when a row's peer is told how it is received
         self._heard_by: dict[int, _Peer] = {}  # those that we are sending to
         self._readiness = Readiness(SLOTS)
@@ -68,6 +72,7 @@ class Reports:
         peer = self._peers.pop(descriptor)
         self._heard_by.pop(descriptor, None)
         del self._by_row[leg.row]
+        self._kept.pop(leg.row, None)
         if leg.outgoing.packets and (target := self._target(peer)) is not None:
             report = leg.outgoing.report(now_ns, now_ns + wall_offset_ns)
             goodbye = Goodbye((leg.outgoing.ssrc,))
@@ -76,6 +81,16 @@ class Reports:
     def sends(self, leg: Leg) -> None:
         """We are going to send to this leg's peer: report on it, as long as we do."""
         self._heard_by[leg.rtcp.fileno()] = self._peers[leg.rtcp.fileno()]
+
+    def keep(self, batch: Batch, arena: Arena) -> None:
+        """RTCP that came on the RTP ports of legs, for the next look."""
+        columns = (batch.keys, batch.slots, batch.lengths, batch.sources, batch.stamps_ns)
+        for row, slot, length, key, stamp_ns in zip(*(column.tolist() for column in columns), strict=True):
+            kept, source = self._kept.setdefault(row, []), self._table.number(row, key, arena)
+            # A stranger's take nobody's place.
+            if len(kept) < KEPT_MAX and source >> 16 == self._table.numbers[row] >> 16:
+                data = arena.octets[slot * SLOT_BYTES : slot * SLOT_BYTES + length].tobytes()
+                kept.append((data, source, stamp_ns))
 
     def exchange(self, now_ns: int, wall_offset_ns: int) -> None:
         """Read what has come and answer sender reports; report what we send."""
@@ -104,33 +119,38 @@ class Reports:
     def _read(self, now_ns: int, wall_offset_ns: int) -> None:
         batch = self._arena.receive(Sources({descriptor: descriptor for descriptor in self._readiness.ready()}))
         columns = (batch.keys, batch.lengths, batch.sources, batch.stamps_ns)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        for i, (descriptor, length, source, stamp_ns) in enumerate(rows):
-            peer = self._peers[descriptor]
-            row = peer.leg.row
-            if source >> 16 != int(self._table.source[row]) >> 16:
-                continue
-            offset = i * SLOT_BYTES
-            data: bytes | None = self._arena.octets[offset : offset + length].tobytes()
-            if peer.leg.protection is not None and data is not None:
-                data = peer.leg.protection.open_reports(data)
-            if data is None:
-                self._table.unauthentic[row] += 1
-                continue
-            try:
-                reports = parse(data)
-            except Malformed:
-                continue
-            arrived_ns = min(now_ns, stamp_ns - wall_offset_ns) if stamp_ns else now_ns
-            peer.source = source
-            arrived_us = (arrived_ns - int(self._table.origin_ns[row])) // 1000
-            self._table.life_us[row] = max(int(self._table.life_us[row]), arrived_us)
-            for report in reports:
-                if isinstance(report, SenderReport):
-                    peer.told, peer.told_ns = report, arrived_ns
-                    if now_ns - peer.reported_ns >= REPORT_NS:
-                        self._report(peer, source, now_ns, wall_offset_ns, of=report.ssrc)
-                        peer.reported_ns, self._due_ns[row] = now_ns, now_ns + OWN_NS_MAX  # it asks again before
+        for i, (descriptor, length, key, stamp_ns) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+            data = self._arena.octets[i * SLOT_BYTES : i * SLOT_BYTES + length].tobytes()
+            self._take(self._peers[descriptor], data, self._arena.source(key), stamp_ns, now_ns, wall_offset_ns)
+        kept, self._kept = self._kept, {}
+        for row, told in kept.items():
+            for data, source, stamp_ns in told:
+                self._take(self._by_row[row], data, source, stamp_ns, now_ns, wall_offset_ns)
+
+    def _take(self, peer: _Peer, compound: bytes, source: int, stamp_ns: int, now_ns: int, wall_offset_ns: int) -> None:
+        """One datagram."""
+        row, data = peer.leg.row, compound if peer.leg.protection is None else None
+        if source >> 16 != self._table.numbers[row] >> 16:
+            return
+        if peer.leg.protection is not None:
+            data = peer.leg.protection.open_reports(compound)
+        if data is None:
+            self._table.unauthentic[row] += 1
+            return
+        try:
+            reports = parse(data)
+        except Malformed:
+            return
+        arrived_ns = min(now_ns, stamp_ns - wall_offset_ns) if stamp_ns else now_ns
+        peer.source = source
+        arrived_us = (arrived_ns - int(self._table.origin_ns[row])) // 1000
+        self._table.life_us[row] = max(int(self._table.life_us[row]), arrived_us)
+        for report in reports:
+            if isinstance(report, SenderReport):
+                peer.told, peer.told_ns = report, arrived_ns
+                if now_ns - peer.reported_ns >= REPORT_NS:
+                    self._report(peer, self._target(peer) or source, now_ns, wall_offset_ns, of=report.ssrc)
+                    peer.reported_ns, self._due_ns[row] = now_ns, now_ns + OWN_NS_MAX  # it asks again before
 
     def _report(self, peer: _Peer, target: int, now_ns: int, wall_offset_ns: int, of: int | None = None) -> None:
         """Tell how the leg is received (RFC 3550 §6.4.2), as a sender if we are one (§6.4.1).
@@ -170,18 +190,18 @@ class Reports:
         )
 
     def _target(self, peer: _Peer) -> int | None:
-        """Where RTCP for this peer goes: where its own comes from, else where its description says, else the port above
-        its audio's. Of a peer behind NAT the description says nothing that holds outside, and the port above may be
-        another stream's: recording clients number the audio of their tracks through.
+        """Where RTCP for this peer goes: on a shared port as RTP does, else where its own comes from, else where its
+        description says, else the port above its audio's. Of a peer behind NAT the description says nothing that holds
+        outside, and the port above may be another stream's: recording clients number their tracks' audio through.
         """
         rule, target, told = peer.leg.rule, peer.leg.rule.target, peer.leg.reports
-        if target is None:
-            return None
+        if target is None or peer.leg.muxed:
+            return target
         if peer.source is not None and peer.source >> 16 == target >> 16:
             return peer.source
         if told is not None and (not rule.nat or told >> 16 == target >> 16):
             return told
-        if target & 0xFFFF == 0xFFFF or (self._table.source == target + 1).any():
+        if target & 0xFFFF == 0xFFFF or self._table.takes(target + 1):
             return None
         return target + 1
 
@@ -193,4 +213,5 @@ class Reports:
 
 
 def _send(leg: Leg, data: bytes, target: int) -> None:
-    send(leg.rtcp.fileno(), data if leg.protection is None else leg.protection.protect_reports(data), target)
+    sock = leg.rtp if leg.muxed else leg.rtcp
+    send(sock.fileno(), data if leg.protection is None else leg.protection.protect_reports(data), target)

@@ -11,6 +11,9 @@ from media.errors import Malformed
 COMPOUND_BYTES_MAX = 65_507  # a UDP datagram over IPv4
 PACKETS_MAX = 64  # packets of one compound; a conference's has a handful
 
+SHARED_TYPES = range(192, 224)
+"""Packet types on a port that RTP shares (RFC 5761 §4), which no RTP packet may look like."""
+
 _SENDER_REPORT, _RECEIVER_REPORT, _DESCRIPTION, _GOODBYE = 200, 201, 202, 203
 _CNAME = 1
 _HEADER = struct.Struct("!BBH")

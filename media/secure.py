@@ -40,29 +40,22 @@ class SecureLegs:
         tried = np.flatnonzero(secured & ((batch.sources == table.source[keys]) | table.latching[keys]))
         if not len(tried):
             return batch
-        self._lengths[tried] = batch.lengths[tried]
+        places = batch.slots[tried]
+        self._lengths[places] = batch.lengths[tried]
         legs, slots, lengths = self._legs, self._slots, self._lengths_at
         failed: list[int] = []
-        rows = zip(tried.tolist(), keys[tried].tolist(), self._arena.words[tried, 2].tolist(), strict=True)
-        for i, row, ssrc in rows:
+        ssrcs = self._arena.words[places, 2].tolist()
+        for i, slot, row, ssrc in zip(tried.tolist(), places.tolist(), keys[tried].tolist(), ssrcs, strict=True):
             leg = legs[row]
             if leg is None or leg.protection is None:
                 continue
-            verdict = leg.protection.open(slots[i], lengths[i], ssrc)
+            verdict = leg.protection.open(slots[slot], lengths[slot], ssrc)
             if verdict != AUTHENTIC:
                 failed.append(i)
                 (table.replayed if verdict in (REPLAYED, TOO_OLD) else table.unauthentic)[row] += 1
-        batch.lengths[tried] = self._lengths[tried]
-        return self._without(batch, failed) if failed else batch
-
-    def _without(self, batch: Batch, failed: list[int]) -> Batch:
-        """The rest of a batch, moved together: a datagram's place is its slot."""
-        kept = np.ones(len(batch.keys), np.bool_)
+        batch.lengths[tried] = self._lengths[places]
+        if not failed:
+            return batch
+        kept = np.ones(len(keys), np.bool_)
         kept[failed] = False
-        count = int(kept.sum())
-        whole = self._arena.octets.reshape(-1, SLOT_BYTES)
-        whole[:count] = whole[: len(kept)][kept]
-        return Batch(
-            *(batch.keys[kept], batch.lengths[kept], batch.sources[kept], batch.stamps_ns[kept]),
-            *(batch.overflowed[kept], batch.more),
-        )
+        return batch.select(kept)

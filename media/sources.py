@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+
+from media.endpoints import Network, is_within
 
 RELATCH_US = 5_000_000  # after a re-INVITE a moved source is there within round trips; a longer door is an open one
 FORMER_TOLERANCE_S = 2  # a stream that goes on is where its clock says, give or take drift and a queue
@@ -46,11 +47,11 @@ class Former:
 
 @dataclass(slots=True)
 class SourceRule:
-    """The rule of one leg. Sources are numbers: IPv4 address << 16 | port."""
+    """The rule of one leg. Sources are numbers, as in media/endpoints.py."""
 
     remote: int | None
     nat: bool
-    networks: Sequence[IPv4Network] = ()
+    networks: Sequence[Network] = ()
     former: Former | None = None
     latched: int | None = None
     _open_until_us: int | None = None
@@ -97,5 +98,4 @@ class SourceRule:
         return True
 
     def _within(self, source: int) -> bool:
-        host = source >> 16
-        return any(int(network.network_address) <= host <= int(network.broadcast_address) for network in self.networks)
+        return any(is_within(source, network) for network in self.networks)

@@ -58,14 +58,14 @@ def tapped(packet: bytes, stamp_ns: int, level_id: int) -> bytes:
 
 
 def untap(batch: Batch, octets: NDArray[np.uint8], taps: NDArray[np.bool_]) -> tuple[Batch, NDArray[np.uint8]]:
-    """The batch with its taps' trailers taken off, and a level for each datagram; `taps` says which keys are taps."""
-    levels = np.full(len(batch.keys), LEVEL_UNKNOWN, np.uint8)
+    """The batch with its taps' trailers taken off, and a level for each slot; `taps` says which keys are taps."""
+    levels = np.full(int(batch.slots[-1]) + 1 if len(batch.slots) else 0, LEVEL_UNKNOWN, np.uint8)
     which = np.flatnonzero(taps[batch.keys] & (batch.lengths >= HEADER_BYTES + _TRAILER.size))
     if not len(which):
         return batch, levels
-    ends = which * SLOT_BYTES + batch.lengths[which]
+    ends = batch.slots[which] * SLOT_BYTES + batch.lengths[which]
     trailers = octets[(ends - _TRAILER.size)[:, None] + np.arange(_TRAILER.size)]
-    levels[which] = trailers[:, _STAMP_BYTES]
+    levels[batch.slots[which]] = trailers[:, _STAMP_BYTES]
     stamps, lengths = batch.stamps_ns.copy(), batch.lengths.copy()
     stamps[which] = np.ascontiguousarray(trailers[:, :_STAMP_BYTES]).view(np.int64)[:, 0]
     lengths[which] -= _TRAILER.size

@@ -144,6 +144,7 @@ class Call:
     saved: asyncio.Task[bool] | None = None
     announcement: Announcement | None = None  # None: none is due
     pauses: list[Span] = field(default_factory=list)  # in order; only the last one may be open
+    ipv6: bool = False  # whether its media come over IPv6, where the peer leaves the offer to us
     worker: MediaLink | None = field(default=None, repr=False)  # that has its legs
     worker_lost: bool = False  # and nobody went on with them
     ending: bool = False

@@ -17,7 +17,7 @@ from gateway.calls.terms import opening, tapped, terms
 from gateway.calls.told import Told
 from gateway.errors import Unavailable
 from media.messages import Close, Ended, OpenFailed, Pause, Play, Release, Resume, Update
-from media.ports import PortPool
+from media.ports import PortPair, PortPool
 from media.sdp import SessionDescription
 from storage.model import Kind, ParticipantId
 
@@ -47,9 +47,15 @@ class Desk:
         artefact = None
         if call.new is not None and not call.unrecorded:
             artefact = call.new.find(Kind.AUDIO, person)
-        pair = self._ports.take(time.monotonic(), urgent=call.emergency) if tap is None else tap.pair
+        pair = self.take_ports(call, index) if tap is None else tap.pair
         future: asyncio.Future[dict[str, Any] | None] = asyncio.get_running_loop().create_future()
         return Leg(self.number(), index, label, person, artefact, pair, future, tap=tap)
+
+    def take_ports(self, call: Call, index: int) -> PortPair:
+        """Ports for an m-line, of the family in which the peer's media come. Raises media's Unavailable."""
+        told = None if call.described is None else call.described.connection_of(call.described.media[index])
+        ipv6 = call.ipv6 if told is None else told.kind == "IP6"
+        return self._ports.take(time.monotonic(), urgent=call.emergency, ipv6=ipv6)
 
     def open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: Leg | None = None) -> None:
         """Have the call's worker receive it on these terms, in place of the leg whose stream it continues."""

@@ -41,6 +41,31 @@ def _maskable(media: Media) -> Media:
     return replace(media, formats=tuple(text for text in media.formats if text not in stateful))
 
 
+def over_ipv6(described: SessionDescription, index: int) -> bool:
+    """Whether an m-line's media come over IPv6."""
+    connection = described.connection_of(described.media[index])
+    return connection is not None and connection.kind == "IP6"
+
+
+def parts_from(described: SessionDescription, index: int, *, ipv6: bool) -> bool:
+    """Whether an m-line cannot go on where its media come over IPv6, or do not: it names the other family.
+
+    A line that is refused does not, nor one that names nobody's address, as those on hold once did (RFC 3264 §8.4).
+    """
+    media = described.media[index]
+    nobody = described.address(media) in (None, "0.0.0.0", "::")  # noqa: S104 - nothing is bound
+    return media.port != 0 and not nobody and over_ipv6(described, index) is not ipv6
+
+
+def reachable(offer: SessionDescription, *, ipv6: bool) -> SessionDescription:
+    """The offer without the m-lines that come over IPv6, where nothing is received over it (`ipv6` False)."""
+    lines = range(len(offer.media))
+    if ipv6 or not any(over_ipv6(offer, index) for index in lines):
+        return offer
+    media = [replace(line, port=0) if over_ipv6(offer, index) else line for index, line in enumerate(offer.media)]
+    return replace(offer, media=tuple(media))
+
+
 def codecs(media: Media) -> dict[int, str]:
     """Payload types of ours, by name."""
     return {number: codec.name for number, codec in codecs_of(media).items()}
@@ -60,7 +85,7 @@ def hears(offer: SessionDescription, media: Media, *, receive_only: bool) -> boo
 def reports(offer: SessionDescription, media: Media) -> tuple[str, int] | None:
     """Where the peer says that reports go (RFC 3605); None where it leaves that to the port above its media's.
 
-    The media's own port means that both share it (RFC 5761), which our answers do not agree to.
+    The media's own port means that both share it, which is agreed on by other words (RFC 5761).
     """
     told, address = media.rtcp, offer.address(media)
     if told is None or address is None or told[0] in (0, media.port):

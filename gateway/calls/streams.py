@@ -24,7 +24,7 @@ from gateway.calls.roster import Roster, Track
 from gateway.sip.siprec.state import Line
 from media.errors import Unavailable as NoPorts
 from media.messages import Close, Release
-from media.ports import PortPair, PortPool
+from media.ports import PortPair
 from media.sdp import SessionDescription
 from storage.model import Kind
 from storage.recordings import Recordings
@@ -46,13 +46,10 @@ def lines_of(offer: SessionDescription | None) -> list[Line]:
 class Streams:
     """Changes of calls that stand. Runs on the event loop; the store's work goes to threads."""
 
-    def __init__(
-        self, recordings: Recordings, book: CallBook, ports: PortPool, tasks: asyncio.TaskGroup, desk: Desk
-    ) -> None:
+    def __init__(self, recordings: Recordings, book: CallBook, tasks: asyncio.TaskGroup, desk: Desk) -> None:
         self.counters: Counter[str] = Counter()
         self._recordings = recordings
         self._book = book
-        self._ports = ports
         self._tasks = tasks
         self._desk = desk
 
@@ -110,7 +107,7 @@ class Streams:
                 roster.note(at_ms, "too_many_tracks", index)
                 continue
             try:
-                pair = pairs.get(index) or self._ports.take(time.monotonic())
+                pair = pairs.get(index) or self._desk.take_ports(call, index)
             except NoPorts:
                 self.counters["streams_without_port"] += 1
                 roster.note(at_ms, "no_port", index)

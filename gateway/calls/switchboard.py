@@ -94,7 +94,7 @@ class Switchboard:
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self.streams = Streams(recordings, book, ports, tasks, self._desk)
+        self.streams = Streams(recordings, book, tasks, self._desk)
 
     @property
     def stats(self) -> Stats | None:
@@ -135,11 +135,13 @@ class Switchboard:
         parties: Parties,
         roster: Roster | None = None,
         taps: Sequence[Tap] = (),
+        *,
+        ipv6: bool = False,
     ) -> Call:
         """Take a call: ports and keys for each m-line that has a codec of ours. Nothing is stored yet. Raises Busy.
 
-        Without an offer there is one leg, for the m-line that we are going to offer. A recording session has a roster;
-        taps are taken as they are.
+        Without an offer there is one leg, for the m-line that we are going to offer, over IPv6 if that is said. A
+        recording session has a roster; taps are taken as they are.
         """
         emergency = emergencies.is_emergency(match, parties, () if roster is None else roster.addresses)
         worker, why_not = self._place(match, emergency=emergency)
@@ -174,6 +176,7 @@ class Switchboard:
             emergency=emergency,
             roster=roster,
             described=offer,
+            ipv6=ipv6,
             worker=worker,
         )
         prompt = self.prompts.get(match.tenant.name)
@@ -213,27 +216,20 @@ class Switchboard:
         self._publish("call_started", call)
 
     def update(
-        self,
-        call: Call,
-        offer: SessionDescription,
-        metadata: Sequence[bytes] = (),
-        lines: Collection[int] | None = None,
+        self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = (), of: Collection[int] | None = None
     ) -> None:
-        """A new description: hold, resume, another address or codec; in recording sessions alone m-lines, too.
-
-        `lines` are those that something was said of, where a dialog has not all of the call's.
-        """
+        """A new description, `of` these m-lines alone where it is of some: hold, resume, another address or codec; in
+        recording sessions further m-lines, too."""
         for leg in call.legs:
-            if leg.index < len(offer.media) and (lines is None or leg.index in lines):
+            if leg.index < len(offer.media) and (of is None or leg.index in of):
                 self._desk.update(call, leg, offer)
         self.streams.update(call, offer, metadata)
 
     def left(self, call: Call, line: int) -> None:
         """The dialog of this m-line has ended, and another one of the call goes on."""
-        for leg in call.legs:
-            if leg.index == line and not leg.over:
-                leg.over = True
-                self._desk.send(Close(leg.number))
+        for leg in (leg for leg in call.legs if leg.index == line):
+            leg.over = True
+            self._desk.send(Close(leg.number))
         self.streams.left(call, line)
         self._look_alive(call)
 

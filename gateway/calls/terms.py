@@ -10,32 +10,33 @@ from gateway.calls.numbers import reader_of
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, codecs, hears, remote, reports, sends
 from gateway.policy import Trunk
 from gateway.tenants import Match, media_networks, within
-from media.messages import Open, Update
-from media.sdp import SessionDescription, Terms, event_payload_type, redundancy_payload_type
+from media.messages import Address, Open, Update
+from media.sdp import SessionDescription, Terms, event_payload_type, redundancy_payload_type, shares_port
 
 
 def terms(leg: Leg, trunk: Trunk, offer: SessionDescription | None) -> Update:
     """What the leg's m-line of the peer's description says of it; without a description nothing is taken yet.
 
-    An address outside the trunk's media networks is nobody's: nothing is taken from it, and nothing sent there. Media
-    come over IPv4.
+    An address outside the trunk's media networks is nobody's: nothing is taken from it, and nothing sent there. Nor is
+    one of another family than the leg's ports.
     """
     if offer is None:
         return Update(leg.number, OFFERED, None, True, OFFERED_EVENT_PT, False, trunk.quiet_s, leg.srtp)
     media = offer.media[leg.index]
     receiving = sends(offer, media)
-    source, told, networks = remote(offer, media), reports(offer, media), _ipv4(media_networks(trunk))
+    source, told, networks = remote(offer, media), reports(offer, media), _networks(leg, trunk)
     return Update(
         leg.number,
         codecs(media),
-        remote=source if source is not None and within(source[0], networks) else None,
+        remote=_within(source, networks),
         receiving=receiving,
         event_pt=event_payload_type(media),
         hears=hears(offer, media, receive_only=trunk.receive_only),
         quiet_s=trunk.quiet_s if receiving else trunk.quiet_held_s,
         red_pt=redundancy_payload_type(media),
-        reports=told if told is not None and within(told[0], networks) else None,
+        reports=_within(told, networks),
         srtp=leg.srtp,
+        mux=shares_port(media),
     )
 
 
@@ -71,7 +72,7 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         remote=agreed.remote,
         reports=agreed.reports,
         nat=call.trunk.nat,
-        networks=_ipv4(media_networks(call.trunk)),
+        networks=_networks(leg, call.trunk),
         origin_ns=call.origin_ns,
         sending=agreed.receiving,
         sink=sink,
@@ -81,6 +82,7 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         tapped=leg.tap is not None,
         red_pt=agreed.red_pt,
         srtp=agreed.srtp,
+        mux=agreed.mux,
         continues=continues,
         paused=call.paused,
         keys=kept(call),
@@ -88,6 +90,11 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
     )
 
 
-def _ipv4(networks: Sequence[str]) -> tuple[str, ...]:
-    """Those that the engine knows; it receives IPv4."""
-    return tuple(network for network in networks if ":" not in network)
+def _within(place: Address | None, networks: Sequence[str]) -> Address | None:
+    """A place that is within these networks, and not on one link alone."""
+    return place if place is not None and "%" not in place[0] and within(place[0], networks) else None
+
+
+def _networks(leg: Leg, trunk: Trunk) -> tuple[str, ...]:
+    """Where the leg's media may come from, as far as its ports are of that family."""
+    return tuple(network for network in media_networks(trunk) if (":" in network) is leg.pair.ipv6)

@@ -41,6 +41,7 @@ def call(arguments: argparse.Namespace) -> int:
                 to_user=arguments.to_user,
                 secure=_encryption(arguments) if arguments.tls else None,
                 srtp=arguments.srtp,
+                mux=arguments.mux,
             )
         )
     except (ValueError, OSError, CallFailed) as error:

@@ -75,6 +75,10 @@ class Identity:
         """Whether a certificate with these names is one to find at `host`."""
         return self.directory.trusts(host, names)
 
+    def called(self, host: str) -> str:
+        """The name by which we were given the peer at `host`; "" for none."""
+        return self.directory.called(host)
+
     def source(self, request: Request, flow: Flow) -> str | None:
         """The caller's address: the packet's, or what a listed proxy says; None if that is not to be believed."""
         if not self.directory.is_proxy(flow.remote[0]):

@@ -60,6 +60,7 @@ class Listeners:
                         known=identity.knows,
                         reachable=identity.knows,
                         trusts=identity.trusts,
+                        called=identity.called,
                     )
                     self._streams = streams
                     streams.handshakes.contexts = self._contexts
@@ -113,7 +114,8 @@ class Listeners:
             host, port = parse_advertised(advertised)
             return host, bound[1] if beside else port or bound[1]
         if ipaddress.ip_address(bound[0]).is_unspecified:
-            return self._settings.media.named, bound[1]
+            media = self._settings.media
+            return (media.named6 if ":" in bound[0] and media.named6 else media.named), bound[1]
         return bound
 
 

@@ -16,6 +16,8 @@ from gateway.calls.call import Call, Leg
 from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, labels_of
 from gateway.ingest.keying import Keying
 from gateway.ingest.negotiation import Negotiation
+from gateway.media_settings import Media as MediaSettings
+from gateway.sip.grammar import Address
 from gateway.sip.message import Request
 from gateway.sip.siprec.fork import End, forked
 from gateway.tenants import Match
@@ -103,22 +105,25 @@ class Pairs:
 class Dialog:
     """A SIP dialog and its call: all of it, or one end of a pair, which an m-line of the dialog's carries."""
 
-    def __init__(self, call: Call, keying: Keying, address: str, seat: Seat | None) -> None:
+    negotiation: Negotiation
+
+    def __init__(self, call: Call, keying: Keying, media: MediaSettings, seat: Seat | None) -> None:
         self.call = call
         self.keying = keying
         self.seat = seat
-        self._address = address
-        self.negotiate()
+        self._settings = media
+        if self.legs:
+            self.negotiate()
 
     def negotiate(self) -> None:
-        """Begin with the ports that the call has now."""
+        """Begin with the places that the call has now."""
         self.negotiation = Negotiation(
-            self.ports(),
+            self.places(),
             self.keying,
             origin_id=int(self.call.id[:12], 16),
-            address=self._address,
             receive_only=self.call.trunk.receive_only,
             masked=self.call.policy.dtmf_inband == "mask",
+            ipv6=bool(self._settings.address6),
         )
 
     @property
@@ -140,9 +145,13 @@ class Dialog:
         agreed, seat = self.keying.agreed, self.seat
         self.call.srtp = agreed if seat is None else self.call.srtp | {int(seat.end): agreed.get(seat.line, {})}
 
-    def ports(self) -> dict[int, int]:
-        """Our ports, by m-line of the dialog."""
-        return {leg.index if self.seat is None else self.seat.line: leg.pair.port for leg in self.legs}
+    def places(self) -> dict[int, Address]:
+        """What our descriptions name of its legs, by its m-lines."""
+        names = self._settings.names
+        return {
+            leg.index if self.seat is None else self.seat.line: (names(ipv6=leg.pair.ipv6), leg.pair.port)
+            for leg in self.legs
+        }
 
 
 def _is_over(pair: Pair) -> bool:

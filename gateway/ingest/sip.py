@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Call
-from gateway.calls.offer import answerable, maskable
+from gateway.calls.offer import answerable, maskable, reachable
 from gateway.calls.switchboard import RETRY_AFTER_S, Switchboard
 from gateway.calls.terms import media_terms
 from gateway.config import Settings
@@ -225,15 +225,19 @@ class SipIngest:
             self._agent.reject(event.dialog, 403, "Forbidden", now)
             return
         keying = Keying(media_terms(match, event.request.uri, secure=event.flow.secure), secrets.token_bytes)
+        media = self._settings.media
         try:
-            offer = keying.taken(parse(event.body)) if event.body else None
+            taken = keying.taken(parse(event.body)) if event.body else None
         except Malformed as error:
             self._counted["refused_sdp"] += 1
             self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
             return
+        offer = None if taken is None else reachable(taken, ipv6=bool(media.address6))
         if not (keying.possible if offer is None else answerable(offer)):
-            self._counted["refused_codec"] += 1
-            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=[("Warning", _NO_MEDIA)])
+            elsewhere = taken is not None and answerable(taken)
+            self._counted["refused_family" if elsewhere else "refused_codec"] += 1
+            warning = [("Warning", _NO_FAMILY if elsewhere else _NO_MEDIA)]
+            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=warning)
             return
         trusted, transport, found_by = match.trunk.trusted, event.flow.transport, match.trunk.found_by
         parties = parties_of(
@@ -249,8 +253,9 @@ class SipIngest:
             else:
                 whole = offer if seat is None else seat.put(offer)
                 match, roster = recording_of(match, event.request, whole)
-                call = self._switchboard.begin(match, whole, parties, roster)
-                dialog = Dialog(call, keying, self._settings.media.named, seat)
+                ipv6 = bool(media.address6) and ":" in event.flow.remote[0]
+                call = self._switchboard.begin(match, whole, parties, roster, ipv6=ipv6)
+                dialog = Dialog(call, keying, self._settings.media, seat)
         except Busy as busy:
             if seat is not None:
                 self._pairs.refused(seat)
@@ -266,7 +271,7 @@ class SipIngest:
 
     def _join(self, call: Call, seat: Seat, offer: SessionDescription | None, keying: Keying) -> Dialog:
         """The other end of a call that stands comes in a dialog of its own. Raises Busy."""
-        dialog = Dialog(call, keying, self._settings.media.named, seat)
+        dialog = Dialog(call, keying, self._settings.media, seat)
         if offer is None:
             keying.offer(seat.line)  # so that nothing plain is taken before we know
         else:
@@ -318,8 +323,9 @@ class SipIngest:
             offer = dialog.negotiation.read(event.body)
         except Malformed as error:
             self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
-        except MediaError:
-            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now)
+        except MediaError as error:
+            warning = [("Warning", f'399 callvault "{error}"')]
+            self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=warning)
         else:
             self._agent.accept(event.dialog, self._taken(dialog, offer, event), now)
 
@@ -338,7 +344,7 @@ class SipIngest:
         dialog.negotiation.keying.settle(offer)
         dialog.agree()
         self._switchboard.update(dialog.call, dialog.whole(offer), event.request.metadata, dialog.concerns)
-        return dialog.negotiation.answer(offer, dialog.ports())
+        return dialog.negotiation.answer(offer, dialog.places())
 
     def _on_answered(self, event: Acknowledged | Agreed) -> None:
         """The peer's answer to our offer; one that cannot be used ends the call (RFC 3261 §14.1, §13.3.1)."""
@@ -385,5 +391,7 @@ class SipIngest:
 
 
 _NO_MEDIA = '305 callvault "Incompatible media format: no codec that is taken, or not encrypted as it must be"'
+
+_NO_FAMILY = '301 callvault "Incompatible network address format: media is not received over IPv6 here"'
 
 _BAD_ANSWER = 'SIP;cause=488;text="the answer to the offer cannot be used"'

@@ -161,7 +161,8 @@ class Streams:
     """All connections of one agent.
 
     `receive` gets each message and its way, `reachable` says whether we may open a connection to an address, `trusts`
-    whether a certificate with these names is one to find there. Connections that we open are tasks of `tasks`.
+    whether a certificate with these names is one to find there, `called` by which name we know it (RFC 6066 §3: its
+    certificate may depend on that). Connections that we open are tasks of `tasks`.
     """
 
     def __init__(
@@ -173,6 +174,7 @@ class Streams:
         known: Known,
         reachable: Callable[[str], bool],
         trusts: Callable[[str, Sequence[str]], bool],
+        called: Callable[[str], str],
     ) -> None:
         self.take = receive
         self.counters = counters
@@ -180,6 +182,7 @@ class Streams:
         self._known = known
         self._reachable = reachable
         self._trusts = trusts
+        self._called = called
         self.handshakes = Handshakes(counters, tasks, known)
         self.hosts: dict[Address, str] = {}
         """Where we are bound, by what peers call it: connections that we open begin there."""
@@ -287,7 +290,7 @@ class Streams:
             raise ConnectionError("no certificate")
         return {
             "ssl": self.handshakes.contexts.client,
-            "server_hostname": flow.remote[0],
+            "server_hostname": self._called(flow.remote[0]) or flow.remote[0],  # an address is not told to the peer
             "ssl_handshake_timeout": HANDSHAKE_S,
             "ssl_shutdown_timeout": SHUTDOWN_S,
         }

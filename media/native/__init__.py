@@ -10,7 +10,7 @@ import ctypes
 import logging
 from pathlib import Path
 
-ABI = 3
+ABI = 4
 """What core.c says of itself, too."""
 
 LIBRARY = Path(__file__).with_name("core.so")

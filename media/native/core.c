@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 
 /* Raised with every change of a function's meaning: a library of another number is not used. */
-enum { ABI = 3 };
+enum { ABI = 4 };
 
 int callvault_abi(void) { return ABI; }
 
@@ -128,8 +128,8 @@ int64_t callvault_listen(const struct listening *with, const int64_t *rows, int6
 /* One pass's datagrams, an entry each, those of one row together and in order: columns of `Batch` in media/receive.py. */
 struct batch {
     int64_t count;
-    const int64_t *rows, *lengths, *sources, *stamps_ns;
-    const uint8_t *octets; /* datagram i begins at i * slot_bytes */
+    const int64_t *rows, *slots, *lengths, *sources, *stamps_ns;
+    const uint8_t *octets; /* the one in slot i begins at i * slot_bytes */
     int64_t slot_bytes;
 };
 
@@ -172,7 +172,7 @@ static int is_in_order(const struct batch *batch, const struct table *table, int
     if (!table->receiving[row] || table->payload_type[row] < 0 || table->count[row] + (last - first) > table->frames)
         return 0;
     for (int64_t i = first; i < last; i++) {
-        const uint8_t *octets = batch->octets + i * batch->slot_bytes;
+        const uint8_t *octets = batch->octets + batch->slots[i] * batch->slot_bytes;
         int64_t payload = batch->lengths[i] - RTP_HEADER_BYTES, done = head - table->head[row];
         if (payload <= 0 || payload > table->payload_bytes_max || fill + payload > table->region_bytes)
             return 0;
@@ -209,7 +209,7 @@ static void keep(const struct batch *batch, const struct table *table, int64_t f
         table->codecs[at] = table->codec[row];
         table->flags[at] = 0;
         memcpy(table->pool + row * table->region_bytes + table->fill[row],
-               batch->octets + i * batch->slot_bytes + RTP_HEADER_BYTES, (size_t)payload);
+               batch->octets + batch->slots[i] * batch->slot_bytes + RTP_HEADER_BYTES, (size_t)payload);
         table->fill[row] += payload;
         table->head[row] = head + payload;
         /* RFC 3550 6.4.1 */

@@ -31,6 +31,8 @@ from media.sdp.negotiation import (
     event_payload_type,
     offer,
     redundancy_payload_type,
+    shares_port,
+    taken_up,
     wanted_of_opus,
 )
 
@@ -61,5 +63,7 @@ __all__ = [
     "offer",
     "parse",
     "redundancy_payload_type",
+    "shares_port",
+    "taken_up",
     "wanted_of_opus",
 ]

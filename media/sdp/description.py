@@ -52,6 +52,11 @@ class Connection:
     address: str
     kind: str = "IP4"
 
+    @classmethod
+    def to(cls, address: str) -> Connection:
+        """For a literal address of either family."""
+        return cls(address, "IP6" if ":" in address else "IP4")
+
     def __str__(self) -> str:
         return f"IN {self.kind} {self.address}"
 
@@ -149,6 +154,11 @@ class Media:
         return self.value("rtcp-mux") is not None
 
     @property
+    def rtcp_mux_only(self) -> bool:
+        """Whether an offer takes nothing else (RFC 8858)."""
+        return self.value("rtcp-mux-only") is not None
+
+    @property
     def rtcp(self) -> tuple[int, str | None] | None:
         """RFC 3605's (port, address) for RTCP; None where absent or unreadable."""
         words = (self.value("rtcp") or "").split()
@@ -173,9 +183,13 @@ class SessionDescription:
         """The direction that holds for `media`: its own, the session's, else sendrecv."""
         return media.own_direction or _read_direction(self.attributes) or Direction.SENDRECV
 
+    def connection_of(self, media: Media) -> Connection | None:
+        """The `c=` line that holds for `media`."""
+        return media.connection or self.connection
+
     def address(self, media: Media) -> str | None:
         """The address where `media`'s owner wants to receive, and sends from; None where none is given."""
-        connection = media.connection or self.connection
+        connection = self.connection_of(media)
         return connection.address if connection is not None else None
 
     def to_bytes(self) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from media.codecs import BY_PAYLOAD_TYPE, CLOCK_HZ_PLAIN, CODECS, COMFORT_NOISE, OPUS, Codec, find
 from media.redundancy import NAME as REDUNDANCY
@@ -15,6 +15,9 @@ EVENT_PAYLOAD_TYPE_OPUS = 102  # the same at 48 kHz
 PTIME_MS_DEFAULT = 20  # RFC 3551 §4.2
 PTIME_MS_RANGE = range(10, 61)  # what the engine is built and tested for
 
+REPORT_LIKE = range(64, 96)  # payload types that, with a marker, have the second octet of RTCP (RFC 5761 §4)
+
+_MUX, _MUX_ONLY = "rtcp-mux", "rtcp-mux-only"
 _EVENT_NAME = "telephone-event"
 _COMFORT_NAME = "CN"
 _ANSWERED = {
@@ -28,10 +31,13 @@ _ANSWERED = {
 
 @dataclass(frozen=True, slots=True)
 class LocalMedia:
-    """Our end of an accepted m-line: the RTP port; RTCP is the next one. `crypto` is our key where it is encrypted."""
+    """Our end of an accepted m-line: the RTP port; RTCP is the next one, unless they share it. `crypto` is our key
+    where it is encrypted, `address` ours where it is not that of the whole description.
+    """
 
     port: int
     crypto: Crypto | None = None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class OfferedMedia:
     ptime_ms: int = PTIME_MS_DEFAULT
     protocol: str = PLAIN_RTP
     cryptos: tuple[Crypto, ...] = ()
+    mux: bool = False
+    address: str = ""
 
 
 def codecs_of(media: Media) -> dict[int, Codec]:
@@ -60,12 +68,35 @@ def codecs_of(media: Media) -> dict[int, Codec]:
 
 
 def choose_codec(media: Media) -> Codec | None:
-    """The codec we answer `media` with; None where it must be refused: no audio, no RTP, no key, no common codec."""
+    """The codec we answer `media` with; None where it must be refused: no audio, no RTP, no key, no common codec, or a
+    port that must be shared (RFC 8858) and cannot be.
+    """
     if media.kind != "audio" or media.port == 0:
         return None
     if media.protocol != PLAIN_RTP and not (media.protocol in SECURE_PROTOCOLS and crypto_of(media)):
         return None
+    if media.rtcp_mux_only and not shares_port(media):
+        return None
     return next(iter(codecs_of(media).values()), None)
+
+
+def shares_port(media: Media) -> bool:
+    """Whether RTP and RTCP share a port by our answer to `media`: where that is offered (RFC 5761 §5.1.1, RFC 8858 §4),
+    and no payload type that we take looks like a report (RFC 5761 §4).
+    """
+    types = (next(iter(codecs_of(media)), None), event_payload_type(media), redundancy_payload_type(media))
+    offered = media.rtcp_mux or media.rtcp_mux_only
+    return offered and all(number not in REPORT_LIKE for number in types)
+
+
+def taken_up(answered: SessionDescription, ours: SessionDescription) -> SessionDescription:
+    """An answer to `ours`, in which a port is shared only where we have offered that."""
+    media = list(answered.media)
+    for index, theirs in enumerate(media):
+        if index >= len(ours.media) or not ours.media[index].rtcp_mux:
+            others = tuple(a for a in theirs.attributes if a.name not in (_MUX, _MUX_ONLY))
+            media[index] = replace(theirs, attributes=others)
+    return replace(answered, media=tuple(media))
 
 
 def event_payload_type(media: Media) -> int | None:
@@ -114,18 +145,20 @@ def answer(
             media.append(_refused(offered))
         else:
             direction = answered_direction(offer.direction(offered), receive_only=receive_only)
-            media.append(_accepted(offered, ours, direction))
-    origin = Origin("-", str(origin_id), str(origin_version), "IP4", address)
-    return SessionDescription(origin, tuple(media), Connection(address), timing=offer.timing)
+            media.append(_accepted(offered, ours, direction, address))
+    whole = Connection.to(address)
+    origin = Origin("-", str(origin_id), str(origin_version), whole.kind, address)
+    return SessionDescription(origin, tuple(media), whole, timing=offer.timing)
 
 
 def offer(media: Sequence[OfferedMedia], *, origin_id: int, origin_version: int, address: str) -> SessionDescription:
     """An offer of one audio m-line for each of `media`, with telephone-event and comfort noise."""
-    origin = Origin("-", str(origin_id), str(origin_version), "IP4", address)
-    return SessionDescription(origin, tuple(_offered(entry) for entry in media), Connection(address))
+    whole = Connection.to(address)
+    origin = Origin("-", str(origin_id), str(origin_version), whole.kind, address)
+    return SessionDescription(origin, tuple(_offered(entry, address) for entry in media), whole)
 
 
-def _accepted(offered: Media, ours: LocalMedia, direction: Direction) -> Media:
+def _accepted(offered: Media, ours: LocalMedia, direction: Direction, address: str) -> Media:
     number, codec = next(iter(codecs_of(offered).items()))
     formats = [str(number)]
     attributes = [_codec_map(number, codec)]
@@ -150,16 +183,24 @@ def _accepted(offered: Media, ours: LocalMedia, direction: Direction) -> Media:
     attributes.append(Attribute("ptime", str(ptime_ms)))
     if ours.crypto is not None:
         attributes.append(ours.crypto.attribute)
+    if shares_port(offered):
+        attributes.append(Attribute(_MUX))
     attributes += _echoed(offered)
     attributes.append(Attribute(direction.value))
-    return Media(offered.kind, ours.port, offered.protocol, tuple(formats), attributes=tuple(attributes))
+    own = _own_connection(ours.address, address)
+    return Media(offered.kind, ours.port, offered.protocol, tuple(formats), own, tuple(attributes))
 
 
 def _refused(offered: Media) -> Media:
     return Media(offered.kind, 0, offered.protocol, offered.formats, attributes=tuple(_echoed(offered)))
 
 
-def _offered(entry: OfferedMedia) -> Media:
+def _own_connection(address: str, whole: str) -> Connection | None:
+    """Of an m-line of another address than the whole description's."""
+    return None if address in ("", whole) else Connection.to(address)
+
+
+def _offered(entry: OfferedMedia, address: str) -> Media:
     attributes = [_codec_map(codec.offered_as, codec) for codec in entry.codecs]
     if OPUS in entry.codecs:
         attributes.append(Attribute("fmtp", f"{OPUS.offered_as} {wanted_of_opus('')}"))
@@ -173,9 +214,12 @@ def _offered(entry: OfferedMedia) -> Media:
     if entry.label is not None:
         attributes.append(Attribute("label", entry.label))
     attributes += [line.attribute for line in entry.cryptos]
+    if entry.mux:
+        attributes.append(Attribute(_MUX))
     attributes.append(Attribute(entry.direction.value))
     formats = tuple(str(n) for n in (*(codec.offered_as for codec in entry.codecs), *events, COMFORT_NOISE))
-    return Media("audio", entry.port, entry.protocol, formats, attributes=tuple(attributes))
+    own = _own_connection(entry.address, address)
+    return Media("audio", entry.port, entry.protocol, formats, own, tuple(attributes))
 
 
 def _rtpmap(number: int, name: str, clock_hz: int) -> Attribute:

@@ -7,7 +7,6 @@ where the datagram came in, and handed on at once.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -19,7 +18,9 @@ from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtl
 from aiortc.rtcdtlstransport import SRTPProtectionProfile
 from OpenSSL import SSL
 
+from media.endpoints import host_and_port
 from media.errors import Malformed
+from media.rtcp import SHARED_TYPES
 from media.tap import tapped
 from media.webrtc.ice import Ice
 from media.webrtc.messages import Accept
@@ -94,15 +95,15 @@ class Peer:
             self._over.set()
 
     def receive(self, data: bytes, source: int, stamp_ns: int) -> None:
-        """One datagram, of a source numbered as in `Batch.sources` (RFC 7983 tells them apart by the first octet)."""
+        """One datagram, of a source by its number (RFC 7983 tells them apart by the first octet)."""
         first = data[0] if data else 255
         if 128 <= first < 192:
             if self._incoming is not None:
                 self._take_media(self._incoming, data, stamp_ns)
         elif first < 4:
-            self._ice.take_check(data, _address(source))
+            self._ice.take_check(data, host_and_port(source))
         elif 20 <= first < 64:
-            self._ice.take_data(data, _address(source))
+            self._ice.take_data(data, host_and_port(source))
 
     async def _connect(self) -> bool:
         """Whether the peer came and is who it said."""
@@ -143,7 +144,7 @@ class Peer:
     def _take_media(self, session: pylibsrtp.Session, data: bytes, stamp_ns: int) -> None:
         """SRTP or SRTCP, told apart by RFC 5761 §4."""
         try:
-            if len(data) > 1 and 192 <= data[1] < 224:
+            if len(data) > 1 and data[1] in SHARED_TYPES:
                 self._rtcp.send(session.unprotect_rtcp(data))
             else:
                 self._rtp.send(tapped(session.unprotect(data), stamp_ns, self._terms.level_id))
@@ -188,7 +189,3 @@ class _Certificate(RTCCertificate):
         context = super()._create_ssl_context(srtp_profiles)
         context.set_min_proto_version(DTLS_1_2)
         return context
-
-
-def _address(source: int) -> tuple[str, int]:
-    return str(ipaddress.IPv4Address(source >> 16)), source & 0xFFFF

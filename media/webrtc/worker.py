@@ -86,7 +86,7 @@ class Worker:
             start = slot * SLOT_BYTES
             peer = self._peers[number]
             try:
-                peer.receive(octets[start : start + length].tobytes(), source, stamp_ns)
+                peer.receive(octets[start : start + length].tobytes(), self._arena.source(source), stamp_ns)
             except Exception:  # the outermost line of a datagram: what a stranger sends ends this session and no other
                 _log.exception("a datagram could not be taken", extra={"session": number})
                 peer.end("a fault of ours")

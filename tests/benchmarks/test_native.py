@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compile
 SPEECH = native.frames_of(bytes(number % 251 for number in range(160 * 7)))
 PACKETS = 260  # one more sender report than none: it goes with the 250th packet
 START_NS = 100_000_000
+PORT = 12_000 + os.getpid() % 10_000 * 4  # on an address that nobody else uses, and not that of another run
 ROLLING = next(n for n in range(1 << 20) if (n * 40_503 & 0xFFFFFFFF) >> 16 > 65_536 - 200)  # by first_sequence()
 needs_openssl = pytest.mark.skipif(
     not Path("/usr/include/openssl/evp.h").exists(), reason="NO OPENSSL HEADERS: apt-get install libssl-dev"
@@ -52,7 +53,7 @@ def received(receiver: socket.socket) -> list[tuple[bytes, tuple[str, int]]]:
 
 def leg(receivers: list[socket.socket], which: int, packets: int) -> native.Leg:
     return native.Leg(
-        source=("127.0.0.3", 12_000 + 2 * which),
+        source=("127.0.0.3", PORT + 2 * which),
         destination=receivers[which].getsockname(),
         control_port=receivers[2].getsockname()[1],
         ssrc=77 + which,
@@ -69,7 +70,7 @@ def test_every_packet_arrives_in_order_from_the_legs_own_port(receivers: list[so
     assert (sent.scheduled, sent.sent, sent.sent_by_leg) == (PACKETS + 40, PACKETS + 40, (PACKETS, 40))
     for which, count in ((0, PACKETS), (1, 40)):
         arrived = received(receivers[which])
-        assert {source for _, source in arrived} == {("127.0.0.3", 12_000 + 2 * which)}
+        assert {source for _, source in arrived} == {("127.0.0.3", PORT + 2 * which)}
         packets = [Packet.parse(data) for data, _ in arrived]
         assert len(packets) == count
         assert [packet.marker for packet in packets] == [True] + [False] * (count - 1)
@@ -88,7 +89,7 @@ def test_sender_reports_come_from_the_port_above(receivers: list[socket.socket])
     ((data, source),) = received(receivers[2])
     report, description = parse(data)
     assert sent.reports == 1
-    assert source == ("127.0.0.3", 12_001)
+    assert source == ("127.0.0.3", PORT + 1)
     assert isinstance(report, SenderReport)
     assert (report.ssrc, report.octets) == (77, 160 * report.packets)
     assert isinstance(description, SourceDescription)

@@ -105,14 +105,21 @@ def test_a_softphone_is_recorded_and_opus_is_there_as_it_came(
         assert refused.value.status == 406
 
 
-def test_an_offer_of_g729_alone_is_refused(system: System) -> None:
+@pytest.mark.parametrize(
+    ("described", "warning"),
+    [
+        (G729_OFFER, b"Warning: 305 callvault"),
+        (G729_OFFER.replace("AVP 18", "AVP 8").replace("IP4 127.0.0.1", "IP6 ::1"), b"Warning: 301 callvault"),
+    ],
+)
+def test_an_offer_of_g729_alone_or_over_ipv6_is_refused(system: System, described: str, warning: bytes) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(10)
         ours = f"127.0.0.1:{sock.getsockname()[1]}"
         host, port = system.sip
-        head = G729.format(host=host, port=port, ours=ours, length=len(G729_OFFER))
-        sock.sendto((head + G729_OFFER).encode(), system.sip)
+        head = G729.format(host=host, port=port, ours=ours, length=len(described))
+        sock.sendto((head + described).encode(), system.sip)
         answer = sock.recv(4096)
     assert answer.startswith(b"SIP/2.0 488 ")
-    assert b"Warning:" in answer
+    assert warning in answer

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import pytest
 
@@ -14,17 +16,40 @@ ETH_P_ALL = 0x0003
 IP_BYTES, UDP_BYTES, ETHERNET_BYTES = 20, 8, 14
 UDP = 17
 BUFFER_BYTES = 16 << 20
+SO_RCVBUFFORCE = 33  # beyond the machine's limit, which root may; not exported by the socket module
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="NO LOOK AT THE WIRE: needs root")
+
+
+class Datagram(NamedTuple):
+    """One that was seen."""
+
+    source_port: int
+    target_port: int
+    payload: bytes
 
 
 @contextmanager
 def tapped() -> Iterator[list[bytes]]:
     """The payloads of all IPv4 datagrams on loopback from now on; whole when the context is left."""
     payloads: list[bytes] = []
+    with _reading(lambda seen: payloads.append(seen.payload)):
+        yield payloads
+
+
+@contextmanager
+def datagrams() -> Iterator[list[Datagram]]:
+    """The same with their ports."""
+    found: list[Datagram] = []
+    with _reading(found.append):
+        yield found
+
+
+@contextmanager
+def _reading(take: Callable[[Datagram], None]) -> Iterator[None]:
     over = threading.Event()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as tap:
-        tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        tap.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         tap.bind(("lo", 0))
         tap.settimeout(0.2)
 
@@ -36,12 +61,13 @@ def tapped() -> Iterator[list[bytes]]:
                     continue
                 packet = frame[ETHERNET_BYTES:]
                 if len(packet) > IP_BYTES + UDP_BYTES and packet[0] == 0x45 and packet[9] == UDP:
-                    payloads.append(packet[IP_BYTES + UDP_BYTES :])
+                    source, target = struct.unpack_from("!HH", packet, IP_BYTES)
+                    take(Datagram(source, target, packet[IP_BYTES + UDP_BYTES :]))
 
         reader = threading.Thread(target=read, name="tap")
         reader.start()
         try:
-            yield payloads
+            yield
         finally:
             over.set()
             reader.join()

@@ -27,7 +27,7 @@ EVENTS_BYTES = EVENT.size + 4
 def _use_description(described: sdp.SessionDescription) -> None:
     for media in described.media:
         _ = (described.direction(media), described.address(media), media.payload_types, media.rtpmaps, media.fmtp)
-        _ = (media.label, media.mid, media.rtcp_mux, sdp.codecs_of(media), sdp.event_payload_type(media))
+        _ = (media.label, media.mid, sdp.shares_port(media), sdp.codecs_of(media), sdp.event_payload_type(media))
         assert media.ptime_ms is None or 0 < media.ptime_ms <= description.PTIME_MS_MAX
         assert media.rtcp is None or 0 <= media.rtcp[0] <= 65_535
     taken = sdp.narrowed(described, TERMS)

@@ -121,6 +121,21 @@ def tone(milliseconds: int, seed: int) -> NDArray[np.int16]:
     return np.random.default_rng(seed).integers(-20000, 20000, 8 * milliseconds, dtype=np.int16)
 
 
+def test_reports_share_the_audios_port_where_that_is_agreed_on() -> None:
+    async def scenario() -> None:
+        async with Switch() as switch:
+            result = await place_call(switch.address, [Track(tone(190, 1))], mux=True)
+            received = drained(switch.rtp[0])
+            audio = [data for data in received if not 192 <= data[1] < 224]
+            reports = [parse_rtcp(data) for data in received if 192 <= data[1] < 224]
+            assert b"".join(Packet.parse(data).payload for data in audio) == result.payloads[0]
+            assert isinstance(reports[0][0], SenderReport)
+            assert isinstance(reports[-1][-1], Goodbye)
+            assert drained(switch.rtcp[0]) == []
+
+    asyncio.run(scenario())
+
+
 def test_what_was_sent_is_what_arrives() -> None:
     async def scenario() -> None:
         pcm = tone(190, 1)

@@ -109,6 +109,12 @@ def test_a_bracketed_v6_address_is_read() -> None:
         ("media", {"advertised": "2001:db8::1"}, "media.advertised"),
         ("media", {"address": "0.0.0.0"}, "no address that answers can name: set media.advertised"),
         ("media", {"address": "::1"}, "media.address"),
+        ("media", {"address6": "192.0.2.1"}, "media.address6"),
+        ("media", {"address6": "fe80::1"}, "no address that descriptions can name"),
+        ("media", {"address6": "::ffff:192.0.2.1"}, "no address that descriptions can name"),
+        ("media", {"address6": "::"}, "no address that answers can name: set media.advertised6"),
+        ("media", {"advertised6": "2001:db8::1"}, "advertised6 needs address6"),
+        ("media", {"address6": "2001:db8::1", "advertised6": "::"}, "no address that peers can send to"),
         (
             "sip",
             {
@@ -131,3 +137,7 @@ def test_answers_name_the_advertised_address_and_otherwise_the_bound_one() -> No
     assert load(None, {}, {"media.address": "10.0.0.1"}).settings.media.named == "10.0.0.1"
     told = load(None, {}, {"media.address": "0.0.0.0", "media.advertised": "192.0.2.1"}).settings.media
     assert (told.address, told.named) == ("0.0.0.0", "192.0.2.1")
+    six = load(None, {}, {"media.address6": "[2001:DB8::1]"}).settings.media
+    assert (six.named, six.names(ipv6=False), six.names(ipv6=True)) == ("127.0.0.1", "127.0.0.1", "2001:db8::1")
+    six = load(None, {}, {"media.address6": "::", "media.advertised6": "2001:db8::9"}).settings.media
+    assert (six.address6, six.named6) == ("::", "2001:db8::9")

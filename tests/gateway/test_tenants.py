@@ -104,3 +104,19 @@ def test_a_certificate_is_trusted_for_the_name_that_was_asked_for() -> None:
     assert directory.trusts("198.51.100.7", ["sbc.example"])
     assert not directory.trusts("198.51.100.8", ["sbc.example"])
     assert not directory.trusts("198.51.100.7", ["pbx.example"])
+
+
+def test_a_peer_is_called_as_we_were_told_and_a_registrar_first() -> None:
+    trunks = [
+        {"name": "named", "tenant": "default", "sources": ["host:sbc.example"]},
+        {
+            "name": "registered",
+            "tenant": "default",
+            "registration": {"registrar": "sip:carrier.example;transport=tls", "user": "u", "password_file": "p"},
+        },
+    ]
+    registrar = PeerName("either", "_sips._tcp.carrier.example")
+    answers = {SBC: [("198.51.100.7", 0), ("2001:db8::7", 0)], registrar: [("198.51.100.7", 5061)]}
+    directory = Directory(Settings.model_validate({"trunks": trunks}), answers)
+    names = [directory.called(host) for host in ("198.51.100.7", "2001:db8::7", "198.51.100.8")]
+    assert names == ["carrier.example", "sbc.example", ""]

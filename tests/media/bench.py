@@ -28,6 +28,7 @@ from media.sink import SinkHealth
 from media.timeline import TrackFacts, facts_from_chunks
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK6 = "::1"
 START_NS = 1_000_000_000_000
 
 _made: list[socket.socket] = []
@@ -72,12 +73,12 @@ class MemorySink:
         return SinkHealth(full=self.full)
 
 
-def udp_socket(port: int = 0) -> socket.socket:
+def udp_socket(port: int = 0, host: str = LOOPBACK) -> socket.socket:
     """A bound, stamping socket as the pool makes them, on any free port if none is given."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     _made.append(sock)  # also one that cannot be bound
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-    sock.bind((LOOPBACK, port))
+    sock.bind((host, port))
     return sock
 
 
@@ -106,7 +107,7 @@ class Sender:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, port = self.sock.getsockname()
+        host, port = self.sock.getsockname()[:2]
         return str(host), int(port)
 
     def packet(self, payload: bytes, payload_type: int | None = None, *, ticks: int | None = None) -> bytes:
@@ -132,12 +133,12 @@ class Bench:
         self.speech: list[Speech] = []
         self.events: list[Event] = []  # the others
         self.rtcp_address = (LOOPBACK, 0)  # of a leg whose test says so
-        self._ports: dict[int, tuple[str, int]] = {}
+        self._ports: dict[int, tuple[Any, ...]] = {}
         self._received: dict[int, socket.socket] = {}
         self.sent_ns = 0  # CLOCK_REALTIME at which the first packet since the last tick was received
         self._former: dict[int, tuple[int, ...]] = {}  # by port, as the gateway keeps it
 
-    def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[str, int]:
+    def open(self, leg: int = 1, sender: Sender | None = None, **changes: Any) -> tuple[Any, ...]:
         """Open a leg that takes `sender`, which has its own codec; the address of its RTP port."""
         fields: dict[str, Any] = {"codecs": {8: "PCMA", 0: "PCMU"}, "event_pt": 101, "origin_ns": self.now_ns}
         if sender is not None:
@@ -196,6 +197,10 @@ class Bench:
 
     def chunks(self, leg: int = 1) -> list[framelog.Chunk]:
         return [framelog.decode(data) for _, _, data in self.sink.chunks[leg]]
+
+    def octets(self, leg: int = 1) -> bytes:
+        """All that was kept, as it came."""
+        return b"".join(chunk.frames.payload for chunk in self.chunks(leg))
 
     def audio(self, facts: TrackFacts, leg: int = 1) -> Samples:
         """The whole track on the call's clock."""

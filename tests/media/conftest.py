@@ -9,7 +9,7 @@ import pytest
 from .bench import CORES, Twins, close_sockets
 
 OVER_BOTH = frozenset(
-    {"test_engine", "test_masking", "test_receive", "test_vad", "test_quiet", "test_playout", "test_srtp"}
+    f"test_{name}" for name in ("engine", "ipv6", "masking", "muxing", "playout", "quiet", "receive", "srtp", "vad")
 )
 
 

@@ -564,7 +564,7 @@ def test_what_cannot_be_received_is_refused() -> None:
     for command in (
         Open(1, {}),
         Open(1, {18: "G729"}),
-        Open(1, {8: "PCMA"}, remote=("2001:db8::1", 4000)),
+        Open(1, {8: "PCMA"}, remote=("::ffff:192.0.2.1", 4000)),
         Open(1, {8: "PCMA"}, networks=("nowhere",)),
     ):
         with pytest.raises(Unsupported):

@@ -80,3 +80,25 @@ def test_the_first_port_differs_from_start_to_start() -> None:
         pair.close()
         ports.add(pair.port)
     assert len(ports) > 1
+
+
+def test_a_pair_is_of_the_family_that_is_asked_for() -> None:
+    pool = PortPool("127.0.0.1", FIRST + 320, FIRST + 324, address6="::1")
+    with ExitStack() as open_sockets:
+        six, four = pool.take(0.0, ipv6=True), pool.take(0.0)
+        for pair in (six, four):
+            open_sockets.callback(pair.close)
+        assert (six.ipv6, four.ipv6) == (True, False)
+        assert [pair.rtp_socket.getsockname()[0] for pair in (six, four)] == ["::1", "127.0.0.1"]
+        assert six.rtcp_socket.getsockname()[:2] == ("::1", six.port + 1)
+        assert six.rtp_socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        assert six.port != four.port, "a port rests, whoever had it"
+        with pytest.raises(Unavailable):
+            pool.take(0.0, ipv6=True)
+
+
+def test_without_an_address_there_is_none_of_ipv6() -> None:
+    pool = PortPool("127.0.0.1", FIRST + 330, FIRST + 332)
+    with pytest.raises(Unavailable, match="IPv6"):
+        pool.take(0.0, ipv6=True)
+    pool.take(0.0).close()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import time
 
+from media.endpoints import source_number
 from media.ports import SO_RXQ_OVFL
-from media.receive import BURST, SLOT_BYTES, Arena, Readiness, Sources, send, source_number
+from media.receive import BURST, SLOT_BYTES, Arena, Readiness, Sources, send
 
 from .bench import LOOPBACK, Twins, udp_socket
 

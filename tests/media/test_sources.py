@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+import json
+from ipaddress import IPv4Network, ip_network
 
 import pytest
 
-from media.receive import source_number
+from media.endpoints import source_number
 from media.sources import RELATCH_US, Former, SourceRule
 
 REMOTE = source_number("192.0.2.1", 4000)
@@ -70,7 +71,27 @@ def test_a_former_stream_is_known_by_its_clock(source: int, ssrc: int, timestamp
     assert rule.accepts(source, ssrc, timestamp, 0, 60_000_000_000) is not goes_on
 
 
-@pytest.mark.parametrize("host", ["", "1.2.3", "1.2.3.4.5", "256.1.1.1", "::1", "host.example.test.x", "1.2.3.x"])
-def test_only_ipv4_addresses_have_a_number(host: str) -> None:
-    with pytest.raises(ValueError, match="IPv4"):
-        source_number(host, 1)
+INSIDE6, OUTSIDE6 = source_number("2001:db8::7", 4000), source_number("2001:db9::7", 4000)
+
+
+def test_behind_nat_networks_of_both_families_count_each_for_its_own() -> None:
+    networks = (ip_network("2001:db8::/32"), ip_network("::/96"), *NETWORKS)
+    sources = (OUTSIDE6, source_number("::198.51.100.7", 4000), INSIDE6, INSIDE)
+    assert [accepts(SourceRule(None, nat=True, networks=networks), source) for source in sources] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    only6 = SourceRule(None, nat=True, networks=networks[:2])
+    assert [accepts(only6, source) for source in (INSIDE, OUTSIDE6, INSIDE6, INSIDE6 + 1)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_former_stream_over_ipv6_is_told_whole() -> None:
+    former = Former(INSIDE6, 9, 80_000, 8000, 0)
+    assert Former.from_numbers(json.loads(json.dumps(former.to_numbers()))) == former

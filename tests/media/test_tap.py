@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from media.codecs import PCMA
+from media.endpoints import UNNAMED
 from media.errors import Malformed, Unavailable
 from media.ports import PortPool, tap
-from media.receive import SLOT_BYTES, UNNAMED, Arena, Sources
+from media.receive import SLOT_BYTES, Arena, Sources
 from media.rtcp import ReceiverReport, SenderReport, parse, to_bytes
 from media.rtp import Packet
 from media.tap import LEVEL_UNKNOWN, tapped, untap, voiced

@@ -65,12 +65,13 @@ def _trouble(address: tuple[str, int], kind: socket.SocketKind) -> str:
 
 def _rtp_ports(settings: Settings) -> Row:
     media = settings.media
+    addresses = [address for address in (media.address, media.address6) if address]
     pairs = range(media.port_first + media.port_first % 2, media.port_last, 2)
     tried = pairs[:PORTS_TRIED]
-    taken = sum(bool(_trouble((media.address, port), socket.SOCK_DGRAM)) for port in tried)
+    taken = sum(any(_trouble((address, port), socket.SOCK_DGRAM) for address in addresses) for port in tried)
     found = f"room for {len(pairs)} tracks; {taken} of the first {len(tried)} ports are taken"
     few = len(pairs) < 2 * settings.sip.calls_max
-    mend = "media.address must be one of this machine; a two-track call takes four ports: widen port_first..port_last"
+    mend = "media.address and address6 must be of this machine; a two-track call takes four ports: widen their range"
     return graded("media ports", found, mend, fail=taken == len(tried), warn=few or taken > 0)
 
 

@@ -19,6 +19,7 @@ def advertised(settings: Settings) -> Iterator[Row]:
     """Whether peers on the Internet are told addresses that exist there."""
     outside = sorted({trunk.name for trunk in settings.trunks if any(map(_is_public, trunk.networks))})
     told = [("media.advertised", settings.media.named)]
+    told += [("media.advertised6", settings.media.named6)] if settings.media.named6 else []
     told += [(f"{name.removesuffix('.listen')}.advertised", host) for name, (host, _) in settings.sip.reached_by()]
     private = [f"{name}: {host}" for name, host in told if ipaddress.ip_address(host).is_private]
     found = f"{', '.join(host for _, host in told)}; trunks on the Internet: {', '.join(outside) or 'none'}"

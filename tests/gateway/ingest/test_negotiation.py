@@ -9,12 +9,13 @@ import pytest
 from gateway.ingest.keying import Keying
 from gateway.ingest.negotiation import Negotiation
 from media.errors import Malformed, Unsupported
-from media.sdp import SUITES, Crypto, Direction, MasterKey, SessionDescription, Terms, choose_codec, parse
+from media.sdp import SUITES, Crypto, Direction, MasterKey, SessionDescription, Terms, choose_codec, parse, shares_port
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n"
 AUDIO = "m=audio 6000 RTP/AVP 0\r\n"
 LABELLED = "m=audio 6002 RTP/AVP 8\r\na=label:2\r\n"
 NO_KEYS = Terms()
+OURS = "192.0.2.1"
 VIDEO = "m=video 6004 RTP/AVP 96\r\n"
 
 
@@ -25,8 +26,8 @@ def described(*lines: str) -> bytes:
 
 def negotiation(*ports: int | None, receive_only: bool = False, terms: Terms = NO_KEYS) -> Negotiation:
     """Of a call with these RTP ports; None for an m-line without a leg."""
-    known = {index: port for index, port in enumerate(ports) if port is not None}
-    return Negotiation(known, Keying(terms, os.urandom), origin_id=7, address="192.0.2.1", receive_only=receive_only)
+    known = {index: (OURS, port) for index, port in enumerate(ports) if port is not None}
+    return Negotiation(known, Keying(terms, os.urandom), origin_id=7, receive_only=receive_only)
 
 
 def version(raw: bytes) -> int:
@@ -95,6 +96,67 @@ def test_the_version_rises_exactly_when_our_description_changes() -> None:
     assert call.answer(offer) == first
     assert [version(raw) for raw in (first, call.answer(held), call.answer(held), call.answer(offer))] == [1, 2, 2, 3]
     assert version(call.offer()) == 4
+
+
+SIX, SIX_HEAD = "2001:db8::1", HEAD.replace("IP4 192.0.2.9", "IP6 2001:db8::9")
+MUX = "m=audio 6000 RTP/AVP 8\r\na=rtcp-mux\r\n"
+
+
+def negotiation6(*places: tuple[str, int], ipv6: bool = True) -> Negotiation:
+    return Negotiation(dict(enumerate(places)), Keying(NO_KEYS, os.urandom), origin_id=7, receive_only=False, ipv6=ipv6)
+
+
+def test_an_offer_over_ipv6_is_answered_over_it() -> None:
+    ours = parse(negotiation6((SIX, 40000)).answer(parse((SIX_HEAD + AUDIO).encode())))
+    assert (str(ours.connection), str(ours.origin)) == (f"IN IP6 {SIX}", f"- 7 1 IN IP6 {SIX}")
+    assert ours.media[0].connection is None
+
+
+def test_m_lines_of_two_families_are_answered_each_in_its_own() -> None:
+    call = negotiation6((OURS, 40000), (SIX, 40002))
+    ours = parse(call.answer(call.read(described(AUDIO, "m=audio 6002 RTP/AVP 8\r\nc=IN IP6 2001:db8::9\r\n"))))
+    assert [ours.address(line) for line in ours.media] == [OURS, SIX]
+    assert str(ours.media[1].connection) == f"IN IP6 {SIX}"
+    again = parse(call.offer())
+    assert [again.address(line) for line in again.media] == [OURS, SIX]
+
+
+def test_a_new_m_line_over_ipv6_is_refused_where_nothing_is_received_over_it() -> None:
+    lines = (AUDIO, "m=audio 6002 RTP/AVP 8\r\nc=IN IP6 2001:db8::9\r\n")
+    assert [line.port for line in negotiation6((OURS, 40000)).read(described(*lines)).media] == [6000, 6002]
+    assert [line.port for line in negotiation6((OURS, 40000), ipv6=False).read(described(*lines)).media] == [6000, 0]
+
+
+@pytest.mark.parametrize(("place", "body"), [(OURS, SIX_HEAD + AUDIO), (SIX, HEAD + AUDIO)])
+def test_a_call_does_not_move_to_the_other_family(place: str, body: str) -> None:
+    with pytest.raises(Unsupported, match="IPv4 and IPv6"):
+        negotiation6((place, 40000)).read(body.encode())
+
+
+@pytest.mark.parametrize("nobody", ["IP4 0.0.0.0", "IP6 ::"])
+@pytest.mark.parametrize("place", [OURS, SIX])
+def test_nobodys_address_is_hold_in_either(place: str, nobody: str) -> None:
+    body = HEAD.replace("c=IN IP4 192.0.2.9", f"c=IN {nobody}") + AUDIO
+    assert negotiation6((place, 40000)).read(body.encode()).media[0].port
+
+
+def test_a_shared_port_is_answered_and_offered_again_and_not_before() -> None:
+    call = negotiation(40000)
+    assert not parse(call.offer()).media[0].rtcp_mux
+    assert parse(call.answer(call.read(described(MUX)))).media[0].rtcp_mux
+    assert parse(call.offer()).media[0].rtcp_mux
+    assert not parse(call.answer(call.read(described(AUDIO)))).media[0].rtcp_mux
+    assert not parse(call.offer()).media[0].rtcp_mux
+
+
+def test_an_answer_shares_only_what_was_offered() -> None:
+    call = negotiation(40000)
+    call.offer()
+    assert not shares_port(call.answered(described(MUX)).media[0])
+    assert not shares_port(call.answered(described(MUX, "a=rtcp-mux-only\r\n")).media[0])
+    call.answer(call.read(described(MUX)))
+    call.offer()
+    assert shares_port(call.answered(described(MUX)).media[0])
 
 
 KEYS, ONLY_KEYS = Terms(keys=True), Terms(keys=True, plain=False)
@@ -214,8 +276,6 @@ WIDE = b"v=0\no=- 1 1 IN IP4 192.0.2.9\nc=IN IP4 192.0.2.9\nm=audio 4000 RTP/AVP
 def test_where_tones_are_silenced_a_codec_is_taken_in_which_they_are_found(
     others: bytes, masked: bool, taken: str
 ) -> None:
-    call = Negotiation(
-        {0: 5000}, Keying(Terms(), os.urandom), origin_id=7, address="192.0.2.1", receive_only=False, masked=masked
-    )
+    call = Negotiation({0: (OURS, 5000)}, Keying(Terms(), os.urandom), origin_id=7, receive_only=False, masked=masked)
     (media,) = parse(call.answer(call.read(WIDE % others))).media
     assert media.formats == (taken,)

@@ -270,9 +270,9 @@ def test_an_end_that_cannot_be_taken_is_refused_and_may_come_again(tmp_path: Pat
         await m.invite("near", NEAR)
         call = m.only()
         assert (await m.invite("far", FAR, codec=18)).status == 488
-        m.b.board.streams._ports, ports = _NoPorts(), m.b.board.streams._ports  # type: ignore[assignment]  # a small one
+        m.b.board._desk._ports, ports = _NoPorts(), m.b.board._desk._ports  # type: ignore[assignment]  # a small one
         assert (await m.invite("far-once-more", FAR)).status == 503
-        m.b.board.streams._ports = ports
+        m.b.board._desk._ports = ports
         assert (await m.invite("far-at-last", FAR)).status == 200
         assert m.only() is call
         assert [leg.label for leg in call.legs] == ["near", "far"]
@@ -281,7 +281,7 @@ def test_an_end_that_cannot_be_taken_is_refused_and_may_come_again(tmp_path: Pat
 
 
 class _NoPorts:
-    def take(self, now: float) -> None:
+    def take(self, now: float, *, urgent: bool, ipv6: bool) -> None:
         from media.errors import Unavailable
 
         raise Unavailable("none")

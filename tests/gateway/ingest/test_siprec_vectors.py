@@ -192,9 +192,9 @@ def taken(request: Request) -> Expected:
 
 
 def answered(offer: SessionDescription) -> SessionDescription:
-    ports = {index: 30_000 + 2 * index for index in range(len(offer.media))}
+    places = {index: ("192.0.2.9", 30_000 + 2 * index) for index in range(len(offer.media))}
     keying = Keying(Terms(), bytes)
-    return parse(Negotiation(ports, keying, origin_id=1, address="192.0.2.9", receive_only=True).answer(offer))
+    return parse(Negotiation(places, keying, origin_id=1, receive_only=True).answer(offer))
 
 
 def test_the_table_has_every_file() -> None:

@@ -17,7 +17,9 @@ from gateway.errors import ConfigError
 from gateway.ingest.certificates import contexts, expiry, refuse_expired
 from gateway.ingest.handshakes import HANDSHAKE_S, PER_STRANGER_MAX
 from gateway.ingest.tcp import STRANGER_IDLE_S
+from gateway.peers import PeerName
 from gateway.sip.grammar import Uri
+from gateway.tenants import Directory
 from tests.gateway.ingest.answering import ListeningServer
 from tests.gateway.ingest.authority import DAY, Authority
 from tests.gateway.ingest.test_tcp import STRANGERS, WAIT_S, closed, final, received, tcp, until
@@ -288,6 +290,38 @@ def test_we_connect_only_to_whom_the_certificate_names(authority: Authority, nam
             else:
                 assert again.recv(1) == b""
                 until(server, "certificates_refused")
+
+
+def test_a_peer_that_we_know_by_name_is_told_which_one_we_want(authority: Authority) -> None:
+    """One that serves several names shows the right certificate only then (RFC 6066 §3)."""
+    named, other = (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
+    named.load_cert_chain(*authority.issue("sbc.example.org", dns=["sbc.example.org"]))
+    other.load_cert_chain(*authority.issue("stranger", dns=["stranger.example.org"]))
+    asked: list[str] = []
+
+    def choose(connection: ssl.SSLObject, name: str, context: ssl.SSLContext) -> None:
+        asked.append(name)
+        if name == "sbc.example.org":
+            connection.context = named
+
+    other.sni_callback = choose
+    trunks = [{"name": "far", "tenant": "default", "sources": ["host:sbc.example.org"]}]
+    with (
+        ListeningServer(configuration(authority, trunks), answer=False) as server,
+        socket.create_server((HOST, 0)) as listening,
+    ):
+        server.identity.directory = Directory(server.settings, {PeerName("host", "sbc.example.org"): [(HOST, 0)]})
+        listening.settimeout(WAIT_S)
+        with dialled(server, authority) as client:
+            client.sendall(tls(packet("INVITE"), listening.getsockname()[1]))
+            received(client)
+        until(server, "connections_closed")
+        server.do(lambda now: server.agent.reject(server.invited[0].dialog, 486, "", now))
+        raw, _ = listening.accept()
+        with other.wrap_socket(raw, server_side=True) as again:
+            again.settimeout(WAIT_S)
+            assert response_of(received(again)[0]).status == 486
+    assert asked == ["sbc.example.org"]
 
 
 def test_files_that_cannot_be_used_are_told(authority: Authority, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from media.sdp import (
     offer,
     parse,
     redundancy_payload_type,
+    shares_port,
+    taken_up,
 )
 
 
@@ -151,3 +153,53 @@ def test_our_offer_has_every_codec_and_events_at_each_clock() -> None:
     (media,) = parse(offer([OfferedMedia(4000)], origin_id=1, origin_version=1, address="192.0.2.1").to_bytes()).media
     assert [codec.name for codec in codecs_of(media).values()] == ["PCMA", "PCMU", "G722", "opus"]
     assert {entry.clock_hz for entry in media.rtpmaps.values() if entry.name == "telephone-event"} == {8000, 48_000}
+
+
+CONFLICT = ("rtpmap:72 telephone-event/8000", "rtcp-mux")
+
+
+@pytest.mark.parametrize(
+    ("formats", "attributes", "shared"),
+    [
+        ("8", (), False),
+        ("8", ("rtcp-mux",), True),
+        ("8", ("rtcp-mux", "rtcp-mux-only"), True),
+        ("8", ("rtcp-mux-only",), True),
+        ("8 72", CONFLICT, False),  # RFC 5761 §4: with a marker it looks like a report
+        ("8 63", ("rtpmap:63 telephone-event/8000", "rtcp-mux"), True),
+        ("8 96", ("rtpmap:96 telephone-event/8000", "rtcp-mux"), True),
+        ("8 72", ("rtpmap:72 H261/90000", "rtcp-mux"), True),  # which we do not take
+        ("64", ("rtpmap:64 PCMA/8000", "rtcp-mux"), False),
+        ("95 8", ("rtpmap:95 red/8000", "rtcp-mux"), False),
+    ],
+)
+def test_a_port_is_shared_where_that_is_offered_and_nothing_looks_like_a_report(
+    formats: str, attributes: tuple[str, ...], shared: bool
+) -> None:
+    description = offered(f"audio 4000 RTP/AVP {formats}", *attributes)
+    _, (media,) = answered(description, 5000)
+    assert media.port == 5000
+    assert shares_port(description.media[0]) is shared
+    assert (media.rtcp_mux, media.rtcp_mux_only) == (shared, False)
+
+
+def test_who_takes_one_port_alone_is_refused_where_it_cannot_be() -> None:
+    description = offered("audio 4000 RTP/AVP 8 72", *CONFLICT, "rtcp-mux-only")
+    assert choose_codec(description.media[0]) is None
+    _, (media,) = answered(description, 5000)
+    assert (media.port, media.rtcp_mux) == (0, False)
+
+
+def test_an_offer_of_ours_says_what_is_shared_and_where_each_line_is() -> None:
+    lines = [OfferedMedia(4000, mux=True), OfferedMedia(4002, address="2001:db8::1")]
+    first, second = parse(offer(lines, origin_id=1, origin_version=1, address="192.0.2.9").to_bytes()).media
+    assert (first.rtcp_mux, first.connection, second.rtcp_mux) == (True, None, False)
+    assert str(second.connection) == "IN IP6 2001:db8::1"
+
+
+def test_an_answer_takes_up_what_was_offered() -> None:
+    ours = offer([OfferedMedia(4000, mux=True), OfferedMedia(4002)], origin_id=1, origin_version=1, address="h")
+    theirs = parse(b"v=0\no=- 1 1 IN IP4 h\n" + 3 * b"m=audio 5000 RTP/AVP 8\na=rtcp-mux\na=rtcp-mux-only\na=label:1\n")
+    taken = taken_up(theirs, ours)
+    assert [media.rtcp_mux for media in taken.media] == [True, False, False]
+    assert [media.label for media in taken.media] == ["1", "1", "1"]
