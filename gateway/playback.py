@@ -1,8 +1,8 @@
 """A recording as a WAV file of known length, any byte range of it rendered from the chunks that it overlaps.
 
 For listening, silence whose level its sender told is filled with noise of that level, and where that is wanted what the
-network lost for a moment is concealed; without both only what was received sounds. The file has the highest rate of its
-tracks' codecs: 8 kHz for G.711, of which every sample then is as it was sent.
+network lost for a moment is concealed, and marked as made up; without both only what was received sounds. The file has
+the highest rate of its tracks' codecs: 8 kHz for G.711, of which every sample then is as it was sent.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from media import framelog, render, wav
+from media import concealment, framelog, render, wav
 from media.codecs.g711 import Samples
-from media.framelog import Reason
 from media.timeline import TrackFacts
 from storage.errors import Erased, NotFound, NotReady
 from storage.model import ArtefactId, CallId, CallState, Kind, ParticipantId, TenantId
@@ -38,7 +37,7 @@ class Manner:
         gaps = [gap for track in tracks for gap in track.facts.gaps]
         return Manner(
             self.comfort_noise and any(gap.noise_db is not None for gap in gaps),
-            self.conceal and any(gap.reason == Reason.LOST.name.lower() for gap in gaps),
+            self.conceal and any(track.concealed or track.facts.gaps_omitted for track in tracks),
         )
 
 
@@ -52,6 +51,11 @@ class Track:
     label: str
     facts: TrackFacts
     stream: StreamReader
+
+    @property
+    def concealed(self) -> list[tuple[int, int]]:
+        """Where concealment makes something up, in µs of the call; see `media.concealment.concealed`."""
+        return concealment.concealed(self.facts)
 
     def pcm(self, first: int, last: int, rate_hz: int, how: Manner) -> Samples:
         """Samples [first, last) on the call's clock; only the chunks that matter are opened."""
@@ -69,7 +73,8 @@ class Wav:
         self._how = how.applied(tracks)
         rate_hz = max(track.facts.sample_hz for track in tracks)
         samples = max(render.total_samples(track.facts, rate_hz) for track in tracks)
-        self._layout = wav.WavLayout(len(tracks), rate_hz, samples)
+        marks = _marks(tracks, rate_hz) if self._how.conceal else ()
+        self._layout = wav.WavLayout(len(tracks), rate_hz, samples, marks)
         self.size = self._layout.size
 
     @classmethod
@@ -91,8 +96,13 @@ class Wav:
     @property
     def etag(self) -> str:
         """Strong: the same tracks always render to the same bytes."""
-        how = [name for name, wanted in (("noise", self._how.comfort_noise), ("plc", self._how.conceal)) if wanted]
+        how = [name for name, wanted in (("noise", self._how.comfort_noise), ("plc-cue", self._how.conceal)) if wanted]
         return '"' + "-".join([*(track.artefact for track in self.tracks), str(self._layout.samples), *how]) + '"'
+
+    @property
+    def conceals(self) -> bool:
+        """Whether anything in it is made up."""
+        return self._how.conceal
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """Bytes [start, end) of the file, in blocks."""
@@ -100,7 +110,7 @@ class Wav:
             span = self._layout.span(first, min(first + BLOCK_BYTES, end))
             rendered = (span.first_sample, span.last_sample, self._layout.rate_hz, self._how)
             channels = [track.pcm(*rendered) for track in self.tracks]
-            yield span.header + wav.interleave(channels)[span.skip : span.skip + span.length]
+            yield span.header + wav.interleave(channels)[span.skip : span.skip + span.length] + span.tail
 
     def close(self) -> None:
         """Let go of the streams."""
@@ -112,6 +122,21 @@ class Wav:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _marks(tracks: Sequence[Track], rate_hz: int) -> tuple[wav.Mark, ...]:
+    """What is made up, in samples of the file."""
+    found = [
+        wav.Mark(_sample(start_us, rate_hz), _sample(end_us, rate_hz), f"concealed, channel {channel}")
+        for channel, track in enumerate(tracks, 1)
+        for start_us, end_us in track.concealed
+    ]
+    return tuple(sorted(found, key=lambda mark: mark.first))
+
+
+def _sample(at_us: int, rate_hz: int) -> int:
+    """The nearest sample."""
+    return (at_us * rate_hz + 500_000) // 1_000_000
 
 
 def open_tracks(

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from media.framelog import TALLY, Frames, Tally, encode, encode_rows, joined
+from media.framelog import TALLY, Frames, Tally, encode, encode_rows, joined, with_readings
 from media.legs import REGION_BYTES, US_PER_TICK, Leg, Table
+from media.readings import Reading
 
 _FAR_US = np.iinfo(np.int64).max  # no transit is that long
 
@@ -23,11 +24,12 @@ def take_chunk(table: Table, leg: Leg, written_us: int) -> tuple[int, int, bytes
     tally = Tally(*table.tally[row].tolist())
     noise = leg.sequence.noise
     leg.timeline.extend(frames, written_us=written_us, pending=pending, tally=tally, noise=noise)
+    told = take_readings(leg)
     table.settled[row] = leg.timeline.settled
     head = int(table.head[row])
     ends = frames.timestamps + frames.durations
     start, end = (int(frames.timestamps[0]), int(ends.max())) if len(ends) else (head, head)
-    chunk = encode(frames, head=head, written_us=written_us, pending=pending, noise=noise, tally=tally)
+    chunk = encode(frames, head=head, written_us=written_us, pending=pending, noise=noise, tally=tally, told=told)
     table.frames_flushed(row)
     return start, end, chunk
 
@@ -56,8 +58,18 @@ def take_chunks(table: Table, legs: list[Leg], now_ns: int) -> Iterator[tuple[in
     told = (table.arrival_us[rows], transits_us.take(least), columns[0].take(least))
     for leg, end, *rest in zip(legs, heads, *(column.tolist() for column in told), strict=True):
         leg.timeline.extend_in_order(end, *rest)
+    for i in [i for i, leg in enumerate(legs) if leg.readings]:
+        chunks[i] = with_readings(chunks[i], take_readings(legs[i]))
     table.rows_flushed(rows)
     return zip(starts, heads, chunks, strict=True)
+
+
+def take_readings(leg: Leg) -> list[Reading]:
+    """What the leg's sender has told of its clock since the last chunk, for this one; its timeline is told."""
+    told, leg.readings = leg.readings, []
+    if told:
+        leg.timeline.read(told)
+    return told
 
 
 def _gathered(table: Table, row: int) -> Frames:

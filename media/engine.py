@@ -7,39 +7,35 @@ detector's time is asked directly.
 
 from __future__ import annotations
 
-import secrets
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import ip_network
 
 import numpy as np
 
 from media.chunks import take_chunk, take_chunks
 from media.codecs import codecs_named
 from media.codecs.g711 import Samples
-from media.dtmf import Keys
 from media.ears import Ears
-from media.endpoints import UNNAMED, source_number
+from media.endpoints import UNNAMED
 from media.errors import Unavailable, Unsupported
 from media.framelog import Reason
 from media.intake import Intake, expect, recall
 from media.latches import Latches
 from media.legs import NEVER, Int64s, Leg, Table, Turn, former_stream
 from media.listen import Listener, told
-from media.lives import LIVES_MAX, life_begins, life_of
+from media.lives import life_of
 from media.masking import Masks
-from media.messages import Address, Ended, Event, Open, Played, Pressed, Update
+from media.messages import Ended, Event, Open, Played, Pressed, Update
 from media.muxing import demultiplexed
 from media.native import CORE, Core
-from media.outgoing import Outgoing
+from media.opening import leg_of, source_of
 from media.playout import Playout
 from media.prompts import Prompts
 from media.quiet import Watch
 from media.receive import SLOTS, Arena, Sources
 from media.reports import Reports
 from media.secure import SecureLegs
-from media.sequence import Sequence
 from media.sink import Sink
 from media.sources import Former, SourceRule
 from media.srtp import Protection, protection
@@ -125,31 +121,16 @@ class Engine:
 
         Raises Unsupported for a codec, address or key that we do not know, Unavailable when there is no room.
         """
-        codecs, remote = codecs_named(command.codecs), UNNAMED if command.tapped else _source(command.remote)
         port = 0 if command.tapped else rtp.getsockname()[1]
         secured = protection(self._passed_on.get(port) if command.continues else None, command.srtp)
-        try:
-            networks = tuple(ip_network(network) for network in command.networks)
-            former = Former.from_numbers(command.former)
-        except (ValueError, TypeError):
-            raise Unsupported("a media network is none, or a former stream is none") from None
+        leg = leg_of(command, rtp, rtcp, self._rules.get(port) if command.continues else None)
         if command.leg in self._by_number or command.leg in self._finished:
             raise Unsupported("a leg of this number is open")
-        if not 0 <= command.life < LIVES_MAX:
-            raise Unavailable("the leg has lost its worker too often")
         if not self._rows:
             raise Unavailable("the worker has no room for another leg")
         rtp.setblocking(False)
         rtcp.setblocking(False)
-        row = self._rows.pop()
-        rule = self._rules.get(port) if command.continues else None
-        if rule is None:
-            rule = SourceRule(remote, command.nat, networks, former, command.latched)
-        clock_hz = next(iter(codecs.values())).clock_hz
-        # RFC 3550 §5.1, §8: at random, so that nobody guesses them and no two streams are taken for one.
-        outgoing = Outgoing(secrets.randbits(32), secrets.randbits(16), secrets.randbits(32))
-        numbers, sequence = (command.event_pt, command.red_pt), Sequence(clock_hz, head=life_begins(command.life))
-        leg = Leg(command.leg, row, rtp, rtcp, codecs, *numbers, rule, sequence, outgoing)
+        row = leg.row = self._rows.pop()
         self._table.clear(row)
         leg.protection, self._table.secured[row] = secured, secured is not None
         leg.muxed = self._table.muxed[row] = command.mux
@@ -163,11 +144,6 @@ class Engine:
         self._table.from_us[row] = command.from_us
         expect(self._table, leg, 0)
         self._latches.know(row, told=not command.continues)
-        leg.reports = _source(command.reports)
-        leg.held, leg.announce, leg.hears = not command.sending, command.announce, command.hears
-        leg.paused, leg.keys = command.paused, Keys(clock_hz) if command.keys else None
-        if leg.withheld is not None:
-            leg.sequence.interrupt(leg.withheld)
         since_us = max(0, now_ns - command.origin_ns) // 1000 if command.continues and command.origin_ns else 0
         self._watch.expect(row, command.quiet_s, since_us)
         if command.origin_ns:
@@ -192,7 +168,7 @@ class Engine:
         if leg is None:
             return
         codecs = codecs_named(command.codecs)
-        remote = UNNAMED if self._taps[leg.row] else _source(command.remote)
+        remote = UNNAMED if self._taps[leg.row] else source_of(command.remote)
         self._drain(leg, now_ns)
         leg.protection = protection(leg.protection, command.srtp)
         self._table.secured[leg.row] = leg.protection is not None
@@ -201,7 +177,7 @@ class Engine:
         leg.rule.update(remote, self._call_us(leg, now_ns))
         if leg.payload_type not in codecs:
             leg.payload_type = NEVER
-        leg.reports = _source(command.reports)
+        leg.reports = source_of(command.reports)
         leg.held, leg.hears = not command.receiving, command.hears
         self._watch.expect(leg.row, command.quiet_s, self._call_us(leg, now_ns))
         self._withhold(leg, now_ns)
@@ -424,10 +400,3 @@ class Engine:
     def _call_us(self, leg: Leg, now_ns: int) -> int:
         origin_ns = int(self._table.origin_ns[leg.row])
         return max(0, now_ns - origin_ns) // 1000 if origin_ns else 0
-
-
-def _source(address: Address | None) -> int | None:
-    try:
-        return None if address is None else source_number(*address)
-    except ValueError:
-        raise Unsupported("media comes from an address") from None

@@ -5,6 +5,7 @@ A chunk is one columnar record, little-endian:
     header      version, state, count of frames, payload octets, base timestamp, base arrival, instant of writing, tally
     columns     timestamp offset u32, arrival offset i32 (µs), payload length u16, codec u8, flags u8, for every frame
     payloads    all payloads, one after the other
+    readings    what the sender told of its clock (`readings`), in a chunk of version 2; one of version 1 ends before
 
 A frame's flags hold why there is nothing before it, where there is nothing (or, where it continues the one before it,
 that it is silenced in part), whether its timestamp continues the one before it, and the level of the comfort noise that
@@ -27,10 +28,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from media import readings
 from media.codecs import BY_NUMBER, Stateful
 from media.errors import Malformed
+from media.readings import Reading
 
 VERSION = 1
+VERSION_WITH_READINGS = 2
 FRAMES_MAX = 4096  # 40 s of 10 ms packets; the engine writes some 25
 PAYLOAD_BYTES_MAX = 1 << 20  # as long at 64 kbit/s, with room
 TICKS_MAX = 1 << 62  # either way, of a base timestamp: what is added to it still has room in 64 bits
@@ -147,6 +151,7 @@ class Chunk:
     tally: Tally
     start: int
     end: int
+    readings: tuple[Reading, ...] = ()
 
 
 def joined(parts: Sequence[Frames]) -> Frames:
@@ -192,17 +197,18 @@ def encode(
     pending: Reason = Reason.LOST,
     noise: int = 0,
     tally: Tally = NOTHING,
+    told: Sequence[Reading] = (),
 ) -> bytes:
     """A chunk of frames that are sorted by timestamp; `decode` is its inverse.
 
-    `head` is the timestamp at which a chunk without frames stands.
+    `head` is the timestamp at which a chunk without frames stands, `told` are its readings.
     """
     count = len(frames.timestamps)
     base, base_us = (int(frames.timestamps[0]), int(frames.arrivals_us[0])) if count else (head, written_us)
     counters = [min(counter, _COUNTER_MAX) for counter in _COUNTERS(tally)]
     state = silence_flags(pending, noise)
     header = _HEADER.pack(VERSION, state, count, len(frames.payload), base, base_us, written_us, *counters)
-    return b"".join(
+    chunk = b"".join(
         (
             header,
             (frames.timestamps - base).astype("<u4").tobytes(),
@@ -213,6 +219,12 @@ def encode(
             frames.payload,
         )
     )
+    return with_readings(chunk, told)
+
+
+def with_readings(chunk: bytes, told: Sequence[Reading]) -> bytes:
+    """A chunk without readings, with these."""
+    return bytes((VERSION_WITH_READINGS,)) + chunk[1:] + readings.to_bytes(told) if told else chunk
 
 
 def encode_rows(
@@ -257,19 +269,20 @@ def decode(data: bytes) -> Chunk:
         raise Malformed("frame log chunk of impossible size")
     version, state, count, octets, base, base_us, written_us, *counters = _HEADER.unpack_from(data)
     pending, noise = state & ~(0xF << NOISE_SHIFT), state >> NOISE_SHIFT
-    known = version == VERSION and pending < Reason.MASKED
+    known = version in {VERSION, VERSION_WITH_READINGS} and pending < Reason.MASKED
     if not known or count > FRAMES_MAX or octets > PAYLOAD_BYTES_MAX or abs(base) > TICKS_MAX:
         raise Malformed("frame log chunk of an unknown version, or beyond its limits")
-    columns = _HEADER.size + _FRAME_BYTES * count
-    if len(data) != columns + octets:
+    ends = _HEADER.size + _FRAME_BYTES * count + octets
+    if len(data) != ends if version == VERSION else len(data) < ends:
         raise Malformed("frame log chunk is not as long as it says")
-    frames = _read_frames(data, count, base, base_us)
+    told = readings.from_bytes(data[ends:]) if version == VERSION_WITH_READINGS else ()
+    frames = _read_frames(data[:ends], count, base, base_us)
     if int(frames.lengths.sum()) != octets or not (durations := frames.durations).all():
         raise Malformed("frame log chunk's columns do not fit its payload")
     if (np.diff(frames.timestamps) <= 0).any() or (count and frames.timestamps[0] != base):
         raise Malformed("frame log chunk is not in order")
     end = int((frames.timestamps + durations).max()) if count else base
-    return Chunk(frames, written_us, Reason(pending), noise, Tally(*counters), base, end)
+    return Chunk(frames, written_us, Reason(pending), noise, Tally(*counters), base, end, told)
 
 
 def _read_frames(data: bytes, count: int, base: int, base_us: int) -> Frames:

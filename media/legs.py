@@ -18,6 +18,7 @@ from media.dtmf import Keys
 from media.endpoints import IPV6, UNNAMED
 from media.framelog import TALLY, Reason
 from media.outgoing import Outgoing
+from media.readings import Reading
 from media.receive import IPV6_FIRST, Arena, Batch, Words, name_of
 from media.sequence import Placed, Sequence
 from media.sources import Former, SourceRule
@@ -70,6 +71,7 @@ class Leg:
     reports: int | None = None  # where its description wants RTCP, if it says so
     late: list[Placed] = field(default_factory=list)  # kept, but behind what the pool has
     protection: Protection | None = None  # None: plain RTP
+    readings: list[Reading] = field(default_factory=list)  # of its sender's clock, since the last chunk
     muxed: bool = False  # its reports come and go on the RTP port
 
     @property

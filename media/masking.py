@@ -195,6 +195,7 @@ class Masks:
                     frames = _silenced(chunk.frames, octets - first, octets - last, leg)
                     head, noise = chunk.start, chunk.noise
                     about = {"written_us": chunk.written_us, "pending": chunk.pending, "tally": chunk.tally}
+                    about["told"] = chunk.readings
                     held.chunk = framelog.encode(frames, head=head, noise=noise, **about)  # type: ignore[arg-type]
                 first, last = first - octets, max(0, last - octets)
 

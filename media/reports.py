@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from media.clocks import Clocks
 from media.endpoints import UNNAMED
 from media.errors import Malformed
 from media.legs import Leg, Table
+from media.readings import READING_NS_MIN
 from media.receive import SLOT_BYTES, Arena, Batch, Readiness, Sources, send
 from media.rtcp import Goodbye, ReceiverReport, ReportBlock, SenderReport, SourceDescription, parse, to_bytes
 
@@ -41,6 +43,7 @@ class _Peer:
     own_due_ns: int = 0  # of the sender report on what we send
     told: SenderReport | None = None  # its newest report on what it sends
     told_ns: int = 0  # when that came
+    read_ns: int = _NEVER_NS  # when its clock was read last
 
 
 class Reports:
@@ -58,6 +61,7 @@ class Reports:
         self._arena = Arena(SLOTS)
         self._chance = np.random.default_rng()  # nothing is secret about when a report goes out, and it is quick
         self._cname = secrets.token_hex(12)  # RFC 7022: says nothing about the host
+        self._clocks = Clocks(table)
 
     def open(self, leg: Leg) -> None:
         """Look after this leg's RTCP from now on."""
@@ -148,6 +152,9 @@ class Reports:
         for report in reports:
             if isinstance(report, SenderReport):
                 peer.told, peer.told_ns = report, arrived_ns
+                if arrived_ns - peer.read_ns >= READING_NS_MIN:
+                    taken = self._clocks.read(peer.leg, report, reports, source, arrived_us)
+                    peer.read_ns = arrived_ns if taken else peer.read_ns
                 if now_ns - peer.reported_ns >= REPORT_NS:
                     self._report(peer, self._target(peer) or source, now_ns, wall_offset_ns, of=report.ssrc)
                     peer.reported_ns, self._due_ns[row] = now_ns, now_ns + OWN_NS_MAX  # it asks again before

@@ -2,8 +2,8 @@
 
 The same `Timeline` is fed by the engine while a call runs and by replaying its chunks after a crash, so both tell the
 same. Its rules: a piece is a stretch of media time with one sender's clock, placed in call time by its least delayed
-packet of the first second and, where its clock turns out to drift, along the line below all its packets (`timemap`);
-pieces do not overlap; every span outside a frame has a reason.
+packet of the first second and, where its clock turns out to drift, along the line below all its packets (`timemap`),
+refined by its sender's reports (`senderclock`); pieces do not overlap; every span outside a frame has a reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from media.framelog import (
     silence_flags,
 )
 from media.lives import life_of
-from media.timemap import WINDOW_S, Envelope, Piece
+from media.pieces import Death, Gathered, placed_in_turn
+from media.readings import Reading
+from media.senderclock import NO_REPORTS, ReportFacts, WallClock
+from media.timemap import Piece
 
 WITHHELD = frozenset({Reason.ANNOUNCEMENT, Reason.HOLD, Reason.PAUSED})
 """Why nothing of a track is kept while its sender may well send."""
@@ -76,6 +79,8 @@ class TrackFacts:
     map: tuple[Piece, ...]
     gaps: tuple[Gap, ...]
     gaps_omitted: int = 0
+    reports: ReportFacts = NO_REPORTS
+    walls: tuple[WallClock, ...] = ()  # for `media.ties`, until the call's tracks are together
 
     @property
     def sample_hz(self) -> int:
@@ -103,6 +108,8 @@ class TrackFacts:
             "map": [piece.to_json() for piece in self.map],
             "gaps": [gap.to_json() for gap in self.gaps],
             "gaps_omitted": self.gaps_omitted,
+            "sender_reports": self.reports.to_json(),
+            **({"walls": [wall.to_json() for wall in self.walls]} if self.walls else {}),
         }
 
     @classmethod
@@ -122,53 +129,22 @@ class TrackFacts:
                 tuple(Piece.from_json(piece) for piece in data["map"]),
                 tuple(Gap.from_json(gap) for gap in data["gaps"]),
                 int(data["gaps_omitted"]),
+                ReportFacts.from_json(data.get("sender_reports", {})),
+                tuple(WallClock(*(int(field) for field in wall)) for wall in data.get("walls", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise Malformed("not the facts of a track") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Death:
-    """A worker that received the track died, and another went on: what it wrote last, and from when on that one did."""
-
-    pending: int = 0  # why nothing would come then, as a frame's flags say it
-    written_us: int = 0
-    resumed_us: int = 0
-
-
-@dataclass(slots=True)
-class _Piece:
-    start: int
-    transit_us: int  # of the least delayed packet of its first second
-    silence: int  # why there was nothing before it, as a frame's flags say it
-    end: int
-    clock_hz: int
-    envelope: Envelope
-    death: _Death | None  # between it and what stands before it
-
-    def us(self, ticks: int) -> int:
-        return ticks * 1_000_000 // self.clock_hz
-
-    def placed(self, floor_us: int) -> Piece:
-        """The piece in call time, as far as it is known; it begins where the one before it ended, or later."""
-        knots = self.envelope.knots(self.start, self.end, self.clock_hz)
-        if knots:
-            late_us = max(0, floor_us - knots[0][1])
-            knots = tuple((timestamp, at_us + late_us) for timestamp, at_us in knots)
-            return Piece(self.start, self.end, knots[0][1], self.clock_hz, knots)
-        least_us = self.envelope.least_us
-        transit_us = self.transit_us if least_us is None else min(self.transit_us, least_us)
-        return Piece(self.start, self.end, max(floor_us, transit_us + self.us(self.start)), self.clock_hz)
 
 
 class Timeline:
     """Gathers the facts of one track, chunk by chunk."""
 
     def __init__(self) -> None:
-        self._pieces: list[_Piece] = []
+        self._pieces: list[Gathered] = []
         self._gaps: list[tuple[int, int, int]] = []  # in media time, in order, within pieces; the last as flags say it
         self._masks: list[tuple[int, int]] = []  # silenced, in media time
         self._omitted = 0
+        self._strays = 0  # readings that belong to no piece
         self._begun = False  # a frame that begins a piece was seen; those from before it may stand before it
         self._codecs: set[int] = set()
         self._clock_hz = CLOCK_HZ_PLAIN
@@ -176,7 +152,7 @@ class Timeline:
         self._last_us: int | None = None
         self._written_us = 0
         self._announced_us = 0  # how long an announcement kept everything out
-        self._death: _Death | None = None  # since the last piece
+        self._death: Death | None = None  # since the last piece
         self._pending = int(Reason.LOST)  # as a frame's flags say it
         self._tally = self._past = NOTHING  # of this life, and of those before it
 
@@ -212,7 +188,7 @@ class Timeline:
 
     def go_on(self, at_us: int) -> None:
         """The worker that received the track is dead, and another began to receive it at this call time."""
-        first = self._death or _Death(self._pending, self._written_us)
+        first = self._death or Death(self._pending, self._written_us)
         self._death = replace(first, resumed_us=at_us)
         self._past, self._tally = self._past.plus(self._tally), NOTHING
 
@@ -226,6 +202,16 @@ class Timeline:
         self._pieces[-1].envelope.learn(least_at, least_us)
         self._last_us = last_us if self._last_us is None else max(self._last_us, last_us)
 
+    def read(self, readings: Iterable[Reading]) -> None:
+        """Take what the sender has told of its clock with the chunk that was taken last."""
+        for told in readings:
+            # It may have come just before a new piece began.
+            piece = next((found for found in self._pieces[:-3:-1] if found.start <= told.timestamp), None)
+            if piece is None:
+                self._strays += 1
+            else:
+                piece.sender.learn(told, piece.envelope.latest_us)
+
     def mask(self, start: int, end: int) -> None:
         """What was received for this media time, told or to be told, is silenced."""
         if self._masks and self._masks[-1][0] <= start <= self._masks[-1][1]:
@@ -237,10 +223,7 @@ class Timeline:
 
     def facts(self) -> TrackFacts:
         """The facts as of the last chunk."""
-        placed, floor_us = list[Piece](), self._announced_us
-        for piece in self._pieces:
-            placed.append(piece.placed(floor_us))
-            floor_us = placed[-1].end_us
+        placed, reports, walls = placed_in_turn(self._pieces, self._announced_us, self._strays)
         return TrackFacts(
             tuple(BY_NUMBER[number].name for number in sorted(self._codecs)),
             self._clock_hz,
@@ -251,6 +234,8 @@ class Timeline:
             tuple(placed),
             tuple(sorted((*self._named_gaps(placed), *self._masked(placed)), key=lambda gap: gap.start_us)),
             self._omitted,
+            reports,
+            walls,
         )
 
     def _learn(self, index: int, least: tuple[int, int] | None) -> None:
@@ -275,9 +260,9 @@ class Timeline:
             self._clock_hz = clock_hz
             transit_us = arrival_us - timestamp * 1_000_000 // clock_hz
             self._pieces.append(
-                _Piece(
+                Gathered(
                     *(timestamp, transit_us, silence or Reason.NO_MEDIA, timestamp + duration),
-                    *(clock_hz, Envelope(WINDOW_S * clock_hz), self._death),
+                    *(clock_hz, self._death),
                 )
             )
             self._death = None
@@ -298,7 +283,7 @@ class Timeline:
         restarted = bool(flags & NEW_PIECE) and len(self._pieces) < PIECES_MAX
         return not self._pieces or restarted or life_of(timestamp) != life_of(self._pieces[-1].end)
 
-    def _reach_back(self, piece: _Piece, timestamp: int, duration: int) -> None:
+    def _reach_back(self, piece: Gathered, timestamp: int, duration: int) -> None:
         """The very first packets came in disorder: the piece begins earlier than it seemed."""
         if len(self._pieces) > 1:
             return  # only the engine's first piece has packets before its first; anything else is a damaged log
@@ -356,10 +341,11 @@ def facts_from_chunks(chunks: Iterable[Chunk]) -> TrackFacts:
         timeline.extend(
             chunk.frames, written_us=chunk.written_us, pending=chunk.pending, tally=chunk.tally, noise=chunk.noise
         )
+        timeline.read(chunk.readings)
     return timeline.facts()
 
 
-def _silence(start_us: int, end_us: int, silence: int, death: _Death | None) -> Iterable[Gap]:
+def _silence(start_us: int, end_us: int, silence: int, death: Death | None) -> Iterable[Gap]:
     """The gap before a piece, or after the last one.
 
     What a dead worker wrote says what there was up to then; what it received afterwards is lost, but for what was not

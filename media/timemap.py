@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ class Piece:
     def stretches(self) -> Iterator[tuple[Point, Point]]:
         """The parts that run straight, as their two ends; none of a piece at the nominal rate."""
         return pairwise(self.knots)
+
+    def moved(self, by_us: int) -> Piece:
+        """The same, so much later."""
+        knots = tuple((timestamp, at_us + by_us) for timestamp, at_us in self.knots)
+        return replace(self, at_us=self.at_us + by_us, knots=knots)
 
     def to_json(self) -> list[Any]:
         """As a list, clock and knots only where they are not the usual ones."""
@@ -111,35 +117,71 @@ class Envelope:
     @property
     def least_us(self) -> int | None:
         """The least transit, once there were windows enough to trust it."""
-        points = self._all()
+        points = self.all()
         return min(transit_us for _, transit_us in points) if len(points) >= WINDOWS_MIN else None
 
-    def knots(self, start: int, end: int, clock_hz: int) -> tuple[Point, ...]:
-        """The map of [start, end) into call time as (timestamp, µs); () where the nominal rate will do."""
-        points = self._all()
-        if len(points) < WINDOWS_MIN:
-            return ()
-        count = max(1, round(len(points) / STRETCH_WINDOWS))
-        bounds = [len(points) * i // count for i in range(count + 1)]
-        lines = [_support(points[a:b]) for a, b in pairwise(bounds)]
-        places = [start, *(points[bound][0] for bound in bounds[1:-1]), end]
-        between = [(_at(a, x) + _at(b, x)) / 2 for (a, b), x in zip(pairwise(lines), places[1:-1], strict=True)]
-        transits_us = [_at(lines[0], start), *between, _at(lines[-1], end)]
-        if max(transits_us) - min(transits_us) < DRIFT_US_MIN:
-            return ()
-        for (x0, x1), (y0, y1) in zip(pairwise(places), pairwise(transits_us), strict=True):
-            if abs(y1 - y0) * clock_hz > DRIFT_PPM_MAX * (x1 - x0):
-                return ()
-        near = sum(y - float(np.interp(x, places, transits_us)) <= NEAR_US for x, y in points)
-        if 2 * near < len(points):
-            return ()
-        return tuple((x, round(x * 1_000_000 / clock_hz + y)) for x, y in zip(places, transits_us, strict=True))
+    @property
+    def latest_us(self) -> int | None:
+        """The least transit of the current window; None before the first packet."""
+        return None if self._best is None else self._best[1]
 
-    def _all(self) -> list[Point]:
+    def all(self) -> list[Point]:
+        """The points so far, that of the current window too."""
         return self.points if self._best is None else [*self.points, self._best]
 
+    def course(self, start: int, end: int) -> Course | None:
+        """The line below all points that comes closest to them, for [start, end); None of too few windows."""
+        points = self.all()
+        if len(points) < WINDOWS_MIN:
+            return None
+        count = max(1, round(len(points) / STRETCH_WINDOWS))
+        bounds = [len(points) * i // count for i in range(count + 1)]
+        lines = [support(points[a:b]) for a, b in pairwise(bounds)]
+        places = [start, *(points[bound][0] for bound in bounds[1:-1]), end]
+        between = [(_at(a, x) + _at(b, x)) / 2 for (a, b), x in zip(pairwise(lines), places[1:-1], strict=True)]
+        return Course(tuple(places), (_at(lines[0], start), *between, _at(lines[-1], end)))
 
-def _support(points: Sequence[Point]) -> tuple[Point, Point]:
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a transit goes over a piece: straight from each of the `places`, timestamps, to the next."""
+
+    places: tuple[int, ...]
+    transits_us: tuple[float, ...]
+
+    @property
+    def rise_us(self) -> float:
+        """By how much it changes."""
+        return max(self.transits_us) - min(self.transits_us)
+
+    def at(self, timestamp: int) -> float:
+        """The transit at a timestamp."""
+        return float(np.interp(timestamp, self.places, self.transits_us))
+
+    def above(self, points: Sequence[Point]) -> list[Point]:
+        """The points by how far they are above it."""
+        below_us = np.interp([x for x, _ in points], self.places, self.transits_us).tolist()
+        return [(x, round(y - below)) for (x, y), below in zip(points, below_us, strict=True)]
+
+    def is_a_clocks(self, clock_hz: int) -> bool:
+        """Whether a clock can be as far off as it is steep."""
+        return all(
+            abs(y1 - y0) * clock_hz <= DRIFT_PPM_MAX * (x1 - x0)
+            for (x0, x1), (y0, y1) in zip(pairwise(self.places), pairwise(self.transits_us), strict=True)
+        )
+
+    def spread_us(self, points: Sequence[Point]) -> int:
+        """How far above it half of the points are at most."""
+        return median_low(y for _, y in self.above(points))
+
+    def knots(self, clock_hz: int) -> tuple[Point, ...]:
+        """The map into call time that it makes, as (timestamp, µs)."""
+        return tuple(
+            (x, round(x * 1_000_000 / clock_hz + y)) for x, y in zip(self.places, self.transits_us, strict=True)
+        )
+
+
+def support(points: Sequence[Point]) -> tuple[Point, Point]:
     """The line below all points that is nearest to them: the edge of their lower hull under their mean."""
     hull: list[Point] = []
     for x, y in points:

@@ -29,6 +29,20 @@ _COMPLETE_ALL = (
     .where(artefacts.c.call == bindparam("of"), artefacts.c.state == ArtefactState.WRITING.value)
     .values(state=ArtefactState.COMPLETE.value)
 )
+_DUE = (
+    select(calls.c.tenant, calls.c.id)
+    .where(
+        calls.c.closed.is_(False),
+        calls.c.state.in_(_OVER),
+        ~exists().where(
+            artefacts.c.call == calls.c.id,
+            artefacts.c.kind.in_(STREAMS),
+            artefacts.c.state == ArtefactState.WRITING.value,
+        ),
+    )
+    .order_by(calls.c.serial)
+)
+_CLOSED = select(calls.c.closed).where(calls.c.id == bindparam("of"))
 
 
 class Mark(NamedTuple):
@@ -148,15 +162,12 @@ def open_calls(connection: Connection, state: CallState) -> list[tuple[TenantId,
 
 def calls_due(connection: Connection) -> list[tuple[TenantId, CallId]]:
     """Calls that are over, whose streams are all complete, and that have no manifest."""
-    streaming = (artefacts.c.kind.in_(STREAMS), artefacts.c.state == ArtefactState.WRITING.value)
-    writing = exists().where(artefacts.c.call == calls.c.id, *streaming)
-    query = select(calls.c.tenant, calls.c.id).where(calls.c.closed.is_(False), calls.c.state.in_(_OVER), ~writing)
-    return [(TenantId(tenant), CallId(call)) for tenant, call in connection.execute(query.order_by(calls.c.serial))]
+    return [(TenantId(tenant), CallId(call)) for tenant, call in connection.execute(_DUE)]
 
 
 def is_closed(connection: Connection, call: CallId) -> bool:
     """Whether nothing is added to the call's streams any more."""
-    return connection.scalar(select(calls.c.closed).where(calls.c.id == call)) is not False
+    return connection.scalar(_CLOSED, {"of": call}) is not False
 
 
 def close_call(connection: Connection, call: CallId, state: CallState) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from storage.calls import check_absent, check_alive, insert_calls, outcomes, set_states
+from storage.calls import check_absent, check_alive, insert_calls, outcomes, read_mark, set_states
 from storage.catalogue import Catalogue
 from storage.content import (
     INLINE_BYTES_MAX,
@@ -143,10 +143,11 @@ class Intake:
         """A saved call's keys again, after a restart; Erased, NotFound."""
         with self._catalogue.reading() as connection:
             check_alive(connection, tenant, call, ())
+            day = read_mark(connection, tenant, call).day  # on which it began: its buckets are that day's
             query = select(artefacts.c.id).where(artefacts.c.call == call).order_by(artefacts.c.serial)
             opened = [self._tree.open(connection, ArtefactId(found), tenant) for found in connection.scalars(query)]
         made = tuple(NewArtefact(found.ref, found.key, found.segment_bytes) for found in opened)
-        return NewCall(tenant, call, day_of(self._clock()), made)
+        return NewCall(tenant, call, day, made)
 
     def add_derived(
         self, tenant: TenantId, call: CallId, sources: Sequence[ArtefactId], items: Sequence[Derived]

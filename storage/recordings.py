@@ -52,6 +52,7 @@ from storage.search import find_calls
 from storage.signing import Signer
 from storage.slicebook import SliceBook
 from storage.slices import SliceRow
+from storage.spoolindex import SpoolIndex
 from storage.spoolview import SpoolView, look
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
@@ -127,6 +128,7 @@ class Recordings:
         self.spool_folder = data_folder / "spool"
         self.public_key = signer.public_key
         """What manifests and ledger are signed with."""
+        self._spool_index = SpoolIndex(self.spool_folder)
         self._catalogue = catalogue
         self._provider = provider
         self._clock = clock
@@ -289,7 +291,7 @@ class Recordings:
 
     def stream(self, tenant: TenantId, artefact: ArtefactId) -> StreamReader:
         """A stream's entries, from slices and from the spool alike. NotFound, Erased; close it after use."""
-        return open_stream(self._catalogue, self._tree, self.objects, self.spool_folder, tenant, artefact)
+        return open_stream(self._catalogue, self._tree, self.objects, self._spool_index, tenant, artefact)
 
     # Jobs.
 

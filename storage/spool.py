@@ -38,6 +38,8 @@ LIMIT_BYTES = 4 << 30
 """What the spool may hold while the object store is away: nine minutes of 1,000 streams, a day of ten."""
 COMMIT_S = 0.25
 """With the media worker's 250 ms flush, at most 0.5 s of audio is not yet durable, half of what is promised."""
+GATHER_S = 0.02
+"""How long the commit that a closed stream asks for waits for company: a call's tracks close one after the other."""
 WAITING_BYTES_MAX = 64 << 20
 """Sealed records in memory while the disk is full or slow: eight seconds of 1,000 streams."""
 UNRELEASED_S = 60.0
@@ -281,7 +283,8 @@ class SpoolWriter:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait(self._commit_s)
+            if self._wake.wait(self._commit_s) and not self._stopping:
+                time.sleep(GATHER_S)
             self._wake.clear()
             self._commit()
         self._commit()

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -69,6 +69,8 @@ class SpoolFile:
         self._descriptor = -1
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # No reading ahead: it fills preallocated space with pages, and what has pages counts as written.
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
             self.header = FileHeader.parse(self.read(0, FILE_HEADER_BYTES))
         except FileNotFoundError:
             raise NotFound("the spool file is gone") from None
@@ -118,7 +120,7 @@ class SpoolFile:
         since a place may look broken while it is being written.
         """
         position = start
-        while True:
+        while resync or self.header_at(position) is not None:  # most looks at a file that is written to find no more
             chunk = self.read(position, _CHUNK_BYTES)
             at = 0
             while header := parse_record(chunk, at, position + at):
@@ -130,48 +132,58 @@ class SpoolFile:
             if at:
                 position += at
                 continue
-            found = self._next_record(position + 1) if resync else None
+            found = self.next_record(position + 1) if resync else None
             if found is None:
                 return
             self.broken += 1
             position = found
 
-    def find(self, artefact: bytes) -> list[RecordHeader]:
-        """The headers of one artefact's records, in the order of the file, found by its id and not from the start.
+    def find(self, artefact: bytes, start: int = FILE_HEADER_BYTES) -> list[RecordHeader]:
+        """The headers of one artefact's records that begin at `start` or later, in order, found by its id.
 
         In a file that is being written, a read may miss a record and still see a later one, since it takes time itself.
         Once the later one was seen, all before it is there: so a second look at that part finds everything.
         """
         finished = self.is_finished()
-        found = list(self._find(artefact))
+        found = list(self._find(artefact, start))
         if found and not finished:
             last = found[-1].offset
-            found = [header for header in self._find(artefact) if header.offset <= last]
+            found = [header for header in self._find(artefact, start) if header.offset <= last]
         return found
 
-    def _find(self, artefact: bytes) -> Iterator[RecordHeader]:
-        for place in self._search(artefact, FILE_HEADER_BYTES + ARTEFACT_OFFSET):
-            offset = place - ARTEFACT_OFFSET
-            header = parse_record(self.read(offset, RECORD_HEADER_BYTES), 0, offset)
-            if header is not None and header.artefact == artefact and self._reaches(header):
+    def header_at(self, offset: int) -> RecordHeader | None:
+        """The header of the record there; None if there is no valid one, or the file ends before the record does."""
+        header = parse_record(self.read(offset, RECORD_HEADER_BYTES), 0, offset)
+        return header if header is not None and self._reaches(header) else None
+
+    def next_record(self, start: int) -> int | None:
+        """Where the first valid header at or after `start` begins; None if none does."""
+        for place in self._search(RECORD_MAGIC, start):
+            if parse_record(self.read(place, RECORD_HEADER_BYTES), 0, place) is not None:
+                return place
+        return None
+
+    def written_ns(self) -> int:
+        """When something was last written to it, or began to be; Unix time as the kernel's ticks tell it."""
+        return os.fstat(self._descriptor).st_mtime_ns
+
+    def _find(self, artefact: bytes, start: int) -> Iterator[RecordHeader]:
+        for place in self._search(artefact, start + ARTEFACT_OFFSET):
+            header = self.header_at(place - ARTEFACT_OFFSET)
+            if header is not None and header.artefact == artefact:
                 yield header
 
     def _reaches(self, header: RecordHeader) -> bool:
         """Whether the file has room for the whole record."""
         return header.offset + header.record_bytes <= os.fstat(self._descriptor).st_size
 
-    def _next_record(self, start: int) -> int | None:
-        for place in self._search(RECORD_MAGIC, start):
-            if parse_record(self.read(place, RECORD_HEADER_BYTES), 0, place) is not None:
-                return place
-        return None
-
     def _search(self, needle: bytes, start: int) -> Iterator[int]:
         """Where `needle` stands from `start` on; preallocated space that was never written is not read."""
         while (extent := self._extent(start)) is not None:
             start, end = extent
             while start < end:
-                chunk = self.read(start, _CHUNK_BYTES + len(needle) - 1)
+                # No further than there: what was read once counts as written from then on.
+                chunk = self.read(start, min(_CHUNK_BYTES + len(needle) - 1, end - start))
                 at = chunk.find(needle)
                 while at >= 0 and at < _CHUNK_BYTES:
                     yield start + at
@@ -243,11 +255,17 @@ class SpooledRecords:
         self.close()
 
 
-def records_of(folder: Path, artefact: ArtefactId, after: Mapping[str, int] | None = None) -> SpooledRecords:
+def records_of(
+    folder: Path,
+    artefact: ArtefactId,
+    after: Mapping[str, int] | None = None,
+    find: Callable[[SpoolFile, bytes], list[RecordHeader]] = SpoolFile.find,
+) -> SpooledRecords:
     """The records of `artefact` in all files of `folder`, of each run those above sequence number `after[run]`.
 
     To miss none, call this first and read the catalogue's slices afterwards, then leave out what the slices have:
     the uploader deletes a file only after its records were committed as slices. Files that are no spool are passed by.
+    `find` tells an artefact's records in one file: this searches it, `SpoolIndex.find` knows.
     """
     raw, after = bytes.fromhex(artefact), after or {}
     found: dict[tuple[str, int], SpooledRecord] = {}
@@ -257,7 +275,7 @@ def records_of(folder: Path, artefact: ArtefactId, after: Mapping[str, int] | No
         with suppress(NotFound, Malformed):
             file = SpoolFile(path)
             run = file.header.run
-            for header in file.find(raw):
+            for header in find(file, raw):
                 if header.type == RecordType.END:
                     ended = True
                 elif header.type == RecordType.DATA and header.seq > after.get(run, -1):

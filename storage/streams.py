@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from storage.calls import is_closed
 from storage.catalogue import Catalogue
@@ -20,8 +19,16 @@ from storage.lease import Lease
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, TenantId
 from storage.objects import ObjectStore
 from storage.slices import SliceRow, object_name, open_index
-from storage.spoolfile import SpooledRecord, SpooledRecords, records_of
+from storage.spoolfile import SpooledRecord, SpooledRecords
+from storage.spoolindex import SpoolIndex
 from storage.tables import slices
+
+_SLICES = select(slices).where(slices.c.artefact == bindparam("of")).order_by(slices.c.slice_no)
+_UPLOADED = (
+    select(slices.c.run, func.max(slices.c.last_seq).label("newest"))
+    .where(slices.c.artefact == bindparam("of"))
+    .group_by(slices.c.run)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +161,7 @@ def fetcher(objects: ObjectStore, ref: ArtefactRef, stream_id: str) -> Callable[
 
 
 def open_stream(
-    catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, spool: Path, tenant: TenantId, artefact: ArtefactId
+    catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, spool: SpoolIndex, tenant: TenantId, artefact: ArtefactId
 ) -> StreamReader:
     """A reader of all that is there now; NotFound, Erased, DataError."""
     asked_at_s = time.monotonic()
@@ -166,7 +173,7 @@ def open_stream(
     spooled = SpooledRecords((), ended=False)
     if not closed:  # a complete stream, too: another run may have gone on with it
         # The spool first and the slices again afterwards: what the uploader moves meanwhile is then in one of them.
-        spooled = records_of(spool, artefact, after)
+        spooled = spool.records_of(artefact, after)
         with catalogue.reading() as connection:
             rows = slice_rows(connection, artefact)
             after = uploaded(connection, artefact)
@@ -177,14 +184,12 @@ def open_stream(
 
 def slice_rows(connection: Connection, artefact: ArtefactId) -> list[SliceRow]:
     """An artefact's slices in order."""
-    query = select(slices).where(slices.c.artefact == artefact).order_by(slices.c.slice_no)
-    return [_slice_row(row) for row in connection.execute(query)]
+    return [_slice_row(row) for row in connection.execute(_SLICES, {"of": artefact})]
 
 
 def uploaded(connection: Connection, artefact: ArtefactId) -> dict[str, int]:
     """Of each spool run, the highest sequence number that slices have."""
-    query = select(slices.c.run, func.max(slices.c.last_seq).label("newest")).where(slices.c.artefact == artefact)
-    return {row.run: row.newest for row in connection.execute(query.group_by(slices.c.run))}
+    return {row.run: row.newest for row in connection.execute(_UPLOADED, {"of": artefact})}
 
 
 def _slice_row(row: Any) -> SliceRow:

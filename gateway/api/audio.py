@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -32,11 +32,15 @@ def audio(
 ) -> Response:
     """The call as 16-bit WAV, sample 0 at the answer, at its tracks' highest rate: 8 kHz of G.711 alone.
 
-    `Range: bytes=a-b` opens only what it needs.
+    `Range: bytes=a-b` opens only what it needs. Where `conceal` has made something up, cue points behind the samples
+    mark it, and `Link` names the list of it.
     """
     wav = Wav.open(context.recordings, who.tenant, call, track, how=Manner(comfort_noise, conceal))
     headers = {"Accept-Ranges": "bytes", "ETag": wav.etag, "Cache-Control": "no-store"}
     headers["Content-Disposition"] = f'attachment; filename="{call}.wav"'
+    if wav.conceals:
+        only = "" if track is None else f"?track={track}"
+        headers["Link"] = f'</v1/calls/{call}/audio/concealed{only}>; rel="describedby"'
     span = byte_range(request.headers.get("range", ""), wav.size)
     if request.headers.get("if-range", wav.etag) != wav.etag:
         span = None
@@ -57,6 +61,31 @@ def audio(
 def _body(wav: Wav, start: int, end: int) -> Iterator[bytes]:
     with wav:
         yield from wav.read(start, end)
+
+
+@router.get("/{call}/audio/concealed")
+def concealed(
+    context: InContext,
+    who: AsCaller,
+    call: OfCall,
+    track: Annotated[int | None, Query(ge=0, le=63, description="one track; without it, all of them")] = None,
+) -> dict[str, Any]:
+    """What is made up in the call's audio with `conceal=true`: for each track, spans in ms of the call.
+
+    `complete` is false of a track with so many gaps that its gap map, and so this list, leaves some out.
+    """
+    with Wav.open(context.recordings, who.tenant, call, track) as wav:
+        tracks = [
+            {
+                "track": found.index,
+                "label": found.label,
+                "participant": found.participant,
+                "concealed_ms": [[start_us / 1000, end_us / 1000] for start_us, end_us in found.concealed],
+                "complete": not found.facts.gaps_omitted,
+            }
+            for found in wav.tracks
+        ]
+    return {"call": call, "tracks": tracks}
 
 
 @router.get("/{call}/audio/opus", response_class=StreamingResponse)

@@ -13,7 +13,7 @@ from typing import Any
 from gateway.calls import keypresses
 from gateway.calls.call import NOBODY, Call, outcome, track_document
 from gateway.calls.journal import Journal
-from gateway.calls.recovery import facts_of_lives, recover_call
+from gateway.calls.recovery import facts_of_lives, facts_together, recover_call
 from storage.errors import Erased, StoreError
 from storage.model import ArtefactId, CallState, Kind
 from storage.recordings import Recordings
@@ -52,6 +52,7 @@ class CallBook:
         self._recordings = recordings
         self._beginnings = Journal[Beginning](save or self._save_group, BEGIN_LINGER_S)
         self._changes = Journal[Change](recordings.settle, END_LINGER_S)
+        self._reading_back = asyncio.Lock()  # of hundreds that end at once one by one, or all others wait for seconds
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -113,11 +114,14 @@ class CallBook:
         if call.worker_lost and recorded:  # nobody else ends their streams
             if call.roster is not None:
                 await self.note(call, call.new)  # what the client told last is nowhere else
-            state = await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
+            async with self._reading_back:
+                state = await asyncio.to_thread(recover_call, self._recordings, call.tenant, call.id, ended_s)
             return Written(state, None)
         missing: list[list[float | None]] = []
         if any(leg.lives > 1 and leg.artefact is not None for leg in call.every_leg):
-            facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call, ended_s)
+            async with self._reading_back:
+                facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call, ended_s)
+        facts = facts_together(facts)
         state = outcome(call, facts)
         if state is CallState.ENDED and any(missing):
             state = CallState.INTERRUPTED

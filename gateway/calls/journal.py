@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from storage.errors import StoreError
+from storage.errors import StoreError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,8 @@ Entry = TypeVar("Entry")
 class Journal(Generic[Entry]):
     """Writes entries through `write`, a blocking function that makes a group durable in one transaction.
 
-    `write` returns for each entry None, or why it could not be written; when it raises, none was.
+    `write` returns for each entry None, or why it could not be written; when it raises, none was, and unless it was
+    for Unavailable, the entries are tried in ever smaller groups.
     """
 
     def __init__(self, write: Callable[[Sequence[Entry]], Sequence[StoreError | None]], linger_s: float = 0.0) -> None:
@@ -48,12 +49,7 @@ class Journal(Generic[Entry]):
                 await self._write(group)
 
     async def _write(self, group: list[tuple[Entry, asyncio.Future[None]]]) -> None:
-        outcomes: Sequence[StoreError | None]
-        try:
-            outcomes = await asyncio.to_thread(self._write_group, [entry for entry, _ in group])
-        except StoreError as error:
-            log.exception("a group could not be made durable", extra={"entries": len(group)})
-            outcomes = [error] * len(group)
+        outcomes = await self._outcomes([entry for entry, _ in group])
         for (_, future), outcome in zip(group, outcomes, strict=True):
             if future.done():
                 continue
@@ -61,3 +57,20 @@ class Journal(Generic[Entry]):
                 future.set_result(None)
             else:
                 future.set_exception(outcome)
+
+    async def _outcomes(self, entries: Sequence[Entry]) -> Sequence[StoreError | None]:
+        """What became of each; where the fault may be that of one entry, halves are tried, so that it fails alone."""
+        try:
+            found = await asyncio.to_thread(self._write_group, entries)
+            if len(found) != len(entries):
+                raise ValueError("not an outcome for each entry")
+        except Unavailable as error:  # it would be so for each of them
+            log.exception("a group could not be made durable", extra={"entries": len(entries)})
+            return [error] * len(entries)
+        except Exception as error:  # whatever it is ends the calls that it concerns, and not the writing of all others
+            if len(entries) > 1:
+                middle = len(entries) // 2
+                return [*await self._outcomes(entries[:middle]), *await self._outcomes(entries[middle:])]
+            log.exception("an entry could not be made durable")
+            return [error if isinstance(error, StoreError) else StoreError("an entry could not be written")]
+        return found

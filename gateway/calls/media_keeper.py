@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 0.5  # between two looks at who has said something; a gateway that stood still itself counts one beat, not many
 STUCK_BEATS = 7  # without a word, where statistics come each second: sockets hold some 5 s of what comes meanwhile
+# Who still works, or waits for a core only, gets longer: another worker would have no more of the machine than it has.
+STARVED_BEATS = 20
 SPARE_LATE_S = 10.0  # a start takes a second, on a busy machine some
 
 
@@ -167,7 +169,7 @@ class MediaKeeper:
             await asyncio.sleep(BEAT_S)
             for link in self._links():
                 link.unheard += 1
-                if link.unheard > STUCK_BEATS:
+                if link.unheard > STUCK_BEATS and (link.unheard > STARVED_BEATS or not link.wants_processor):
                     log.error("media worker is stuck, ending it", extra={"pid": link.pid})
                     link.kill()
 

@@ -58,6 +58,11 @@ class MediaLink:
     def alive(self) -> bool:
         return self._channel.open
 
+    @property
+    def wants_processor(self) -> bool:
+        """Whether it is at work, or would be if the machine gave it a core."""
+        return self._channel.wants_processor
+
     async def start(self) -> None:
         """Start the process and wait until it says that it is ready. Raises Unavailable."""
         commands = [(encode(command), _descriptors(files)) for command, files in self._first]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from gateway.calls import keypresses
 from gateway.calls.call import Call, track_document
 from gateway.calls.losses import CORRUPTED, Spans, in_call_time, mark, readable
 from gateway.calls.resumption import missing as lost_with_workers
+from media.ties import tied
 from media.timeline import TrackFacts, facts_from_chunks
 from storage.errors import Erased, StoreError
 from storage.model import ArtefactId, CallId, CallState, Kind, TenantId
@@ -66,8 +67,9 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     until_ms = _until_ms(detail, ended_s)
     session = detail.get("recording_session") or {}
     tracks = {track.pop("artefact"): track for track in map(dict, session.get("tracks", ()))}
-    for index, artefact in enumerate(record.find(Kind.AUDIO)):
-        facts = _replayed(recordings, tenant, artefact.ref.artefact)
+    audio = record.find(Kind.AUDIO)
+    replayed = tied([_replayed(recordings, tenant, artefact.ref.artefact) for artefact in audio])
+    for index, (artefact, facts) in enumerate(zip(audio, replayed, strict=True)):
         packets += facts.tally.packets
         heard = tracks.get(artefact.ref.artefact, {})
         label = heard.pop("label", str(index))
@@ -105,15 +107,20 @@ def facts_of_lives(
 
     Everything of the call is durable. No worker knows all of it, so it is read back.
     """
-    facts: dict[ArtefactId, dict[str, Any]] = {}
-    missing: list[list[float | None]] = []
-    for leg in call.every_leg:
-        if leg.artefact is not None:
-            artefact = leg.artefact.ref.artefact
-            found = _replayed(recordings, call.tenant, artefact)
-            facts[artefact] = found.to_json()
-            missing.append(lost_with_workers(found, 1000 * (ended_s - call.answered_s)))
-    return facts, missing
+    artefacts = [leg.artefact.ref.artefact for leg in call.every_leg if leg.artefact is not None]
+    replayed = tied([_replayed(recordings, call.tenant, artefact) for artefact in artefacts])
+    facts = {artefact: found.to_json() for artefact, found in zip(artefacts, replayed, strict=True)}
+    until_ms = 1000 * (ended_s - call.answered_s)
+    return facts, [lost_with_workers(found, until_ms) for found in replayed]
+
+
+def facts_together(facts: Mapping[ArtefactId, Mapping[str, Any]]) -> Mapping[ArtefactId, Mapping[str, Any]]:
+    """The same facts as media workers tell them, each of its leg, once they are those of a call: tracks are tied."""
+    if not any("walls" in found for found in facts.values()):
+        return facts
+    known = {artefact: TrackFacts.from_json(dict(found)) for artefact, found in facts.items() if found}
+    made = zip(known, tied(list(known.values())), strict=True)
+    return {**facts, **{artefact: found.to_json() for artefact, found in made}}
 
 
 def _replayed(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> TrackFacts:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from gateway.errors import Unavailable
 
@@ -63,12 +64,23 @@ class Channel:
         return self.open and self._ready is not None and self._ready.done()
 
     @property
+    def wants_processor(self) -> bool:
+        """Whether the process is at work, or would be if the machine gave it a core (proc(5): state R)."""
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except OSError:
+            return False
+        return stat.rpartition(")")[2].split()[0] == "R"  # its name, which stands before, may hold anything
+
+    @property
     def waiting(self) -> int:
         """Commands that it has not taken yet."""
         return len(self._backlog)
 
     async def start(self, *arguments: str, first: Sequence[tuple[bytes, tuple[int, ...]]] = ()) -> None:
         """Start the process, send it the messages `first`, and wait for `ready`. Raises Unavailable."""
+        if self._process is not None:  # which is gone, or does not talk to us
+            await asyncio.to_thread(_reap, self._process)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (ours, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * self._message_bytes)

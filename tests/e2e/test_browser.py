@@ -71,6 +71,8 @@ def test_what_is_said_into_a_browser_is_recorded_in_time_and_in_words(system: Sy
     facts = client.json(f"/v1/calls/{call}")["tracks"][0]["track"]["facts"]
     assert facts["codecs"] == ["opus"]
     assert (facts["lost"], facts["foreign"], facts["discarded"]) == (0, 0, 0)
+    reports = facts["sender_reports"]
+    assert (reports["taken"] > 0, reports["stray"], reports["refused"]) == (True, 0, 0), reports
     assert client.get(f"/v1/calls/{call}/audio/opus")[:4] == b"OggS"
     recorded, window = track(client, call), int(WINDOW_S * speech.RATE_HZ)
     lags_ms = []

@@ -11,6 +11,7 @@ from media import framelog, messages, redundancy, rtcp, sdp
 from media.codecs import OPUS, opus
 from media.dtmf import DURATION_MS_MAX, SYMBOLS, Keys, Press
 from media.errors import Malformed
+from media.readings import READINGS_MAX, Reading
 from media.rtp import Packet, plain_header
 from media.sdp import description
 from tests.fuzz.signalling import offers
@@ -121,6 +122,7 @@ def _use_chunk(chunk: framelog.Chunk) -> None:
         pending=chunk.pending,
         noise=chunk.noise,
         tally=chunk.tally,
+        told=chunk.readings,
     )
     again = framelog.decode(written)
     columns = ["timestamps", "lengths", "codecs", "flags"]
@@ -130,6 +132,8 @@ def _use_chunk(chunk: framelog.Chunk) -> None:
         assert np.array_equal(getattr(again.frames, name), getattr(chunk.frames, name)), name
     assert again.frames.payload == chunk.frames.payload
     assert (again.pending, again.tally, again.start, again.end) == (chunk.pending, chunk.tally, chunk.start, chunk.end)
+    assert again.readings == chunk.readings
+    assert len(chunk.readings) <= READINGS_MAX
 
 
 def _chunks() -> list[bytes]:
@@ -146,7 +150,7 @@ def _chunks() -> list[bytes]:
             bytes(sum(lengths)),
         )
         found.append(framelog.encode(frames, head=5, written_us=7, pending=framelog.Reason.DTX, noise=3))
-    return found
+    return [*found, framelog.with_readings(found[1], [Reading(7, 1_000_100, 1 << 40, 9)] * 2)]
 
 
 def _use_control(message: messages.Message) -> None:

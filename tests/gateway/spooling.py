@@ -14,6 +14,7 @@ from gateway.calls.call import track_document
 from media.codecs import BY_NAME, g711
 from media.framelog import NEW_PIECE, Frames, Reason, Tally, decode, encode
 from media.lives import life_begins
+from media.readings import Reading
 from media.timeline import TrackFacts, facts_from_chunks
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
@@ -27,6 +28,7 @@ FRAMES_A_CHUNK = 20
 FRAME_SAMPLES = 160
 CHUNK_SAMPLES = FRAMES_A_CHUNK * FRAME_SAMPLES
 CHUNK_MS = 400
+BEGUN_US = 200_000  # into the call, where tracks are held up
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +44,34 @@ class Spooled:
 
 
 def spooled(
-    recordings: Recordings, tenant: TenantId, chunks: Sequence[int], *, end: bool = True, late: bool = False
+    recordings: Recordings,
+    tenant: TenantId,
+    chunks: Sequence[int],
+    *,
+    end: bool = True,
+    late: bool = False,
+    held_up_us: Sequence[int] = (),
 ) -> Spooled:
     """A live call with a track for each number, of so many chunks of 0.4 s.
 
     `late`: its key row is durable only after all of them came; what exceeds a megabyte finds no room then.
+    With `held_up_us` the tracks are one device's: it holds each up so long, and says so in sender reports.
     """
+    held: Sequence[int | None] = held_up_us or [None] * len(chunks)
+    tracks = [_track(count, by_us) for count, by_us in zip(chunks, held, strict=True)]
     recordings.prepare(tenant, ["quality"])
     wanted = [Wanted(NO_PARTICIPANT, kind, "quality") for kind in (Kind.CALL_DETAIL, Kind.IDENTITY)]
     wanted += [Wanted(ParticipantId(new_id()), Kind.AUDIO, "quality") for _ in chunks]
     new = recordings.begin(tenant, CallId(new_id()), wanted)
     detail = {"answered": "2026-03-01T10:00:00.000Z", "missing_ms": []}
     recordings.save([new], {new.find(Kind.CALL_DETAIL).ref.artefact: json.dumps(detail).encode()})
-    made = Spooled(new, tuple(facts_from_chunks(map(decode, _track(count))) for count in chunks))
+    made = Spooled(new, tuple(facts_from_chunks(map(decode, track)) for track in tracks))
     with SpoolWriter(recordings.spool_folder, node="test", file_bytes=4 << 20, commit_s=0.01) as spool:
-        for number, (artefact, count) in enumerate(zip(made.audio, chunks, strict=True)):
+        for number, (artefact, track) in enumerate(zip(made.audio, tracks, strict=True)):
             spool.open(number, artefact.ref, artefact.key)
             if not late:
                 spool.release(number)
-            for at, chunk in enumerate(_track(count)):
+            for at, chunk in enumerate(track):
                 spool.append(number, at * CHUNK_SAMPLES, (at + 1) * CHUNK_SAMPLES, chunk)
             spool.release(number)
             if end:
@@ -129,21 +140,25 @@ def _flip(path: Path, at: int) -> None:
         file.write(bytes([octet ^ 1]))
 
 
-def _track(chunks: int) -> list[bytes]:
+def _track(chunks: int, held_up_us: int | None = None) -> list[bytes]:
     noise = np.random.default_rng(7).normal(0, 5000, chunks * FRAMES_A_CHUNK * FRAME_SAMPLES).astype(np.int16)
     payload = bytes(g711.encode_alaw(noise))
-    return [_chunk(number * FRAMES_A_CHUNK, payload) for number in range(chunks)]
+    return [_chunk(number * FRAMES_A_CHUNK, payload, held_up_us) for number in range(chunks)]
 
 
-def _chunk(first: int, payload: bytes) -> bytes:
+def _chunk(first: int, payload: bytes, held_up_us: int | None) -> bytes:
     numbers = np.arange(first, first + FRAMES_A_CHUNK, dtype=np.int64)
     last = first + FRAMES_A_CHUNK
+    begun_us = 0 if held_up_us is None else BEGUN_US + held_up_us
     frames = Frames(
         numbers * FRAME_SAMPLES,
-        numbers * 20_000,
+        numbers * 20_000 + begun_us,
         np.full(FRAMES_A_CHUNK, FRAME_SAMPLES, np.int64),
         np.full(FRAMES_A_CHUNK, BY_NAME["PCMA"].number, np.uint8),
         np.zeros(FRAMES_A_CHUNK, np.uint8),
         payload[first * FRAME_SAMPLES : last * FRAME_SAMPLES],
     )
-    return encode(frames, head=last * FRAME_SAMPLES, written_us=last * 20_000, tally=Tally(packets=last))
+    at_us = last * 20_000
+    told = [] if held_up_us is None else [Reading(at_us + begun_us, last * FRAME_SAMPLES, (at_us << 32) // 10**6, 7)]
+    tally = Tally(packets=last)
+    return encode(frames, head=last * FRAME_SAMPLES, written_us=at_us + begun_us, tally=tally, told=told)

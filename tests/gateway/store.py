@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,17 +25,25 @@ FRAME_SAMPLES = 160
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Recordings]:
+def opened(folder: Path, kind: type[Recordings] = Recordings) -> Iterator[Recordings]:
     """A fresh store in a folder."""
     objects = folder / "objects"
-    with Recordings.open(folder / "data", f"file:{folder / 'keys'}", f"file:{objects}", node="test") as recordings:
+    with kind.open(folder / "data", f"file:{folder / 'keys'}", f"file:{objects}", node="test") as recordings:
         yield recordings
 
 
 def recorded(
-    folder: Path, recordings: Recordings, tenant: TenantId, seconds: float, noise_db: int | None = None
+    folder: Path,
+    recordings: Recordings,
+    tenant: TenantId,
+    seconds: float,
+    noise_db: int | None = None,
+    lost: Collection[int] = (),
 ) -> tuple[CallId, bytes]:
-    """A stored call of one track, and the A-law bytes that it holds; with `noise_db` then 2 s of such a silence."""
+    """A stored call of one track, and the A-law bytes that it holds; with `noise_db` then 2 s of such a silence.
+
+    Its frames, of 20 ms, with the numbers `lost` are.
+    """
     person, call = ParticipantId(new_id()), CallId(new_id())
     wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, "quality"), Wanted(person, Kind.AUDIO, "quality")]
     recordings.prepare(tenant, ["quality"])
@@ -50,7 +58,7 @@ def recorded(
         spool.open(1, audio.ref, audio.key)
         spool.release(1)
         for first in range(0, frames, FRAMES_A_CHUNK):
-            chunk = _chunk(first, min(FRAMES_A_CHUNK, frames - first), payload)
+            chunk = _chunk(first, min(FRAMES_A_CHUNK, frames - first), payload, lost)
             chunks.append(decode(chunk))
             spool.append(1, first * FRAME_SAMPLES, (first + FRAMES_A_CHUNK) * FRAME_SAMPLES, chunk)
         if noise_db is not None:
@@ -76,16 +84,16 @@ def recorded(
     return call, payload
 
 
-def _chunk(first: int, count: int, payload: bytes) -> bytes:
-    numbers = np.arange(first, first + count, dtype=np.int64)
-    start, end = first * FRAME_SAMPLES, (first + count) * FRAME_SAMPLES
+def _chunk(first: int, count: int, payload: bytes, lost: Collection[int]) -> bytes:
+    kept = [number for number in range(first, first + count) if number not in lost]
+    numbers, start = np.array(kept, np.int64), first * FRAME_SAMPLES
     frames = Frames(
         numbers * FRAME_SAMPLES,
         numbers * 20_000,
-        np.full(count, FRAME_SAMPLES, np.int64),
-        np.full(count, BY_NAME["PCMA"].number, np.uint8),
-        np.zeros(count, np.uint8),
-        payload[start:end],
+        np.full(len(kept), FRAME_SAMPLES, np.int64),
+        np.full(len(kept), BY_NAME["PCMA"].number, np.uint8),
+        np.zeros(len(kept), np.uint8),
+        b"".join(payload[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES] for number in kept),
     )
     return encode(frames, head=start, written_us=(first + count) * 20_000, tally=Tally(packets=first + count))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,32 @@ def test_every_range_is_that_part_of_the_whole(tmp_path: Path) -> None:
             chance = np.random.default_rng(3)
             for _ in range(50):
                 start, end = sorted(int(n) for n in chance.integers(0, wav.size + 1, 2))
+                assert b"".join(wav.read(start, end)) == whole[start:end]
+
+
+def test_what_is_made_up_is_marked_behind_samples_that_lie_where_they_do_without(tmp_path: Path) -> None:
+    with opened(tmp_path) as recordings:
+        tenant = recordings.tenant("acme")
+        call, payload = recorded(tmp_path, recordings, tenant, 12.0, lost={100, 200, 201, *range(300, 310)})
+        with Wav.open(recordings, tenant, call) as wav:
+            plain, tag, size = b"".join(wav.read(0, wav.size)), wav.etag, wav.size
+            assert not wav.conceals
+            assert wav.tracks[0].concealed == [(2_000_000, 2_020_000), (4_000_000, 4_040_000)]
+        with Wav.open(recordings, tenant, call, how=Manner(conceal=True)) as wav:
+            assert wav.conceals and wav.etag != tag
+            whole = b"".join(wav.read(0, wav.size))
+            assert len(whole) == wav.size > size
+            points = struct.iter_unpack("<II4sIII", whole[size + 12 :][: 2 * 24])
+            assert [at for _, at, *_ in points] == [16_000, 32_000]
+            pcm = g711.decode_alaw(payload)
+            heard, silent = (np.frombuffer(data[44:size], "<i2") for data in (whole, plain))
+            changed = np.flatnonzero(heard != silent)
+            assert set(changed.tolist()) <= {*range(16_000, 16_160), *range(32_000, 32_320)}
+            assert len(changed) > 300
+            assert np.array_equal(silent[:16_000], pcm[:16_000])
+            chance = np.random.default_rng(3)
+            for _ in range(20):
+                start, end = sorted(int(n) for n in chance.integers(wav.size - 400, wav.size + 1, 2))
                 assert b"".join(wav.read(start, end)) == whole[start:end]
 
 

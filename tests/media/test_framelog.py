@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from media.errors import Malformed
-from media.framelog import Chunk, Frames, Reason, Tally, decode, encode, encode_rows, silence_flags
+from media.framelog import Chunk, Frames, Reason, Tally, decode, encode, encode_rows, silence_flags, with_readings
+from media.readings import READINGS_MAX, Reading, to_bytes
 
 TALLY = Tally(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)
 
@@ -42,6 +45,35 @@ def test_what_is_encoded_is_decoded_again(lengths: list[int], base: int, gap: in
     assert (chunk.written_us, chunk.pending, chunk.noise, chunk.tally) == (77, Reason.HOLD, 0, TALLY)
     assert chunk.start == base
     assert chunk.end == (base + sum(lengths) + gap * (len(lengths) - 1) if lengths else base)
+
+
+TOLD = [Reading(-5, 1 << 41, (1 << 64) - 1, 77), Reading(1 << 40, -3, 0, 0)]
+
+
+@pytest.mark.parametrize("lengths", [[], [160, 160]])
+def test_what_a_sender_told_of_its_clock_stands_at_the_end(lengths: list[int]) -> None:
+    plain = encode(frames_of(lengths), head=5, written_us=77, tally=TALLY)
+    chunk, before = decode(encode(frames_of(lengths), head=5, written_us=77, tally=TALLY, told=TOLD)), decode(plain)
+    assert chunk.readings == tuple(TOLD)
+    assert same(chunk.frames, before.frames)
+    assert replace(chunk, readings=(), frames=before.frames) == before
+    assert with_readings(plain, TOLD) == encode(frames_of(lengths), head=5, written_us=77, tally=TALLY, told=TOLD)
+    assert with_readings(plain, []) == plain
+
+
+@pytest.mark.parametrize("octets", [-1, 1, -len(to_bytes(TOLD)), 31])
+def test_readings_that_are_cut_or_none_are_malformed(octets: int) -> None:
+    data = encode(frames_of([160]), head=5, written_us=77, told=TOLD)
+    with pytest.raises(Malformed):
+        decode(data + bytes(octets) if octets > 0 else data[:octets])
+
+
+def test_too_many_readings_or_one_beyond_its_limits_are_malformed() -> None:
+    plain = encode(frames_of([160]), head=5, written_us=77)
+    assert len(decode(with_readings(plain, TOLD[:1] * READINGS_MAX)).readings) == READINGS_MAX
+    for told in (TOLD[:1] * (READINGS_MAX + 1), [Reading(0, (1 << 62) + 1, 0, 0)]):
+        with pytest.raises(Malformed):
+            decode(with_readings(plain, told))
 
 
 def test_many_at_once_are_encoded_as_each_alone() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import wave
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from media.codecs import PCMA
 from media.framelog import NEW_PIECE, Chunk, Frames, Tally, decode, encode
 from media.render import media_span, render_pcm, total_samples
 from media.timeline import TrackFacts, facts_from_chunks
-from media.wav import WavLayout, interleave, wav_header
+from media.wav import WAV_DATA_BYTES_MAX, Mark, WavLayout, interleave, marks_chunks, wav_header
 
 AUDIO = PCMA.encode(np.random.default_rng(4).normal(0, 3000, 4800).astype(np.int16))
 
@@ -83,16 +85,51 @@ def test_a_wav_is_read_by_others(channels: int) -> None:
     assert [samples[:, i].tolist() for i in range(channels)] == [track.tolist() for track in tracks]
 
 
-@given(st.integers(1, 3), st.integers(0, 120), st.integers(0, 120))
-def test_any_byte_range_is_that_part_of_the_file(channels: int, first: int, length: int) -> None:
+MARKS = (Mark(2, 5, "concealed, channel 1"), Mark(7, 20, "odd"))
+
+
+@given(st.integers(1, 3), st.integers(0, 400), st.integers(0, 400), st.sampled_from([(), MARKS]))
+def test_any_byte_range_is_that_part_of_the_file(
+    channels: int, first: int, length: int, marks: tuple[Mark, ...]
+) -> None:
     tracks = [np.arange(20, dtype=np.int16) + 1000 * i for i in range(channels)]
-    layout = WavLayout(channels, 8000, 20)
-    whole = layout.header() + interleave(tracks)
-    assert len(whole) == layout.size
+    layout = WavLayout(channels, 8000, 20, marks)
+    whole = layout.header() + interleave(tracks) + marks_chunks(marks)
+    assert len(whole) == layout.size == int.from_bytes(whole[4:8], "little") + 8
     first, last = min(first, layout.size), min(first + length, layout.size)
     span = layout.span(first, last)
     data = interleave([track[span.first_sample : span.last_sample] for track in tracks])
-    assert span.header + data[span.skip : span.skip + span.length] == whole[first:last]
+    assert span.header + data[span.skip : span.skip + span.length] + span.tail == whole[first:last]
+
+
+def test_marks_are_cue_points_behind_samples_that_lie_where_they_do_without() -> None:
+    samples = interleave([np.arange(20, dtype=np.int16)])
+    whole = WavLayout(1, 8000, 20, MARKS).header() + samples + marks_chunks(MARKS)
+    assert whole[44:84] == samples
+    with wave.open(io.BytesIO(whole)) as reader:
+        assert reader.readframes(100) == samples
+    chunks = dict(riff_chunks(whole[12:]))
+    points = list(struct.iter_unpack("<II4sIII", chunks[b"cue "][4:]))
+    assert [(number, at, at_again) for number, at, _, _, _, at_again in points] == [(1, 2, 2), (2, 7, 7)]
+    notes = list(riff_chunks(chunks[b"LIST"][4:]))
+    assert [struct.unpack("<II", body[:8]) for name, body in notes if name == b"ltxt"] == [(1, 3), (2, 13)]
+    assert [body[4:] for name, body in notes if name == b"labl"] == [b"concealed, channel 1\0", b"odd\0"]
+
+
+def test_a_file_too_long_for_riff_has_no_marks() -> None:
+    longest = WAV_DATA_BYTES_MAX // 2
+    assert WavLayout(1, 8000, longest, MARKS).size == WavLayout(1, 8000, longest).size
+    fitting = WavLayout(1, 8000, longest - len(marks_chunks(MARKS)), MARKS)
+    assert fitting.size - fitting.data_end == len(marks_chunks(MARKS))
+
+
+def riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Chunks by name, as anybody reads them."""
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        yield data[at : at + 4], data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
 
 
 def test_facts_survive_json() -> None:

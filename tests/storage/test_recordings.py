@@ -226,6 +226,18 @@ def test_a_restarted_process_goes_on_with_a_live_call(tmp_path: Path) -> None:
         assert store.document(tenant, identity_of(new)) == b"identity"
 
 
+def test_a_call_that_is_resumed_the_day_after_is_still_of_the_day_on_which_it_began(tmp_path: Path) -> None:
+    now = [NOW_S]
+    with open_at(tmp_path, clock=lambda: now[0]) as store:
+        tenant = store.tenant("acme")
+        new = save_call(store, tenant)
+        now[0] += 24 * 3600
+        resumed = store.resume(tenant, new.call)
+        assert resumed.day == new.day == store.call(tenant, new.call).day
+        added = begin_call(store, tenant)
+        assert added.day != new.day
+
+
 # Documents.
 
 

@@ -59,7 +59,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
             yield Api(client, recordings, call, ended)
 
 
-READS = ("", "/audio", "/transcript", "/manifest")
+READS = ("", "/audio", "/audio/concealed", "/transcript", "/manifest")
 
 
 @pytest.mark.parametrize("path", [*READS, "/transcript/original", "/certificate"])
@@ -119,7 +119,7 @@ def test_an_erased_call_is_gone_everywhere_and_its_certificate_stays(api: Api) -
     officer = api.token(Role.OFFICER)
     certificate = api.client.post(f"/v1/calls/{api.call}/erasure", json=GROUND, headers=officer)
     assert certificate.status_code == 200
-    for path in ("/audio", "/transcript", "/transcript/original", "/manifest"):
+    for path in ("/audio", "/audio/concealed", "/transcript", "/transcript/original", "/manifest"):
         assert api.client.get(f"/v1/calls/{api.call}{path}", headers=officer).status_code == 410
     assert api.client.get(f"/v1/calls/{api.call}/certificate", headers=officer).json() == certificate.json()
     assert api.client.get("/v1/calls", headers=officer).json()["calls"][0]["state"] == "erased"
@@ -163,6 +163,27 @@ def test_ranges_head_and_conditions_of_the_audio(api: Api) -> None:
     assert api.client.get(url, headers=fresh).content == whole.content[:10]
 
 
+def test_what_concealment_makes_up_is_told_beside_the_audio(api: Api, tmp_path: Path) -> None:
+    agent = api.token(Role.AGENT)
+    whole = f"/v1/calls/{api.call}/audio"
+    (track,) = api.client.get(f"{whole}/concealed", headers=agent).json()["tracks"]
+    assert (track["track"], track["concealed_ms"], track["complete"]) == (0, [], True)
+    assert "link" not in api.client.head(f"{whole}?conceal=true", headers=agent).headers
+    call, _ = recorded(tmp_path, api.recordings, api.recordings.tenant("acme"), 3.0, lost={60, 100, 101})
+    lossy = f"/v1/calls/{call}/audio"
+    assert "link" not in api.client.head(lossy, headers=agent).headers
+    head = api.client.head(f"{lossy}?conceal=true&track=0", headers=agent)
+    target, _, relation = head.headers["link"].partition("; ")
+    assert relation == 'rel="describedby"'
+    told = api.client.get(target.strip("<>"), headers=agent).json()
+    assert told["call"] == call
+    assert told["tracks"][0]["concealed_ms"] == [[1200, 1220], [2000, 2040]]
+    assert api.client.get(f"{lossy}/concealed?track=1", headers=agent).status_code == 404
+    assert api.client.get(f"{lossy}/concealed", headers=api.token(Role.AGENT, "beta")).status_code == 404
+    file = api.client.get(f"{lossy}?conceal=true", headers=agent).content
+    assert b"cue " in file[-400:] and b"concealed, channel 1" in file[-400:]
+
+
 def test_a_revoked_token_opens_nothing(api: Api) -> None:
     agent = api.token(Role.AGENT)
     tenant = api.recordings.tenant("acme")
@@ -172,7 +193,14 @@ def test_a_revoked_token_opens_nothing(api: Api) -> None:
 
 def test_every_route_below_v1_is_described_and_needs_a_token(api: Api) -> None:
     paths = api.client.get("/openapi.json").json()["paths"]
-    assert {"/v1/calls", "/v1/calls/{call}/audio", "/v1/events", "/health/ready"} <= set(paths)
+    expected = {
+        "/v1/calls",
+        "/v1/calls/{call}/audio",
+        "/v1/calls/{call}/audio/concealed",
+        "/v1/events",
+        "/health/ready",
+    }
+    assert expected <= set(paths)
     for path, methods in paths.items():
         for method in methods if path.startswith("/v1") else ():
             answer = api.client.request(

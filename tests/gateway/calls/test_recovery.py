@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from gateway.calls.losses import name_losses
-from gateway.calls.recovery import recover_all, recover_call
+from gateway.calls.recovery import facts_together, recover_all, recover_call
 from gateway.commands.reconcile import explain
 from gateway.commands.spool import replay
 from storage.audit import Weight
 from storage.errors import Unavailable
-from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
 from storage.spoollock import writing
 from storage.uploader import Uploader
-from tests.gateway.spooling import CHUNK_MS, Spooled, damage, gone_on, spooled, uploaded
+from tests.gateway.spooling import BEGUN_US, CHUNK_MS, Spooled, damage, gone_on, spooled, uploaded
 
 
 def saved(store: Recordings, tenant: TenantId, *kinds: Kind) -> NewCall:
@@ -78,6 +78,24 @@ def test_a_track_of_a_call_that_was_cut_off_has_the_quality_of_one_that_was_not(
     fields = {"mos", "r", "loss_percent", "jitter_ms", "late", "out_of_order", "burst_ratio"}
     assert told["quality"].keys() == fields
     assert (told["quality"]["mos"], told["quality"]["loss_percent"]) == (4.41, 0)
+
+
+def test_tracks_of_one_device_are_tied_after_a_crash_as_they_are_without(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [10, 10], end=False, held_up_us=(0, 80_000))
+    recover_all(store)
+    told = facts_together({ArtefactId(str(i)): facts.to_json() for i, facts in enumerate(made.facts)})
+    for number, (artefact, alone) in enumerate(zip(made.audio, made.facts, strict=True)):
+        facts = json.loads(store.document(tenant, artefact.ref.artefact))["facts"]
+        assert facts == json.loads(json.dumps(told[ArtefactId(str(number))]))
+        assert facts["sender_reports"]["tied"] == 1
+        assert "walls" not in facts
+        assert facts["map"][0][2] == BEGUN_US
+        assert alone.map[0].at_us == BEGUN_US + 80_000 * number
+
+
+def test_facts_without_wall_clocks_stay_as_they_are(store: Recordings, tenant: TenantId) -> None:
+    facts = {ArtefactId("a"): spooled(store, tenant, [4]).facts[0].to_json(), ArtefactId("b"): {}}
+    assert facts_together(facts) is facts
 
 
 def test_call_of_which_nothing_reached_the_spool_has_no_media_and_gets_its_manifest(

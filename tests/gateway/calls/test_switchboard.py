@@ -31,8 +31,9 @@ from media.ports import PortPool
 from media.sdp import SessionDescription, parse
 from media.timeline import TrackFacts
 from storage.errors import Unavailable
-from storage.model import CallId, CallState, Kind
+from storage.model import ArtefactId, CallId, CallState, Kind, TenantId
 from storage.recordings import Recordings
+from storage.streams import StreamReader
 from tests.gateway.store import opened
 
 OFFER = """v=0
@@ -104,9 +105,11 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, save: Callable[[Sequence[Beginning]], Sequence[None]] | None = None
+    folder: Path,
+    save: Callable[[Sequence[Beginning]], Sequence[None]] | None = None,
+    store: type[Recordings] = Recordings,
 ) -> AsyncIterator[Bench]:
-    with opened(folder) as recordings:
+    with opened(folder, store) as recordings:
         recordings.prepare(recordings.tenant("default"), ["quality"])
         async with asyncio.TaskGroup() as tasks:
             book = CallBook(recordings, save)
@@ -313,6 +316,41 @@ def test_a_leg_that_cannot_be_opened_and_a_lost_worker_end_calls_as_interrupted_
                 b.board.end(call, "local")
                 await b.board.settled(15)
                 assert b.recordings.call(call.tenant, call.id).state is CallState.NO_MEDIA  # nothing had come
+
+    run(work())
+
+
+class Watched(Recordings):
+    """Counts who reads back at once."""
+
+    reading = 0
+    most = 0
+
+    def stream(self, tenant: TenantId, artefact: ArtefactId) -> StreamReader:
+        self.reading += 1
+        self.most = max(self.most, self.reading)
+        time.sleep(0.002)
+        try:
+            return super().stream(tenant, artefact)
+        finally:
+            self.reading -= 1
+
+
+def test_calls_that_lose_their_worker_together_are_read_back_one_by_one(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path, store=Watched) as b:
+            calls = [b.board.begin(b.match(), offer(), PARTIES) for _ in range(12)]
+            for call in calls:
+                b.answer(call, offer())
+                assert call.saved is not None
+            await asyncio.gather(*(call.saved for call in calls if call.saved is not None))
+            b.board.on_media_lost(b.worker, None)
+            for call in calls:
+                b.board.end(call, "local")
+            await b.board.settled(10)
+            assert b.recordings.live_calls() == []
+            assert isinstance(b.recordings, Watched)
+            assert b.recordings.most == 1
 
     run(work())
 
