@@ -146,7 +146,8 @@ class Engine:
         self._latches.know(row, told=not command.continues)
         since_us = max(0, now_ns - command.origin_ns) // 1000 if command.continues and command.origin_ns else 0
         self._watch.expect(row, command.quiet_s, since_us)
-        if command.origin_ns:
+        self._table.origin_ns[row] = command.origin_ns
+        if command.origin_ns and command.answered:
             self.start(leg.number, command.origin_ns)
         if command.life:
             self._go_on(leg, command, now_ns)
@@ -181,6 +182,8 @@ class Engine:
         leg.held, leg.hears = not command.receiving, command.hears
         self._watch.expect(leg.row, command.quiet_s, self._call_us(leg, now_ns))
         self._withhold(leg, now_ns)
+        if origin_ns := int(self._table.origin_ns[leg.row]):
+            self.start(leg.number, origin_ns)  # unless it has
         if leg.withheld is not None and leg.row in self._sources:
             self._flush(leg.row, closing=True, written_us=self._call_us(leg, now_ns))  # as for a pause
 

@@ -25,7 +25,8 @@ Address: TypeAlias = tuple[str, int]
 class Open:
     """Receive a leg on the two sockets that come along.
 
-    With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts.
+    With `origin_ns` 0 nothing is read until `Start`; what arrived before the origin never counts. Without `answered`
+    nothing is read until the first `Update`, which says where media comes from: the offer was ours.
     `event_pt` is the payload type of telephone events (RFC 4733), `red_pt` that of redundant audio (RFC 2198).
     `remote` is the description's address, the only source taken; with `nat`, a source in `networks` too, until the
     first latch. It is of the family of the sockets. `reports` is where the description wants RTCP, if not at the port
@@ -70,6 +71,7 @@ class Open:
     life: int = 0
     latched: int | None = None
     mux: bool = False
+    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)

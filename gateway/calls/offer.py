@@ -41,6 +41,15 @@ def _maskable(media: Media) -> Media:
     return replace(media, formats=tuple(text for text in media.formats if text not in stateful))
 
 
+DISCARD_PORT = 9  # RFC 863: where nobody listens
+
+
+def told(described: SessionDescription, index: int) -> bool:
+    """Whether an m-line says where its media come from, in any way; else the answer to our offer is awaited."""
+    media = described.media[index]
+    return media.port != DISCARD_PORT or described.connection_of(media) is not None
+
+
 def over_ipv6(described: SessionDescription, index: int) -> bool:
     """Whether an m-line's media come over IPv6."""
     connection = described.connection_of(described.media[index])

@@ -55,10 +55,11 @@ def tapped(number: int, trunk: Trunk, tap: Tap) -> Update:
     return Update(number, dict(tap.codecs), hears=False, quiet_s=trunk.quiet_s)
 
 
-def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) -> Open:
+def opening(call: Call, leg: Leg, agreed: Update, *, answered: bool = True, continues: bool = False) -> Open:
     """The command that begins a leg on these terms; what is recorded has a sink, with the key it is sealed with.
 
-    `continues`: it takes over the stream, and the ports, of another leg of the call.
+    Unless `answered`, nobody has said yet where media comes from. `continues`: it takes over the stream, and the ports,
+    of another leg of the call.
     """
     sink: dict[str, str] = {}
     if leg.artefact is not None:
@@ -83,6 +84,7 @@ def opening(call: Call, leg: Leg, agreed: Update, *, continues: bool = False) ->
         red_pt=agreed.red_pt,
         srtp=agreed.srtp,
         mux=agreed.mux,
+        answered=answered,
         continues=continues,
         paused=call.paused,
         keys=kept(call),

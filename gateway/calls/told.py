@@ -47,7 +47,7 @@ class Told:
                 counted = {name: self.opened.srtp[name] for name in ("ssrc", "rollovers") if name in self.opened.srtp}
                 if message.srtp.get("theirs") == self.opened.srtp.get("theirs"):  # another key counts anew
                     agreed["srtp"] = message.srtp | counted
-                self.opened = replace(self.opened, **agreed, sending=message.receiving)
+                self.opened = replace(self.opened, **agreed, sending=message.receiving, answered=True)
             case Pause() | Resume():
                 self.opened = replace(self.opened, paused=isinstance(message, Pause))
                 self._ordered = message

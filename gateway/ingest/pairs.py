@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from gateway.calls.call import Call, Leg
-from gateway.calls.offer import OFFERED, OFFERED_EVENT_PT, labels_of
+from gateway.calls.offer import DISCARD_PORT, OFFERED, OFFERED_EVENT_PT, labels_of
 from gateway.ingest.keying import Keying
 from gateway.ingest.negotiation import Negotiation
 from gateway.media_settings import Media as MediaSettings
@@ -173,7 +173,7 @@ def _labelled(end: End, media: Media) -> Media:
 
 _UNTOLD = Media(
     "audio",
-    9,  # where nobody listens: the address is not told either
+    DISCARD_PORT,
     PLAIN_RTP,
     (*map(str, OFFERED), str(OFFERED_EVENT_PT)),
     attributes=(Attribute("rtpmap", f"{OFFERED_EVENT_PT} telephone-event/8000"),),

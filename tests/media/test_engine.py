@@ -496,6 +496,20 @@ def test_a_call_that_ends_in_a_pause_says_so_and_a_leg_may_begin_in_one() -> Non
     assert facts.gaps[0].reason == "paused"
 
 
+def test_what_comes_before_the_answer_to_our_offer_waits_for_it() -> None:
+    bench, sender = Bench(), Sender()
+    bench.open(1, sender, remote=None, answered=False)
+    audio = noise(400)
+    bench.play(sender, audio[:800])
+    assert bench.engine.totals.counted("packets") == bench.engine.totals.counted("foreign") == 0
+    bench.engine.update(Update(1, {8: "PCMA"}, remote=sender.address), bench.now_ns)
+    bench.play(sender, audio[800:])
+    facts = bench.close()
+    offset = first_sample(facts)
+    assert np.array_equal(bench.audio(facts)[offset : offset + len(audio)], PCMA.decode(audio))
+    assert (facts.tally.packets, facts.tally.foreign) == (20, 0)
+
+
 def test_nothing_is_read_before_the_start_and_nothing_older_than_the_origin_is_kept() -> None:
     bench, sender = Bench(), Sender()
     bench.open(1, sender, origin_ns=0)

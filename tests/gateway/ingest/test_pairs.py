@@ -190,6 +190,8 @@ def test_a_client_that_leaves_the_offer_to_us_is_joined_all_the_same(tmp_path: P
         async with asyncio.timeout(LIMIT_S):
             while sum(isinstance(command, Update) for command in m.b.worker.commands) < 2:  # by the ACKs
                 await asyncio.sleep(0.01)
+        opened = [command for command in m.b.worker.commands if isinstance(command, Open)]
+        assert [command.answered for command in opened] == [False, False]
         updates = [command for command in m.b.worker.commands if isinstance(command, Update)]
         assert [(u.leg, u.remote, u.receiving) for u in updates] == [
             (leg.number, (HOST, port), True) for leg, port in zip(call.legs, (40_002, 40_004), strict=True)
