@@ -97,6 +97,14 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     get.add_argument("--track", type=int, help="audio of one track only")
     get.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     _api(get)
+    statistics = _command(
+        commands,
+        "statistics",
+        "gateway.commands.short:statistics",
+        "a day's or month's anonymous statistics; without one, the periods that there are",
+    )
+    statistics.add_argument("period", nargs="?", help="YYYY-MM-DD or YYYY-MM, UTC")
+    _api(statistics)
     erase = _command(commands, "erase", "gateway.commands.short:erase", "destroy a call's keys; prints the certificate")
     erase.add_argument("call")
     erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")

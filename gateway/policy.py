@@ -74,6 +74,10 @@ class Tenant(Section):
         description="keys' tones in the audio: silenced before anything is kept, or kept as they are; "
         "with mask, Opus is asked to come without in-band FEC, which repeats what was silenced",
     )
+    statistics: Literal["day", "month"] = Field(
+        "day",
+        description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
+    )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 
     @field_validator("zone")

@@ -42,6 +42,7 @@ from gateway.operations.store_care import look_after, say_remarks
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.supervisor import Child
+from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
 from storage.model import CallId, TenantId
@@ -122,8 +123,9 @@ class Server:
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
         care = look_after(recordings, lambda: _prepare_keys(recordings, self._settings), status.alarms)
+        publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
-        for work in (jobs.run(), uploader.run(), book.run(), care, remarks):
+        for work in (jobs.run(), uploader.run(), book.run(), care, publishing, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
         received = settings.media

@@ -24,6 +24,7 @@ from media.intake import Intake, expect, recall
 from media.latches import Latches
 from media.legs import NEVER, Int64s, Leg, Table, Turn, former_stream
 from media.listen import Listener, told
+from media.lives import life_of
 from media.masking import Masks
 from media.messages import Ended, Event, Open, Played, Pressed, Update
 from media.muxing import demultiplexed
@@ -160,7 +161,7 @@ class Engine:
         self._table.origin_ns[leg.row] = origin_ns
         self._table.receiving[leg.row] = leg.withheld is None
         self._sources.add(leg.row, leg.rtp.fileno())
-        if leg.announce or leg.paused:
+        if leg.withheld is not None and not life_of(leg.sequence.head):
             self._flush(leg.row, closing=True)  # what a crash leaves says that nothing was to be kept yet
 
     def update(self, command: Update, now_ns: int) -> None:
@@ -184,6 +185,8 @@ class Engine:
         self._withhold(leg, now_ns)
         if origin_ns := int(self._table.origin_ns[leg.row]):
             self.start(leg.number, origin_ns)  # unless it has
+        if leg.withheld is not None and leg.row in self._sources:
+            self._flush(leg.row, closing=True, written_us=self._call_us(leg, now_ns))  # as for a pause
 
     def load(self, prompt: str, samples: Samples) -> None:
         """Know a prompt from now on. Raises Unsupported for none or too long a one."""
@@ -225,6 +228,7 @@ class Engine:
             self._events.append(played)
         self._drain(leg, now_ns)
         self._intake.settle(leg)
+        leg.sequence.end()
         self._flush(leg.row, closing=True)
         self._masks.finish(leg.row)
         self._masks.close(leg)

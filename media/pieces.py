@@ -11,6 +11,15 @@ from media.timemap import DRIFT_US_MIN, NEAR_US, WINDOW_S, Course, Envelope, Pie
 WALLS_MAX = 64  # of a track that can be tied: a sender that begins anew more often stays where the stamps put it
 
 
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker that received the track died, and another went on: what it wrote last, and from when on that one did."""
+
+    pending: int = 0  # why nothing would come then, as a frame's flags say it
+    written_us: int = 0
+    resumed_us: int = 0
+
+
 @dataclass(slots=True)
 class Gathered:
     """What is known of the media timestamps [start, end), of one clock."""
@@ -20,7 +29,7 @@ class Gathered:
     silence: int  # why there was nothing before it, as a frame's flags say it
     end: int
     clock_hz: int
-    resumed_us: int  # when the worker that received it had begun, if another had died before it
+    death: Death | None  # between it and what stands before it
     envelope: Envelope = field(init=False)
     sender: SenderClock = field(init=False)
 

@@ -133,6 +133,11 @@ class Sequence:
         self._forget_doubt()
         self._missing.clear()
 
+    def end(self) -> None:
+        """No packet is taken any more; what would come is not lost."""
+        if self.silence is None:
+            self.silence = Reason.NO_MEDIA
+
     def settle(self) -> tuple[Placed, ...]:
         """The packet set aside, if it is exactly the next one and so certainly ours; any other is given up.
 

@@ -9,7 +9,7 @@ refined by its sender's reports (`senderclock`); pieces do not overlap; every sp
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from media.codecs import BY_NAME, BY_NUMBER, CLOCK_HZ_PLAIN
@@ -28,11 +28,13 @@ from media.framelog import (
     silence_flags,
 )
 from media.lives import life_of
-from media.pieces import Gathered, placed_in_turn
+from media.pieces import Death, Gathered, placed_in_turn
 from media.readings import Reading
 from media.senderclock import NO_REPORTS, ReportFacts, WallClock
 from media.timemap import Piece
 
+WITHHELD = frozenset({Reason.ANNOUNCEMENT, Reason.HOLD, Reason.PAUSED})
+"""Why nothing of a track is kept while its sender may well send."""
 ANCHOR_S = 1  # of media that place a piece: enough to meet an undelayed packet, short enough to stand still soon
 GAPS_MAX = 2000  # of one track's map: 72 KiB of JSON. What is beyond is counted, not named
 MASKS_MAX = 1000  # silenced spans of one track: keys pressed for an hour. What is beyond is counted, not named
@@ -150,7 +152,7 @@ class Timeline:
         self._last_us: int | None = None
         self._written_us = 0
         self._announced_us = 0  # how long an announcement kept everything out
-        self._resumed_us = 0  # when the worker that has it now began to receive, if another had died with it
+        self._death: Death | None = None  # since the last piece
         self._pending = int(Reason.LOST)  # as a frame's flags say it
         self._tally = self._past = NOTHING  # of this life, and of those before it
 
@@ -186,7 +188,8 @@ class Timeline:
 
     def go_on(self, at_us: int) -> None:
         """The worker that received the track is dead, and another began to receive it at this call time."""
-        self._resumed_us = at_us
+        first = self._death or Death(self._pending, self._written_us)
+        self._death = replace(first, resumed_us=at_us)
         self._past, self._tally = self._past.plus(self._tally), NOTHING
 
     def extend_in_order(self, end: int, last_us: int, least_us: int, least_at: int) -> None:
@@ -259,9 +262,10 @@ class Timeline:
             self._pieces.append(
                 Gathered(
                     *(timestamp, transit_us, silence or Reason.NO_MEDIA, timestamp + duration),
-                    *(clock_hz, self._resumed_us),
+                    *(clock_hz, self._death),
                 )
             )
+            self._death = None
             return
         piece = self._pieces[-1]
         if timestamp < piece.start:
@@ -310,13 +314,13 @@ class Timeline:
         at_us = self._announced_us
         yield from _gap(0, at_us, Reason.ANNOUNCEMENT)
         for gathered, piece in zip(self._pieces, placed, strict=True):
-            yield from _silence(at_us, piece.at_us, gathered.silence, gathered.resumed_us)
+            yield from _silence(at_us, piece.at_us, gathered.silence, gathered.death)
             while gap_start < piece.end:
                 yield from _gap(piece.call_us(gap_start), piece.call_us(gap_end), gap_silence)
                 gap_start, gap_end, gap_silence = next(inner)
             at_us = piece.end_us
         # Nobody can tell a lost end from one that was never sent.
-        yield from _silence(at_us, self._written_us, self._pending or Reason.NO_MEDIA, self._resumed_us)
+        yield from _silence(at_us, self._written_us, self._pending or Reason.NO_MEDIA, self._death)
 
     def _masked(self, placed: Sequence[Piece]) -> Iterable[Gap]:
         """The silenced spans, where they lie in the pieces."""
@@ -342,19 +346,22 @@ def facts_from_chunks(chunks: Iterable[Chunk]) -> TrackFacts:
     return timeline.facts()
 
 
-def _silence(start_us: int, end_us: int, silence: int, resumed_us: int) -> Iterable[Gap]:
+def _silence(start_us: int, end_us: int, silence: int, death: Death | None) -> Iterable[Gap]:
     """The gap before a piece, or after the last one.
 
-    What follows an announcement has no reason of its own; nor has what follows a worker's death, from when another
-    receives: its sockets have kept what came before that.
+    What a dead worker wrote says what there was up to then; what it received afterwards is lost, but for what was not
+    to be kept, before and after its death. From when another receives there is nothing but silence: its sockets have
+    kept what came before that. What follows an announcement, or a death, has no reason of its own.
     """
     reason = silence & REASON_MASK
-    if reason == Reason.WORKER_LOST:
-        lost_until_us = min(end_us, max(start_us, resumed_us))
-        yield from _gap(start_us, lost_until_us, silence)
-        yield from _gap(lost_until_us, end_us, Reason.NO_MEDIA)
-    else:
-        yield from _gap(start_us, end_us, Reason.NO_MEDIA if reason == Reason.ANNOUNCEMENT else silence)
+    at_us = start_us
+    if death is not None and not (death.pending & REASON_MASK in WITHHELD and reason in WITHHELD):
+        lost_us = start_us if death.pending & REASON_MASK == Reason.LOST else max(start_us, death.written_us)
+        lost_us, at_us = min(end_us, lost_us), min(end_us, max(lost_us, death.resumed_us))
+        yield from _gap(start_us, lost_us, death.pending)
+        yield from _gap(lost_us, at_us, Reason.WORKER_LOST)
+    own = reason not in (Reason.WORKER_LOST, Reason.ANNOUNCEMENT)
+    yield from _gap(at_us, end_us, silence if own else Reason.NO_MEDIA)
 
 
 def _united(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

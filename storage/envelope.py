@@ -57,7 +57,7 @@ def derive(key: Secret, salt: bytes, label: bytes) -> bytes:
 
 def length_prefixed(*fields: bytes) -> bytes:
     """The fields, each behind its length in two bytes: no two lists of fields give the same bytes."""
-    return b"".join(struct.pack(">H", len(field)) + field for field in fields)
+    return b"".join([len(field).to_bytes(2, "big") + field for field in fields])
 
 
 def associated_data(ref: ArtefactRef, slice_no: int, stream_id: str, segment_bytes: int) -> bytes:

@@ -31,7 +31,7 @@ from storage.keys import (
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, CallId, Kind, ParticipantId, Secret, TenantId, new_id
 from storage.providers import KeyProvider
 from storage.tables import artefact_keys, artefacts, buckets, epochs
-from storage.tags import compare_tags, move_tags
+from storage.tags import batches, compare_tags, move_tags
 
 ALIVE = (ArtefactState.WRITING.value, ArtefactState.COMPLETE.value)
 """Whoever is in one of these states survives an epoch change."""
@@ -102,13 +102,17 @@ def change_epoch(connection: Connection, old: bytes, new: NewEpoch, replaced: Co
     compare_epochs(connection, {(TenantId(new.tenant), new.root): new.n - 1})
     new.insert(connection)
     counts = {"buckets_kept": 0, "buckets_replaced": 0, "keys_rewrapped": 0, "tags_moved": 0}
-    for row in _buckets(connection, new.tenant, new.root, new.n - 1):
-        before, slot = _open_bucket(row, old), _slot(row)
-        after = Bucket(new_id(), fresh_key()) if before.id in replaced else before
-        connection.execute(buckets.insert(), wrap_bucket(after, slot, new.tenant, new.root, new.n, new.secret))
-        if after is before:
-            counts["buckets_kept"] += 1
-        else:
+    for rows in batches(_buckets(connection, new.tenant, new.root, new.n - 1), _ROWS_AT_ONCE):
+        changes = [(_open_bucket(row, old), _slot(row)) for row in rows]
+        changed = [(before, _successor(before, replaced), slot) for before, slot in changes]
+        connection.execute(
+            buckets.insert(),
+            [wrap_bucket(after, slot, new.tenant, new.root, new.n, new.secret) for _, after, slot in changed],
+        )
+        for before, after, _ in changed:
+            if after is before:
+                counts["buckets_kept"] += 1
+                continue
             counts["buckets_replaced"] += 1
             keys, tags = _rewrap(connection, before, after)
             counts["keys_rewrapped"] += keys
@@ -125,10 +129,10 @@ def read_back(connection: Connection, provider: KeyProvider, tenant: str, root: 
     if rows[0] is None or rows[1] is None:
         raise Unavailable(f"epoch {n} or the one before is missing: nothing is destroyed")
     old, new = (open_secret(provider, row) for row in rows)
-    after = {_slot(row): _open_bucket(row, new) for row in _buckets(connection, tenant, root, n)}
+    after = {(_slot(row), row.part): _open_bucket(row, new) for row in _buckets(connection, tenant, root, n)}
     compared = 0
     for row in _buckets(connection, tenant, root, n - 1):
-        before, successor = _open_bucket(row, old), after.get(_slot(row))
+        before, successor = _open_bucket(row, old), after.get((_slot(row), row.part))
         if successor is None:
             raise Unavailable(f"bucket {before.id} has no successor: nothing is destroyed")
         if successor.id == before.id:
@@ -158,7 +162,12 @@ def _slot(row: Row[Any]) -> Slot:
 
 
 def _open_bucket(row: Row[Any], secret: bytes) -> Bucket:
-    return Bucket(row.id, unwrap(secret, row.wrapped, bucket_aad(row.tenant, row.root, row.epoch, row.id, _slot(row))))
+    key = unwrap(secret, row.wrapped, bucket_aad(row.tenant, row.root, row.epoch, row.id, _slot(row)))
+    return Bucket(row.id, key, row.part)
+
+
+def _successor(before: Bucket, replaced: Collection[str]) -> Bucket:
+    return Bucket(new_id(), fresh_key(), before.part) if before.id in replaced else before
 
 
 def _rewrap(connection: Connection, before: Bucket, after: Bucket) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The installation's own secrets: what signs the ledger, tags tenants' names and seals labels.
+"""The installation's own secrets: what signs the ledger, tags tenants' names, seals labels and statistics.
 
 They are wrapped by the provider's key `installation`, which is never destroyed: nothing about a call hangs on it.
 """
@@ -6,6 +6,7 @@ They are wrapped by the provider's key `installation`, which is never destroyed:
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -17,25 +18,26 @@ from storage.providers import KeyProvider
 from storage.tables import installation
 
 _PROVIDER_KEY = "installation"
-_NAMES = ("ledger", "tags", "labels")
+_NAMES = ("ledger", "tags", "labels", "statistics")
 _SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Three secrets of 32 bytes, each for one use."""
+    """Four secrets of 32 bytes, each for one use."""
 
     ledger: Secret
     tags: Secret
     labels: Secret
+    statistics: Secret
 
 
 def open_installation(catalogue: Catalogue, provider: KeyProvider) -> Installation:
-    """Loads the secrets; makes them at the first start, of which several processes may be part."""
+    """Loads the secrets; makes what is missing, at the first start all. Several processes may start at once."""
     with catalogue.reading() as connection:
         wrapped = {row.name: row.wrapped for row in connection.execute(select(installation))}
-    if not wrapped:
-        wrapped = _create(catalogue, provider)
+    if missing := [name for name in _NAMES if name not in wrapped]:
+        wrapped |= _create(catalogue, provider, missing)
     try:
         secrets = {name: Secret(provider.unwrap(_PROVIDER_KEY, wrapped[name], _aad(name))) for name in _NAMES}
     except Erased as error:
@@ -43,15 +45,15 @@ def open_installation(catalogue: Catalogue, provider: KeyProvider) -> Installati
     return Installation(**secrets)
 
 
-def _create(catalogue: Catalogue, provider: KeyProvider) -> dict[str, bytes]:
+def _create(catalogue: Catalogue, provider: KeyProvider, missing: Sequence[str]) -> dict[str, bytes]:
     provider.create(_PROVIDER_KEY)
-    made = {name: provider.wrap(_PROVIDER_KEY, os.urandom(_SECRET_BYTES), _aad(name)) for name in _NAMES}
+    made = {name: provider.wrap(_PROVIDER_KEY, os.urandom(_SECRET_BYTES), _aad(name)) for name in missing}
     with catalogue.writing() as connection:
         found = {row.name: row.wrapped for row in connection.execute(select(installation))}
-        if found:
-            return found
-        connection.execute(installation.insert(), [{"name": name, "wrapped": made[name]} for name in _NAMES])
-    return made
+        rows = [{"name": name, "wrapped": made[name]} for name in missing if name not in found]
+        if rows:
+            connection.execute(installation.insert(), rows)
+    return made | found
 
 
 def _aad(name: str) -> bytes:

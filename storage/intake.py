@@ -134,13 +134,10 @@ class Intake:
         identity = new.find(Kind.IDENTITY)
         with self._catalogue.reading() as connection:
             check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
-        item = Placing(identity, new.day, identifiers=tuple(found))
-
-        def write(connection: Connection, held: Held) -> None:
+            self._tree.open(connection, identity.ref.artefact)  # so that no transaction waits for the provider
+        with self._catalogue.writing() as connection:
             check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
-            self._tree.tag(connection, [item], held)
-
-        self._follow([item], write)
+            self._tree.tag(connection, identity, found)
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call's keys again, after a restart; Erased, NotFound."""

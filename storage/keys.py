@@ -34,10 +34,11 @@ class Slot(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """A bucket's id, which names its key, and the key."""
+    """A bucket's id, which names its key, and the key; which part of its day it is."""
 
     id: str
     key: bytes
+    part: int = 0
 
     def __repr__(self) -> str:
         return f"Bucket({self.id})"
@@ -81,7 +82,7 @@ def bucket_aad(tenant: str, root: str, n: int, bucket: str, slot: Slot) -> bytes
 def artefact_aad(ref: ArtefactRef, bucket: str) -> bytes:
     """What an artefact key is bound to."""
     where = (ref.tenant, ref.call, ref.participant, ref.artefact, ref.kind.value, ref.purpose, bucket)
-    return length_prefixed(_ARTEFACT_LABEL, *(part.encode() for part in where))
+    return length_prefixed(_ARTEFACT_LABEL, *map(str.encode, where))
 
 
 def wrap_bucket(bucket: Bucket, slot: Slot, tenant: str, root: str, n: int, secret: bytes) -> dict[str, object]:
@@ -94,5 +95,6 @@ def wrap_bucket(bucket: Bucket, slot: Slot, tenant: str, root: str, n: int, secr
         "kind": slot.kind.value,
         "purpose": slot.purpose,
         "day": slot.day,
+        "part": bucket.part,
         "wrapped": wrap(secret, bucket.key, bucket_aad(tenant, root, n, bucket.id, slot)),
     }

@@ -2,7 +2,7 @@
 
     TK(tenant, root, n)  at the provider; destroying it is what erases
       epoch secret       random, wrapped by TK; in the catalogue
-        bucket key       tenant × kind × purpose × creation day, wrapped by the epoch secret
+        bucket key       tenant × kind × purpose × creation day, in parts; wrapped by the epoch secret
           artefact key   wrapped by the bucket key
 
 Callers see artefacts and their keys, never a level. Bucket keys are held in memory, so a call waits for no provider;
@@ -13,11 +13,12 @@ and is wrapped again otherwise.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, bindparam, select
+from sqlalchemy import Connection, Row, Select, and_, bindparam, func, select
 
 from storage.catalogue import Catalogue
 from storage.envelope import check_commitment, commitment
@@ -38,6 +39,11 @@ from storage.providers import KeyProvider
 from storage.records import ROOTS, Day, Identifier, NewArtefact
 from storage.tables import artefact_keys, artefacts, buckets, epochs, tenants, tombstones
 from storage.tags import write_tags
+
+BUCKET_KEYS = 2048
+"""Keys in a bucket, after which its day gets another one: what an erasure wraps anew is one bucket of each kind,
+whatever the day has, while each bucket is a row that every epoch change writes. About so many: a process that has made
+room for itself fills it, whatever others do."""
 
 _ATTEMPTS = 8
 """How often an operation follows an epoch that moves under it; changes come seconds apart, so one is usual."""
@@ -93,11 +99,13 @@ class Placing:
 class KeyTree:
     """Makes, places and opens keys. Bucket keys for reading are dropped when the tenant's fence is seen to move."""
 
-    def __init__(self, catalogue: Catalogue, provider: KeyProvider) -> None:
+    def __init__(self, catalogue: Catalogue, provider: KeyProvider, *, bucket_keys: int = BUCKET_KEYS) -> None:
+        self._bucket_keys = bucket_keys
         self._catalogue = catalogue
         self._provider = provider
         self._lock = threading.Lock()
         self._current: Held = {}
+        self._room: dict[str, int] = {}  # bucket id → how many keys are still placed there; of those in `_current`
         self._opened: dict[str, tuple[int, dict[str, bytes]]] = {}  # tenant → fence seen, bucket id → key
 
     def prepare(self, tenant: TenantId, slots: Iterable[Slot]) -> None:
@@ -107,6 +115,9 @@ class KeyTree:
             by_root.setdefault(ROOTS[slot.kind], set()).add(slot)
         for root, wanted in by_root.items():
             self._learn(tenant, root, wanted, known={})
+        with self._lock:
+            held = {bucket.id for epoch in self._current.values() for bucket in epoch.slots.values()}
+            self._room = {bucket: room for bucket, room in self._room.items() if bucket in held}
 
     def hold(self, items: Sequence[Placing]) -> Held:
         """The epochs and bucket keys under which these artefacts' keys can be placed; from memory where prepared."""
@@ -133,11 +144,6 @@ class KeyTree:
             wrapped = wrap(bucket.key, item.artefact.key.reveal(), artefact_aad(ref, bucket.id))
             rows.append({"artefact": ref.artefact, "bucket": bucket.id, "wrapped": wrapped})
         connection.execute(artefact_keys.insert(), rows)
-        self.tag(connection, items, held)
-
-    def tag(self, connection: Connection, items: Sequence[Placing], held: Held) -> None:
-        """Writes what placed artefacts are found by; EpochMovedError if a held epoch is over."""
-        compare_epochs(connection, {place: epoch.n for place, epoch in held.items()})
         found: dict[Bucket, list[tuple[ArtefactRef, Secret, Sequence[Identifier]]]] = {}
         for item in items:
             if item.identifiers:
@@ -145,6 +151,29 @@ class KeyTree:
                 found.setdefault(bucket, []).append((item.artefact.ref, item.artefact.key, item.identifiers))
         for bucket, tagged in found.items():
             write_tags(connection, bucket, tagged)
+        self._fill(Counter(held[item.place].slots[item.slot].id for item in items))
+
+    def tag(self, connection: Connection, artefact: NewArtefact, found: Sequence[Identifier]) -> None:
+        """Writes what a placed artefact is found by as well, in the bucket of its key; NotFound, Erased.
+
+        In a write transaction; asks the provider unless the bucket was opened before, as `open` of the artefact does.
+        """
+        row = connection.execute(_KEY_PATH, {"artefact": artefact.ref.artefact}).first()
+        if row is None or row.wrapped is None:
+            raise _absent(connection, artefact.ref.artefact, artefact.ref.tenant)
+        write_tags(connection, Bucket(row.bucket, self._bucket_key(row)), [(artefact.ref, artefact.key, found)])
+
+    def _fill(self, placed: Counter[str]) -> None:
+        """Keys were placed: a bucket that has enough of them is not held any more, and the next one is looked for."""
+        with self._lock:
+            for bucket, count in placed.items():
+                self._room[bucket] = self._room.get(bucket, self._bucket_keys) - count
+            full = {bucket for bucket in placed if self._room[bucket] <= 0}
+            for place, epoch in list(self._current.items()) if full else ():
+                slots = {slot: bucket for slot, bucket in epoch.slots.items() if bucket.id not in full}
+                self._current[place] = replace(epoch, slots=slots)
+            for bucket in full:
+                del self._room[bucket]
 
     def forget(self, held: Held) -> None:
         """Drops epochs that turned out to be over: the next `hold` learns of the newest."""
@@ -239,12 +268,14 @@ class KeyTree:
             try:
                 with self._catalogue.writing() as connection:
                     compare_epochs(connection, {(tenant, root): row.n})
-                    slots = _slots(connection, Epoch(tenant, root, row.n, secret, {}), wanted)
+                    filled = _slots(connection, Epoch(tenant, root, row.n, secret, {}), wanted, self._bucket_keys)
             except EpochMovedError:
                 continue
+            slots = {slot: bucket for slot, (bucket, _) in filled.items()}
             epoch = Epoch(tenant, root, row.n, secret, {**known, **slots} if same else slots)
             with self._lock:
                 self._current[tenant, root] = epoch
+                self._room |= {bucket.id: self._bucket_keys - keys for bucket, keys in filled.values()}
             return epoch
         raise Unavailable("the epoch of a tenant's keys does not come to rest; try again")
 
@@ -323,17 +354,22 @@ def _absent(connection: Connection, artefact: ArtefactId, tenant: TenantId | Non
     return NotFound(f"no artefact {artefact}")
 
 
-def _slots(connection: Connection, epoch: Epoch, wanted: set[Slot]) -> dict[Slot, Bucket]:
-    """The wanted buckets of an epoch; those that are missing are made."""
+def _slots(connection: Connection, epoch: Epoch, wanted: set[Slot], bucket_keys: int) -> dict[Slot, tuple[Bucket, int]]:
+    """The newest bucket of each wanted slot in an epoch, and how many keys it has; full ones get a next one."""
     where = and_(buckets.c.tenant == epoch.tenant, buckets.c.root == epoch.root, buckets.c.epoch == epoch.n)
-    rows = connection.execute(select(buckets).where(where, buckets.c.day.in_({slot.day for slot in wanted})))
+    query = select(buckets).where(where, buckets.c.day.in_({slot.day for slot in wanted})).order_by(buckets.c.part)
+    newest = {Slot(Kind(row.kind), row.purpose, row.day): row for row in connection.execute(query)}
     slots = {}
-    for row in rows:
-        slot = Slot(Kind(row.kind), row.purpose, row.day)
-        aad = bucket_aad(epoch.tenant, epoch.root, epoch.n, row.id, slot)
-        slots[slot] = Bucket(row.id, unwrap(epoch.secret, row.wrapped, aad))
-    for slot in wanted - slots.keys():
-        slots[slot] = Bucket(new_id(), fresh_key())
-        made = wrap_bucket(slots[slot], slot, epoch.tenant, epoch.root, epoch.n, epoch.secret)
-        connection.execute(buckets.insert(), made)
+    for slot in wanted:
+        row, keys, part = newest.get(slot), 0, 0
+        if row is not None:
+            count = select(func.count()).select_from(artefact_keys).where(artefact_keys.c.bucket == row.id)
+            keys, part = connection.scalar(count) or 0, row.part
+        if row is not None and keys < bucket_keys:
+            aad = bucket_aad(epoch.tenant, epoch.root, epoch.n, row.id, slot)
+            slots[slot] = Bucket(row.id, unwrap(epoch.secret, row.wrapped, aad), part), keys
+            continue
+        made = Bucket(new_id(), fresh_key(), 0 if row is None else part + 1)
+        slots[slot] = made, 0
+        connection.execute(buckets.insert(), wrap_bucket(made, slot, epoch.tenant, epoch.root, epoch.n, epoch.secret))
     return slots

@@ -54,6 +54,7 @@ from storage.slicebook import SliceBook
 from storage.slices import SliceRow
 from storage.spoolindex import SpoolIndex
 from storage.spoolview import SpoolView, look
+from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
 from storage.tokens import Tokens
@@ -141,6 +142,8 @@ class Recordings:
         self.jobs = Jobs(catalogue, clock)
         """The outbox as a count, and the jobs that were given up."""
         self.tokens = Tokens(catalogue, installation.labels)
+        self.statistics = Statistics(catalogue, self._tree, installation.statistics)
+        """Published counts of calls, and the calls of a period, to be counted."""
         locks = data_folder / "locks"
         self._eraser = Eraser(
             Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)

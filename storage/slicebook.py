@@ -31,6 +31,7 @@ _CLOSED = (
 _INTERRUPTED = select(artefacts.c.call).where(
     artefacts.c.call.in_(bindparam("ids", expanding=True)), artefacts.c.interrupted.is_(True)
 )
+_WHOLE = update(artefacts).where(artefacts.c.id.in_(bindparam("ids", expanding=True))).values(interrupted=False)
 _STREAMS_OF = select(artefacts.c.id, artefacts.c.call).where(
     artefacts.c.call.in_(bindparam("ids", expanding=True)), artefacts.c.kind.in_(STREAMS)
 )
@@ -100,6 +101,11 @@ class SliceBook:
         with self._catalogue.reading() as connection:
             found = set(connection.scalars(_INTERRUPTED, {"ids": [call for _, call in of]}))
         return [(tenant, call) for tenant, call in of if call in found]
+
+    def whole(self, streams: Sequence[ArtefactId]) -> None:
+        """Nothing of these streams is missing, though a run of theirs ended without a word; before the manifest."""
+        with self._catalogue.writing() as connection:
+            connection.execute(_WHOLE, {"ids": list(streams)})
 
     def store_manifest(self, tenant: TenantId, call: CallId) -> None:
         """Signs and stores one manifest, if the call has none; Erased, NotFound."""

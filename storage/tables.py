@@ -75,8 +75,9 @@ buckets = Table(
     Column("kind", _WORD, nullable=False),
     Column("purpose", _WORD, nullable=False),
     Column("day", _DAY, nullable=False),
+    Column("part", Integer, nullable=False),  # of the day: see BUCKET_KEYS in storage/keytree.py
     Column("wrapped", LargeBinary, nullable=False),  # the bucket key under the epoch secret
-    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day"),
+    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day", "part"),
     UniqueConstraint("id", "epoch"),
 )
 
@@ -91,6 +92,7 @@ calls = Table(
     Column("closed", Boolean, nullable=False),  # has its manifest, or is erased: no stream of it grows any more
     Index("calls_of_tenant", "tenant", "serial"),
     Index("calls_open", "closed", "state"),
+    Index("calls_of_day", "tenant", "day"),
 )
 
 artefacts = Table(
@@ -240,6 +242,16 @@ ledger = Table(
     Column("previous", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
     Column("signature", String(128), nullable=False),
+)
+
+statistics = Table(
+    "statistics",  # for ever, and never changed: it counts calls and knows none. See storage/statistics.py
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("period", _DAY, nullable=False),  # a UTC day or month that is over
+    Column("sealed", LargeBinary, nullable=False),  # under a secret of the installation: it outlives the tenant's keys
+    UniqueConstraint("tenant", "period"),
 )
 
 tokens = Table(

@@ -73,6 +73,7 @@ class Leg:
     ended: asyncio.Future[dict[str, Any] | None] = field(repr=False)  # the facts, or None when its worker was lost
     track: Track | None = None  # of a recording session: who is heard on it
     quiet: bool = False  # no sign of life for the trunk's quiet_s
+    over: bool = False  # its dialog has ended, and another one of the call goes on
     tap: Tap | None = None
     pressed: list[Press] = field(default_factory=list, repr=False)  # keys, where the policy keeps them
     pressed_beyond: int = 0  # keys that were too many
@@ -123,7 +124,7 @@ class Call:
     tenant: TenantId
     policy: Tenant
     trunk: Trunk
-    parties: Parties
+    parties: Parties  # of its first dialog
     new: NewCall | None
     unrecorded: str  # why it is not recorded; empty when it is
     started_s: float  # wall clock: the offer
@@ -132,6 +133,7 @@ class Call:
     clock: ClockState = UNKNOWN  # how sure the times are
     emergency: bool = False
     identifiers: Identifiers = field(default_factory=Identifiers)  # what it can be found by; may be added to
+    joined: list[Parties] = field(default_factory=list)  # of dialogs that came later
     legs: list[Leg] = field(default_factory=list)
     srtp: dict[int, dict[str, str]] = field(default_factory=dict, repr=False)  # keys of its m-lines, as agreed on
     former: list[Leg] = field(default_factory=list)  # legs whose stream another one has taken over
@@ -213,7 +215,7 @@ class Call:
         """Adds to `identifiers` what the signalling says: protocol's and vendors' ids, both parties' numbers."""
         parties = self.parties
         withheld = self._read(parties.from_uri) if parties.private else ""
-        for sort, text in parties.found_by:
+        for sort, text in (found for dialog in (parties, *self.joined) for found in dialog.found_by):
             self.identifiers.add(sort, text, withheld=withheld)
         for uri in (parties.from_uri, parties.request_uri):
             self.identifiers.add(Sort.NUMBER, self._read(uri), withheld=withheld)
@@ -257,10 +259,16 @@ class Call:
     def identity(self) -> bytes:
         """Names, addresses and protocol identifiers, sealed apart from call detail: they have their own retention."""
         parties = self.parties
-        body = {"display": parties.from_display, "from_uri": parties.from_uri, "to_uri": parties.to_uri}
+        body: dict[str, object] = {
+            "display": parties.from_display,
+            "from_uri": parties.from_uri,
+            "to_uri": parties.to_uri,
+        }
         body |= {"from_user": parties.from_user, "to_user": parties.to_user, "request_uri": parties.request_uri}
         body |= {"source": parties.source, "sip_call_id": parties.protocol_call_id}
         body |= {"asserted_uri": parties.asserted_uri}
+        if self.joined:
+            body |= {"joined": [dialog.protocol_call_id for dialog in self.joined]}
         if self.roster is not None:
             room = IDENTITY_BYTES_MAX - len(json.dumps(body))
             return json.dumps(body | {"recording_session": self.roster.identity(room)}).encode()

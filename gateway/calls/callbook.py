@@ -120,7 +120,7 @@ class CallBook:
         missing: list[list[float | None]] = []
         if any(leg.lives > 1 and leg.artefact is not None for leg in call.every_leg):
             async with self._reading_back:
-                facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call)
+                facts, missing = await asyncio.to_thread(facts_of_lives, self._recordings, call, ended_s)
         facts = facts_together(facts)
         state = outcome(call, facts)
         if state is CallState.ENDED and any(missing):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.calls.call import Call, Leg, Tap
-from gateway.calls.offer import over_ipv6
+from gateway.calls.offer import remote, told
 from gateway.calls.terms import opening, tapped, terms
 from gateway.calls.told import Told
 from gateway.errors import Unavailable
@@ -53,12 +53,13 @@ class Desk:
 
     def take_ports(self, call: Call, index: int) -> PortPair:
         """Ports for an m-line, of the family in which the peer's media come. Raises media's Unavailable."""
-        ipv6 = call.ipv6 if call.described is None else over_ipv6(call.described, index)
+        named = None if call.described is None else call.described.connection_of(call.described.media[index])
+        ipv6 = call.ipv6 if named is None else named.kind == "IP6"
         return self._ports.take(time.monotonic(), urgent=call.emergency, ipv6=ipv6)
 
     def open(self, call: Call, leg: Leg, offer: SessionDescription | None, continues: Leg | None = None) -> None:
         """Have the call's worker receive it on these terms, in place of the leg whose stream it continues."""
-        answered = offer is not None or leg.tap is not None
+        answered = leg.tap is not None or (offer is not None and told(offer, leg.index))
         agreed = self._terms(call, leg, offer)
         command = opening(call, leg, agreed, answered=answered, continues=continues is not None)
         former = self._formers.get(leg.pair.port, ())
@@ -120,6 +121,6 @@ class Desk:
             return tapped(leg.number, call.trunk, leg.tap)
         leg.protect(call.srtp.get(leg.index, {}))
         found = terms(leg, call.trunk, offer)
-        if offer is not None and found.remote is None:
+        if offer is not None and found.remote is None and remote(offer, offer.media[leg.index]) is not None:
             self.counters["media_address_refused"] += 1
         return found

@@ -46,20 +46,30 @@ def _name(recordings: Recordings, tenant: TenantId, call: CallId) -> None:
     record, new = recordings.call(tenant, call), recordings.resume(tenant, call)
     detail_id = new.find(Kind.CALL_DETAIL).ref.artefact
     detail: dict[str, Any] = json.loads(recordings.document(tenant, detail_id))
-    if detail.get("missing_ms") or "unstored_ms" in detail:
-        return  # it was recovered from what is stored, or it has been named before
+    lives: list[list[float | None]] = detail.get("missing_ms", [])  # told where a worker of the call died
+    if any(lives) or "unstored_ms" in detail:
+        return  # what is missing is known from what is stored, or it has been named before
     documents: dict[ArtefactId, bytes] = {}
+    whole: list[ArtefactId] = []
     spans: list[list[list[int]]] = []
     for artefact in (found.ref.artefact for found in record.find(Kind.AUDIO)):
         described = json.loads(recordings.document(tenant, artefact))
         facts = TrackFacts.from_json(described["facts"])
         with recordings.stream(tenant, artefact) as stream:
             lost = unstored(facts, readable(stream, []))
-            reason = CORRUPTED if stream.records_missing else DROPPED
+            damaged = stream.records_missing > 0
+            reason = CORRUPTED if damaged else DROPPED
+        if lives:  # its facts were read back, and name what is damaged
+            lost = [(gap.start_us, gap.end_us) for gap in facts.gaps if gap.reason in (CORRUPTED, DROPPED)]
+            if not (lost or damaged or facts.gaps_omitted):
+                whole.append(artefact)
         spans.append([[start // 1000, -(-end // 1000)] for start, end in lost])
-        if lost:
+        if lost and not lives:
             marked = mark(facts, lost, reason)
             documents[artefact] = json.dumps(described | {"facts": marked.to_json()}).encode()
+    if len(whole) == len(spans):  # a worker has died, and had written all that it had received
+        recordings.slices.whole(whole)
+        return
     log.warning("a call is not stored whole", extra={"call": call, "tenant": tenant, "tracks": len(documents)})
     documents[detail_id] = json.dumps(detail | {"unstored_ms": spans}).encode()
     recordings.put_documents(new, documents)

@@ -14,6 +14,7 @@ OFFERED = {codec.offered_as: codec.name for codec in OURS}
 OFFERED_EVENT_PT = 101
 
 LEGS_MAX = 16  # of one call at once, for a large meeting; m-lines beyond are refused
+DISCARD_PORT = 9  # RFC 863: where nobody listens
 LABEL_CHARACTERS_MAX = 64  # of a=label (RFC 4574): recording clients number them
 
 
@@ -26,6 +27,12 @@ def labels_of(offer: SessionDescription) -> dict[int, str]:
 def answerable(offer: SessionDescription) -> bool:
     """Whether any m-line of the offer has a codec of ours."""
     return any(choose_codec(media) is not None for media in offer.media)
+
+
+def told(described: SessionDescription, index: int) -> bool:
+    """Whether an m-line says where its media come from, in any way; else the answer to our offer is awaited."""
+    media = described.media[index]
+    return media.port != DISCARD_PORT or described.connection_of(media) is not None
 
 
 def over_ipv6(described: SessionDescription, index: int) -> bool:

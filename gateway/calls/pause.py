@@ -120,7 +120,7 @@ class Pauses:
             raise NotReady(f"call {call.id} is not recorded")
 
     def _order(self, call: Call) -> Order:
-        legs = {leg.number for leg in call.legs}
+        legs = {leg.number for leg in call.legs if not leg.over}
         return Order(next(self._numbers), legs, asyncio.get_running_loop().create_future())
 
     def _tell(self, call: Call, span: Span, order: Order) -> None:

@@ -76,10 +76,12 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
         documents[artefact.ref.artefact] = track_document(index, label, facts.to_json(), heard)
         if not facts.tally.packets:  # nothing of it may have reached the spool, and then nothing else ends it
             recordings.slices.complete_stream(artefact.ref.artefact, interrupted=True)
-        missing.append([*lost_with_workers(facts), _end_ms(facts), until_ms])
+        missing.append([*lost_with_workers(facts, until_ms), *_lost_end(facts, until_ms)])
     for artefact in record.find(Kind.DTMF):
         documents[artefact.ref.artefact] = keypresses.document((), complete=False)
-    state = CallState.INTERRUPTED if packets else CallState.NO_MEDIA
+    state = CallState.INTERRUPTED if any(missing) else CallState.ENDED
+    if not packets:
+        state = CallState.NO_MEDIA
     if not record.find(Kind.AUDIO):
         state = CallState.NOT_RECORDED
     announcement = detail.get("announcement") or {}
@@ -93,12 +95,13 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
         detail["ended"] = datetime.fromtimestamp(ended_s, UTC).isoformat(timespec="milliseconds")
         detail["duration_ms"] = until_ms
     documents[detail_id] = json.dumps(detail).encode()
-    recordings.put_documents(new, documents, state, ["transcribe"] if state is CallState.INTERRUPTED else [])
+    spoken = state in (CallState.INTERRUPTED, CallState.ENDED)
+    recordings.put_documents(new, documents, state, ["transcribe"] if spoken else [])
     return state
 
 
 def facts_of_lives(
-    recordings: Recordings, call: Call
+    recordings: Recordings, call: Call, ended_s: float
 ) -> tuple[dict[ArtefactId, dict[str, Any]], list[list[float | None]]]:
     """The facts of a call's tracks of which a media worker died and another went on, and what that has cost each.
 
@@ -107,7 +110,8 @@ def facts_of_lives(
     artefacts = [leg.artefact.ref.artefact for leg in call.every_leg if leg.artefact is not None]
     replayed = tied([_replayed(recordings, call.tenant, artefact) for artefact in artefacts])
     facts = {artefact: found.to_json() for artefact, found in zip(artefacts, replayed, strict=True)}
-    return facts, [lost_with_workers(found) for found in replayed]
+    until_ms = 1000 * (ended_s - call.answered_s)
+    return facts, [lost_with_workers(found, until_ms) for found in replayed]
 
 
 def facts_together(facts: Mapping[ArtefactId, Mapping[str, Any]]) -> Mapping[ArtefactId, Mapping[str, Any]]:
@@ -140,5 +144,8 @@ def _until_ms(detail: dict[str, Any], ended_s: float | None) -> float | None:
     return round(1000 * (ended_s - datetime.fromisoformat(detail["answered"]).timestamp()))
 
 
-def _end_ms(facts: TrackFacts) -> float:
-    return round((facts.last_us or 0) / 1000)
+def _lost_end(facts: TrackFacts, until_ms: float | None) -> list[float | None]:
+    """From the last frame to the call's end, unless the worker that received it wrote something as late as that."""
+    if until_ms is not None and facts.ended_us >= 1000 * until_ms:
+        return []
+    return [round((facts.last_us or 0) / 1000), until_ms]

@@ -7,12 +7,14 @@ not committed is lost; the track's facts name it, and call detail does (`missing
 from __future__ import annotations
 
 import logging
+import math
 
 from gateway.calls.call import Call
 from gateway.calls.media_link import MediaLink
 from gateway.errors import Unavailable
 from media.framelog import Reason
 from media.lives import LIVES_MAX
+from media.messages import Close
 from media.timeline import TrackFacts
 
 log = logging.getLogger(__name__)
@@ -21,9 +23,12 @@ _LOST = Reason.WORKER_LOST.name.lower()
 
 
 def go_on(call: Call, worker: MediaLink, now: float) -> bool:
-    """Open the call's legs again in that worker; False if that cannot be, or is of no use any more."""
-    opened = [leg for leg in call.legs if leg.told is not None]
-    if call.ending or any(leg.ended.done() or leg.lives >= LIVES_MAX for leg in opened):
+    """Open the call's legs again in that worker; False if that cannot be, or is of no use any more.
+
+    A call that is just ending goes on for as long as it takes to receive what waits, and its legs are closed again.
+    """
+    opened = [leg for leg in call.legs if leg.told is not None and not ((call.ending or leg.over) and leg.ended.done())]
+    if not opened or any(leg.ended.done() or leg.lives >= LIVES_MAX for leg in opened):
         return False
     call.worker = worker
     try:
@@ -33,6 +38,8 @@ def go_on(call: Call, worker: MediaLink, now: float) -> bool:
             worker.send(first, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
             for command in more:
                 worker.send(command)
+            if call.ending or leg.over:
+                worker.send(Close(leg.number))
     except Unavailable:
         return False
     for leg in call.former:  # closed, and nobody will say any more what it received: it is read back
@@ -42,6 +49,11 @@ def go_on(call: Call, worker: MediaLink, now: float) -> bool:
     return True
 
 
-def missing(facts: TrackFacts) -> list[float | None]:
-    """What dead workers have cost a track, in ms of the call: where it stops and where it goes on, in turn."""
-    return [round(at_us / 1000) for gap in facts.gaps if gap.reason == _LOST for at_us in (gap.start_us, gap.end_us)]
+def missing(facts: TrackFacts, until_ms: float | None = None) -> list[float | None]:
+    """What dead workers have cost a track, in ms of the call: where it stops and where it goes on, in turn.
+
+    What lies after `until_ms`, the call's end, is none of it.
+    """
+    last = math.inf if until_ms is None else until_ms
+    lost = [(round(gap.start_us / 1000), round(gap.end_us / 1000)) for gap in facts.gaps if gap.reason == _LOST]
+    return [at_ms for start, end in lost if start < last for at_ms in (start, min(end, last))]

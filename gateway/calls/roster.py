@@ -186,6 +186,13 @@ class Roster:
                 track.mixed = track.mixed or senders.mixed
         return due
 
+    def leave(self, line: int, at_ms: float) -> None:
+        """Nobody is heard on an m-line any more: its dialog has ended."""
+        if (track := self._current.pop(line, None)) is not None:
+            track.until_ms = at_ms
+            self._show(track, frozenset(), at_ms)
+        self._note(at_ms, "hung_up", line=line)
+
     def note(self, at_ms: float, what: str, line: int) -> None:
         """Something happened to an m-line: held, resumed, moved."""
         self._note(at_ms, what, line=line)

@@ -60,13 +60,23 @@ class Streams:
         if roster is None:
             return
         at_ms = call.now_ms(time.monotonic_ns())
-        for leg in call.legs:
+        for leg in (leg for leg in call.legs if not leg.over):
             for what in _happened(before, offer, leg.index):
                 roster.note(at_ms, what, leg.index)
         roster.describe(lines_of(offer))
         there = {leg.index for leg in call.legs}
         new = [(index, label) for index, label in labels_of(offer).items() if index not in there]
         self._heard(call, roster, metadata, dict(new[: LEGS_MAX - len(there)]), at_ms)
+
+    def left(self, call: Call, line: int) -> None:
+        """The dialog that an m-line came in has ended, and the call goes on."""
+        if call.roster is not None:
+            call.roster.leave(line, call.now_ms(time.monotonic_ns()))
+
+    def missed(self, call: Call, line: int) -> None:
+        """The dialog for an m-line of the call, which is over, never came."""
+        if call.roster is not None:
+            call.roster.note(call.now_ms(time.monotonic_ns()), "never_came", line)
 
     def told(self, call: Call, metadata: Sequence[bytes]) -> None:
         """A recording client has sent metadata without a description."""
@@ -171,6 +181,6 @@ def _happened(before: SessionDescription | None, after: SessionDescription, inde
     happened = []
     if sends(before, old) != sends(after, new):
         happened.append("resumed" if sends(after, new) else "held")
-    if new.port and old.port and remote(before, old) != remote(after, new):
+    if new.port and old.port and remote(before, old) not in (None, remote(after, new)):
         happened.append("moved")
     return happened

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -215,12 +215,23 @@ class Switchboard:
             call.saved = self.tasks.create_task(self._save_safely(call, call.new))
         self._publish("call_started", call)
 
-    def update(self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = ()) -> None:
-        """A new description: hold, resume, another address or codec; in recording sessions alone m-lines, too."""
+    def update(
+        self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = (), of: Collection[int] | None = None
+    ) -> None:
+        """A new description, `of` these m-lines alone where it is of some: hold, resume, another address or codec; in
+        recording sessions further m-lines, too."""
         for leg in call.legs:
-            if leg.index < len(offer.media):
+            if leg.index < len(offer.media) and (of is None or leg.index in of):
                 self._desk.update(call, leg, offer)
         self.streams.update(call, offer, metadata)
+
+    def left(self, call: Call, line: int) -> None:
+        """The dialog of this m-line has ended, and another one of the call goes on."""
+        for leg in (leg for leg in call.legs if leg.index == line):
+            leg.over = True
+            self._desk.send(Close(leg.number))
+        self.streams.left(call, line)
+        self._look_alive(call)
 
     def retune(self, call: Call, leg: Leg) -> None:
         """Another sender comes over a leg's tap."""
@@ -298,9 +309,12 @@ class Switchboard:
         """A leg has given no sign of life; a call of which nobody gives any is asked whether it still stands."""
         if not call.ending:
             leg.quiet = True
-            if all(other.quiet for other in call.legs):
-                self.counters["calls_probed"] += 1
-                self.probe(call.id)
+            self._look_alive(call)
+
+    def _look_alive(self, call: Call) -> None:
+        if all(leg.quiet or leg.over for leg in call.legs):
+            self.counters["calls_probed"] += 1
+            self.probe(call.id)
 
     def _on_open_failed(self, call: Call, leg: Leg, event: OpenFailed) -> None:
         log.error("a leg could not be opened", extra={"call": call.id, "leg": leg.number, "reason": event.reason})

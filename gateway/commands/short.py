@@ -11,6 +11,7 @@ import zoneinfo
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from gateway.addresses import parse_address
 from gateway.caller import CallFailed, Track, place_call
@@ -93,6 +94,25 @@ def get(arguments: argparse.Namespace) -> int:
             arguments.output.write_bytes(raw)
         else:
             sys.stdout.buffer.write(raw)
+
+    return _asking(run)
+
+
+def statistics(arguments: argparse.Namespace) -> int:
+    """Show a period's statistics, or which periods have some."""
+
+    def run() -> None:
+        client = Client.of(arguments.url, arguments.token)
+        if arguments.period is None:
+            for period in client.json("/v1/statistics")["periods"]:
+                _print(period)
+            return
+        found = client.json(f"/v1/statistics?period={quote(arguments.period)}")
+        few = f"under {found['count_min']}"
+        _print(f"{'calls':<14}  {'':<13}  {found['calls'] or few:>10}")
+        for table, cells in found["tables"].items():
+            for cell, calls in cells.items():
+                _print(f"{table:<14}  {cell:<13}  {calls or few:>10}")
 
     return _asking(run)
 

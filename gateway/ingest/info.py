@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from gateway.calls.call import Call
+from gateway.calls.call import Call, Leg
 from gateway.calls.keypresses import keep
 from gateway.calls.pause import Pauses
 from gateway.errors import Unavailable
@@ -38,13 +38,13 @@ class InfoService:
         self._answer = answer
         self._counters = counters
 
-    def serve(self, call: Call, event: Informed) -> None:
-        """One INFO of the call."""
+    def serve(self, call: Call, event: Informed, leg: Leg) -> None:
+        """One INFO of the call, from the peer that this leg receives."""
         if event.record is None:
             self._counters["info_keys"] += 1
             if not (call.paused or (call.announcement is not None and not call.announcement.complete)):
                 at_us = max(0, time.monotonic_ns() - call.origin_ns) // 1000
-                keep(call, call.legs[0], Press(event.digit, at_us, event.duration_ms, "info"))
+                keep(call, leg, Press(event.digit, at_us, event.duration_ms, "info"))
             self._answer(event, 200)
         elif not call.trunk.pause_by_info:
             self._counters["refused_pause_by_info"] += 1

@@ -21,7 +21,7 @@ from gateway.ingest.identity import Identity
 from gateway.ingest.info import InfoService
 from gateway.ingest.keying import Keying
 from gateway.ingest.listeners import Listeners
-from gateway.ingest.negotiation import Negotiation
+from gateway.ingest.pairs import Dialog, Pairs, Seat
 from gateway.ingest.parties import parties_of, user_of
 from gateway.ingest.recording import recording_of
 from gateway.ingest.registrars import Named
@@ -65,8 +65,9 @@ class SipIngest:
         limits = AgentSettings(max_dialogs=settings.sip.calls_max, session_s=settings.sip.session_s)
         self._agent = UserAgent(limits, secrets.token_bytes, self._identity)
         self._listeners = Listeners(settings, self._identity, self.receive, self._counted)
-        self._calls: dict[int, tuple[Call, Negotiation]] = {}
-        self._dialogs: dict[CallId, int] = {}
+        self._dialogs: dict[int, Dialog] = {}
+        self._of_call: dict[CallId, list[int]] = {}
+        self._pairs = Pairs()
         self._early: dict[CallId, bytes] = {}  # our descriptions for calls that hear an announcement unanswered
         self._infos = InfoService(switchboard.pauses, switchboard.tasks, self._inform, self._counted)
         self.unregistered = asyncio.Event()
@@ -139,21 +140,21 @@ class SipIngest:
 
     def hang_up(self, call: CallId) -> None:
         """Send BYE for a live call; its record follows."""
-        dialog = self._dialogs.get(call)
-        if dialog is not None:
-            self._agent.bye(dialog, time.monotonic())
-            self._pump()
+        self._each(call, self._agent.bye)
 
     def probe(self, call: CallId) -> None:
-        """Ask the peer of a silent call whether it still stands; one that is gone ends by it."""
-        dialog = self._dialogs.get(call)
-        if dialog is not None:
-            self._agent.probe(dialog, time.monotonic())
+        """Ask the peers of a silent call whether it still stands; a dialog that is gone ends by it."""
+        self._each(call, self._agent.probe)
+
+    def _each(self, call: CallId, act: Callable[[int, float], object]) -> None:
+        if dialogs := self._of_call.get(call):
+            for dialog in list(dialogs):
+                act(dialog, time.monotonic())
             self._pump()
 
     def hang_up_all(self) -> None:
         """BYE to every call."""
-        for call in list(self._dialogs):
+        for call in list(self._of_call):
             self.hang_up(call)
 
     def _pump(self) -> None:
@@ -203,11 +204,12 @@ class SipIngest:
             case Updated():
                 self._on_updated(event)
             case Told():
-                self._switchboard.streams.told(self._calls[event.dialog][0], event.request.metadata)
+                self._switchboard.streams.told(self._dialogs[event.dialog].call, event.request.metadata)
             case Acknowledged() | Agreed():
                 self._on_answered(event)
             case Informed():
-                self._infos.serve(self._calls[event.dialog][0], event)
+                dialog = self._dialogs[event.dialog]
+                self._infos.serve(dialog.call, event, dialog.legs[0])
             case Probed():
                 self._on_probed(event)
             case Ended():
@@ -237,89 +239,120 @@ class SipIngest:
             warning = [("Warning", _NO_FAMILY if elsewhere else _NO_MEDIA)]
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=warning)
             return
+        trusted, transport, found_by = match.trunk.trusted, event.flow.transport, match.trunk.found_by
+        parties = parties_of(
+            event.request, event.granted.source, trusted=trusted, transport=transport, found_by=found_by
+        )
+        seat = self._pairs.seat(match, event.request, offer, now)
         try:
-            trusted, transport, found_by = match.trunk.trusted, event.flow.transport, match.trunk.found_by
-            parties = parties_of(
-                event.request, event.granted.source, trusted=trusted, transport=transport, found_by=found_by
-            )
-            match, roster = recording_of(match, event.request, offer)
-            ipv6 = bool(media.address6) and ":" in event.flow.remote[0]
-            call = self._switchboard.begin(match, offer, parties, roster, ipv6=ipv6)
+            if seat is not None and seat.pair.call is not None:
+                dialog, whole = self._join(seat.pair.call, seat, offer, keying), None
+                dialog.call.joined.append(parties)
+            else:
+                whole = offer if seat is None else seat.put(offer)
+                match, roster = recording_of(match, event.request, whole)
+                ipv6 = bool(media.address6) and ":" in event.flow.remote[0]
+                call = self._switchboard.begin(match, whole, parties, roster, ipv6=ipv6)
+                dialog = Dialog(call, keying, self._settings.media, seat)
         except Busy as busy:
+            if seat is not None:
+                self._pairs.refused(seat)
             self._counted["refused_busy"] += 1
             self._counted[f"busy_{busy.reason.replace(' ', '_')}"] += 1
             log.warning("call refused", extra={"reason": busy.reason})
             retry = [("Retry-After", str(RETRY_AFTER_S))]
             self._agent.reject(event.dialog, 503, "Service Unavailable", now, headers=retry)
             return
-        negotiation = self._negotiation(call, keying)
-        self._calls[event.dialog] = (call, negotiation)
-        self._dialogs[call.id] = event.dialog
-        described = negotiation.offer() if offer is None else negotiation.answer(offer)
-        call.srtp = keying.agreed
-        self._switchboard.answering(call)
-        if match.trunk.early_media and call.announcement is not None and offer is not None:
+        if seat is not None:
+            seat.pair.call = dialog.call
+        self._take(event, dialog, offer, whole)
+
+    def _join(self, call: Call, seat: Seat, offer: SessionDescription | None, keying: Keying) -> Dialog:
+        """The other end of a call that stands comes in a dialog of its own. Raises Busy."""
+        dialog = Dialog(call, keying, self._settings.media, seat)
+        if offer is None:
+            keying.offer(seat.line)  # so that nothing plain is taken before we know
+        else:
+            keying.settle(offer)
+        dialog.agree()
+        self._switchboard.update(call, seat.put(offer), (), ())
+        if not dialog.legs:
+            raise Busy("no ports free")
+        self._counted["dialogs_joined"] += 1
+        dialog.negotiate()
+        return dialog
+
+    def _take(
+        self, event: Invited, dialog: Dialog, offer: SessionDescription | None, whole: SessionDescription | None
+    ) -> None:
+        """Answer a dialog; a call begins with its first one, whose description is that of the `whole` call then."""
+        call, begins = dialog.call, dialog.call.id not in self._of_call
+        self._dialogs[event.dialog] = dialog
+        self._of_call.setdefault(call.id, []).append(event.dialog)
+        described = dialog.negotiation.offer() if offer is None else dialog.negotiation.answer(offer)
+        dialog.agree()
+        if begins:
+            self._switchboard.answering(call)
+        if begins and call.trunk.early_media and call.announcement is not None and offer is not None:
             self._early[call.id] = described
             self._agent.ring(event.dialog, time.monotonic(), described)
         else:
             self._agent.accept(event.dialog, described, time.monotonic())
         self._flush()
         self.on_set_up(time.monotonic() - self._received)
-        self._switchboard.answered(call, offer)
+        if begins:
+            self._switchboard.answered(call, whole)
 
     def announced(self, call: CallId) -> None:
         """The announcement is over, or cannot be played: a call that heard it in early media is answered now."""
         described = self._early.pop(call, None)
         if described is not None:
-            self._agent.accept(self._dialogs[call], described, time.monotonic())
+            self._agent.accept(self._of_call[call][0], described, time.monotonic())
             self._pump()
 
     def _on_reinvited(self, event: Reinvited) -> None:
-        call, negotiation = self._calls[event.dialog]
+        dialog = self._dialogs[event.dialog]
         now = time.monotonic()
         if not event.body:
-            self._switchboard.streams.told(call, event.request.metadata)
-            self._agent.accept(event.dialog, negotiation.offer(), now)
+            self._switchboard.streams.told(dialog.call, event.request.metadata)
+            self._agent.accept(event.dialog, dialog.negotiation.offer(), now)
             return
         try:
-            offer = negotiation.read(event.body)
+            offer = dialog.negotiation.read(event.body)
         except Malformed as error:
             self._agent.reject(event.dialog, 400, f"Bad SDP: {error}", now)
         except MediaError as error:
             warning = [("Warning", f'399 callvault "{error}"')]
             self._agent.reject(event.dialog, 488, "Not Acceptable Here", now, headers=warning)
         else:
-            self._agent.accept(event.dialog, self._taken(call, negotiation, offer, event), now)
+            self._agent.accept(event.dialog, self._taken(dialog, offer, event), now)
 
     def _on_updated(self, event: Updated) -> None:
-        call, negotiation = self._calls[event.dialog]
+        dialog = self._dialogs[event.dialog]
         try:
-            offer = negotiation.read(event.body)
+            offer = dialog.negotiation.read(event.body)
         except MediaError:
             self._agent.update(event.dialog, None, time.monotonic())
         else:
-            described = self._taken(call, negotiation, offer, event)
+            described = self._taken(dialog, offer, event)
             self._agent.update(event.dialog, described, time.monotonic())
 
-    def _taken(
-        self, call: Call, negotiation: Negotiation, offer: SessionDescription, event: Reinvited | Updated
-    ) -> bytes:
+    def _taken(self, dialog: Dialog, offer: SessionDescription, event: Reinvited | Updated) -> bytes:
         """Our answer to an offer within the call, which holds from now on; its keys first, for legs that are new."""
-        negotiation.keying.settle(offer)
-        call.srtp = negotiation.keying.agreed
-        self._switchboard.update(call, offer, event.request.metadata)
-        return negotiation.answer(offer, self._places(call))
+        dialog.negotiation.keying.settle(offer)
+        dialog.agree()
+        self._switchboard.update(dialog.call, dialog.whole(offer), event.request.metadata, dialog.concerns)
+        return dialog.negotiation.answer(offer, dialog.places())
 
     def _on_answered(self, event: Acknowledged | Agreed) -> None:
         """The peer's answer to our offer; one that cannot be used ends the call (RFC 3261 §14.1, §13.3.1)."""
-        found = self._calls.get(event.dialog)
-        if found is None or not event.body:
+        dialog = self._dialogs.get(event.dialog)
+        if dialog is None or not event.body:
             return
-        call, negotiation = found
         try:
-            described = negotiation.answered(event.body)
-            call.srtp = negotiation.keying.agreed
-            self._switchboard.update(call, described)
+            described = dialog.negotiation.answered(event.body)
+            dialog.agree()
+            self._switchboard.update(dialog.call, dialog.whole(described), (), dialog.concerns)
         except MediaError:
             self._counted["refused_answer"] += 1
             self._agent.bye(event.dialog, time.monotonic(), _BAD_ANSWER)
@@ -330,31 +363,29 @@ class SipIngest:
         self._pump()
 
     def _on_probed(self, event: Probed) -> None:
-        found = self._calls.get(event.dialog)
-        if found is not None and event.status not in LOST:
-            self._switchboard.alive(found[0].id)
+        dialog = self._dialogs.get(event.dialog)
+        if dialog is not None and event.status not in LOST:
+            self._switchboard.alive(dialog.call.id)
 
     def _on_ended(self, event: Ended) -> None:
-        found = self._calls.pop(event.dialog, None)
-        if found is not None:
-            self._dialogs.pop(found[0].id, None)
-            self._early.pop(found[0].id, None)
-            self._switchboard.end(found[0], event.why)
-
-    def _negotiation(self, call: Call, keying: Keying) -> Negotiation:
-        return Negotiation(
-            self._places(call),
-            keying,
-            origin_id=int(call.id[:12], 16),
-            receive_only=call.trunk.receive_only,
-            repetition=call.policy.dtmf_inband == "keep",
-            ipv6=bool(self._settings.media.address6),
-        )
-
-    def _places(self, call: Call) -> dict[int, Address]:
-        """What our descriptions name of its legs."""
-        media = self._settings.media
-        return {leg.index: (media.names(ipv6=leg.pair.ipv6), leg.pair.port) for leg in call.legs}
+        dialog = self._dialogs.pop(event.dialog, None)
+        if dialog is None:
+            return
+        call, seat = dialog.call, dialog.seat
+        left = self._of_call[call.id]
+        left.remove(event.dialog)
+        if left and seat is not None:
+            seat.pair.leave(seat.end)
+            self._switchboard.left(call, seat.end)
+            return
+        del self._of_call[call.id]
+        self._early.pop(call.id, None)
+        if seat is not None:
+            self._pairs.forget(seat.pair)
+            if seat.end.other not in seat.pair.taken:
+                self._counted["partners_missing"] += 1
+                self._switchboard.streams.missed(call, seat.end.other)
+        self._switchboard.end(call, event.why)
 
 
 _NO_MEDIA = '305 callvault "Incompatible media format: no codec that is taken, or not encrypted as it must be"'

@@ -31,7 +31,7 @@ MTU = 1500
 _CLONE_NEWNET = 0x40000000
 _HEAD = """{method} {target} SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: <sip:{user}@[local_ip]:[local_port]>;tag=[pid]tag[call_number]
+From: <sip:{user}@[local_ip]:[local_port]{parameters}>;tag=[pid]tag[call_number]
 To: <sip:recorder@[remote_ip]:[remote_port]>{tag}
 Call-ID: [call_id]
 CSeq: {number} {method}
@@ -56,8 +56,11 @@ class Step:
 SIPREC = "Require: siprec\n"
 
 
-def scenario(user: str, steps: Sequence[Step], more: str) -> str:
-    """The steps as sipp's XML, with a BYE behind them; `more` headers stand in the first one."""
+def scenario(user: str, steps: Sequence[Step], more: str, parameters: str = "") -> str:
+    """The steps as sipp's XML, with a BYE behind them; `more` headers stand in the first one.
+
+    `parameters` are those of From's URI.
+    """
     parts = ['<?xml version="1.0"?>', '<scenario name="recording client">']
     for number, step in enumerate((*steps, Step("BYE", pause_ms=0)), 1):
         first = number == 1
@@ -65,6 +68,7 @@ def scenario(user: str, steps: Sequence[Step], more: str) -> str:
             "target": "sip:recorder@[remote_ip]:[remote_port]" if first else "[next_url]",
             "tag": "" if first else "[peer_tag_param]",
             "user": user,
+            "parameters": parameters,
             "number": number,
             "feature": ";+sip.src" if more == SIPREC else "",
         }
@@ -109,9 +113,10 @@ class Line:
 class Client:
     """Runs one recording session: signalling by sipp, a line for each m-line."""
 
-    def __init__(self, folder: Path, user: str, codecs: Sequence[str]) -> None:
+    def __init__(self, folder: Path, user: str, codecs: Sequence[str], parameters: str = "") -> None:
         self.folder = folder
         self.user = user
+        self.parameters = parameters
         self.lines = [Line(codec, noise(20, seed=number)) for number, codec in enumerate(codecs)]
         self.answers: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +124,7 @@ class Client:
     def run(self, port: int, steps: Sequence[Step], *more: str, headers: str = SIPREC) -> Verdict:
         """Until sipp's call is over; raises if the media could not be sent."""
         path = self.folder / "scenario.xml"
-        path.write_text(scenario(self.user, steps, headers))
+        path.write_text(scenario(self.user, steps, headers, self.parameters))
         over = threading.Event()
         sender = threading.Thread(target=self._send, args=(over,))
         sender.start()

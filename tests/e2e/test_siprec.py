@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep as wait
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.e2e.siprec import PLAIN, Client, Step, enter, network, reassembled, s
 from tests.e2e.system import System, running, status, until
 from tests.gateway.calls.test_roster import document
 from tests.gateway.ingest.test_siprec_vectors import TABLE, invites
+from tests.gateway.sip.siprec.test_fork import FAR, NEAR
 
 pytestmark = needs_sipp
 
@@ -205,6 +207,41 @@ def test_hold_and_resume_by_description_alone_are_timed_and_the_gap_says_hold(sy
     assert events[0]["at_ms"] > 400
     for found in call["tracks"]:
         assert "hold" in [gap[2] for gap in found["track"]["facts"]["gaps"]]
+
+
+@pytest.mark.parametrize("first", ["near", "far"])
+def test_a_phones_two_forks_are_the_tracks_of_one_call(system: System, first: str, tmp_path: Path) -> None:
+    """Unified CM's, each a plain INVITE of its own: the second comes a second later, and goes a second later."""
+    user = f"forked-{first}"
+    forks = {"near": NEAR, "far": FAR}
+    names = sorted(forks, key=lambda name: name != first)
+    recorders = [
+        Client(tmp_path / name, user, ["PCMA"], ";" + forks[name].replace("27298698", f"1{names.index('far')}"))
+        for name in names
+    ]
+
+    def record(recorder: Client) -> Verdict:
+        wait(1.0 * recorders.index(recorder))
+        steps = [Step("INVITE", *multipart(recorder), pause_ms=2000)]
+        return done(recorder.run(system.sip[1], steps, *TCP, headers=""))
+
+    with ThreadPoolExecutor(2, initializer=enter, initargs=(network(),)) as threads:
+        assert list(threads.map(record, recorders)) == [ONE, ONE]
+    client = system.client()
+    call = call_of(client, user)
+    assert call["state"] in ("ended", "stored")
+    session = call["detail"]["recording_session"]
+    assert (session["by"], len(session["participants"])) == ("cisco", 2)
+    assert [event["what"] for event in session["events"]] == ["hung_up"]
+    tracks = [found["track"] for found in call["tracks"]]
+    assert [track["label"] for track in tracks] == names
+    assert len({presence["id"] for track in tracks for presence in track["participants"]}) == 2
+    begun = [track["facts"]["first_us"] / 1e6 for track in tracks]
+    assert begun[1] - begun[0] == pytest.approx(1.0, abs=0.8)  # on one clock
+    for number, recorder in enumerate(recorders):
+        packets, sound = heard(client, call, number)
+        assert packets > 60
+        assert (sound == said(recorder, 0)[: 160 * packets]).all()
 
 
 def test_metadata_that_are_no_xml_and_a_plain_invite_of_ciscos_are_recorded_and_no_name_is_logged(

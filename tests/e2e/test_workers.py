@@ -166,3 +166,20 @@ def test_a_worker_that_says_nothing_any_more_is_ended_and_its_calls_go_on(system
     rows = rows_of(system, "stuck", 4)
     assert any(judge(system, call, rows[call.user], stall_s) for call in calls)
     reconciled(system)
+
+
+def test_calls_that_end_while_their_worker_is_stuck_are_received_to_their_end(system: System) -> None:
+    calls = placed("ending", 4, 4.0)
+    fleet, before = Fleet(system.sip, calls), said(system)
+    with stalls(system.folder) as longest:
+        fleet.start()
+        time.sleep(3.0)
+        stuck = system.media_workers()[0]
+        os.kill(stuck, signal.SIGSTOP)
+        fleet.join()  # what they say until they hang up waits in the sockets
+        os.kill(stuck, signal.SIGKILL)
+        stands_by(system, before)
+        stall_s = longest()
+    rows = rows_of(system, "ending", 4)
+    assert any(judge(system, call, rows[call.user], stall_s) for call in calls)
+    reconciled(system)

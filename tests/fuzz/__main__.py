@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.fuzz.arrays import sparing
 from tests.fuzz.growth import Growth
 
 FOUND = Path("build") / "fuzz"
@@ -53,7 +54,12 @@ def _guide(name: str, seconds: int, found: Path) -> None:
     for number, seed in enumerate(target.seeds()):
         (found / f"seed-{number}").write_bytes(seed)
 
+    begun = False
+
     def one(data: bytes) -> None:
+        nonlocal begun
+        if not begun:  # `Fuzz` has put its own in place; instrumented code asks the module for it
+            begun, atheris._trace_cmp = True, sparing(atheris._trace_cmp)
         growth.took(target.check(data))
         if growth.over:  # libFuzzer ends the process without a word to Python
             print(growth.report(name), flush=True)

@@ -16,10 +16,11 @@ from gateway.sip.framing import Frame, Framer, Message
 from gateway.sip.grammar import CSeq, NameAddr, Uri, Via
 from gateway.sip.headers import MAX_HEADERS, parse_lines
 from gateway.sip.message import Answerable, Request, Response, parse
-from gateway.sip.siprec import metadata, session
+from gateway.sip.siprec import fork, metadata, session
 from gateway.sip.siprec.state import Line, State
 from tests.fuzz.target import CORPUS, Target
 from tests.gateway.sip.bench import Bench, counting, packet
+from tests.gateway.sip.siprec.test_fork import FAR, NEAR
 
 TESTS = CORPUS.parents[1]
 REALM, USER, NOW_S = "callvault", "alice", 1000.0
@@ -52,7 +53,11 @@ def scenarios() -> list[bytes]:
 def recordings() -> list[bytes]:
     """INVITEs of recording clients, with their bodies of several parts."""
     kind = "multipart/mixed;boundary=foobar"
-    return [packet("INVITE", body=body, extra=f"Content-Type: {kind}\nRequire: siprec") for body in offers()]
+    found = [packet("INVITE", body=body, extra=f"Content-Type: {kind}\nRequire: siprec") for body in offers()]
+    return [
+        *found,
+        *(packet("INVITE").replace(b"alice@192.0.2.9>", f"1@192.0.2.9;{of}>".encode()) for of in (NEAR, FAR)),
+    ]
 
 
 def messages() -> list[bytes]:
@@ -93,6 +98,7 @@ def _asked(request: Request) -> None:
     request.tokens("Require")
     session.is_recording(request)
     session.named(request)
+    fork.forked(request)
     parties_of(request, "192.0.2.9", trusted=True, found_by=HEADER)
     info.read(request)
 

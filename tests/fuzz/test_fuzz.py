@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from tests.fuzz.arrays import sparing
 from tests.fuzz.damage import damaged
 from tests.fuzz.growth import Grown, Growth
 from tests.fuzz.target import CORPUS, CPU_S_MAX, Hang, Target
@@ -73,3 +75,20 @@ def test_what_is_promised_is_borne_and_all_else_is_found() -> None:
         target.check(b"bad")
     with pytest.raises(Hang):
         target.check(b"1")
+
+
+def test_arrays_are_compared_behind_the_back_of_a_hook_and_nothing_else_is() -> None:
+    """Atheris's keeps every array that a comparison gives."""
+    seen: list[object] = []
+
+    def hook(left: object, right: object, operation: int, *more: object) -> object:
+        seen.append((left, right, operation, *more))
+        return "hooked"
+
+    compare, array = sparing(hook), np.arange(3)
+    for number, expected in enumerate(([1, 0, 0], [1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 1], [0, 1, 1])):
+        assert compare(array, 1, number, 7, False).tolist() == expected
+        assert compare(np.ones(3, np.int64), array, number, 7, True).tolist() == expected[::-1]
+    assert seen == []
+    assert compare(1, 2, 0, 7, False) == "hooked"
+    assert seen == [(1, 2, 0, 7, False)]

@@ -11,7 +11,21 @@ import pytest
 from gateway.cli import main, parser
 from gateway.commands.short import shown
 
-COMMANDS = ("serve", "worker", "demo", "call", "calls", "get", "erase", "verify", "tenant", "token", "config", "doctor")
+COMMANDS = (
+    "serve",
+    "worker",
+    "demo",
+    "call",
+    "calls",
+    "get",
+    "erase",
+    "verify",
+    "tenant",
+    "token",
+    "config",
+    "doctor",
+    "statistics",
+)
 
 
 def callvault(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -13,13 +13,15 @@ from media.codecs import PCMA
 from media.errors import Unavailable
 from media.framelog import Chunk, Reason
 from media.lives import LIVES_MAX, REACH, life_begins, life_of
-from media.messages import Latched, Quiet
+from media.messages import Latched, Quiet, Update
 from media.render import render_pcm, total_samples
 from media.timeline import Gap, TrackFacts, facts_from_chunks
 
 from .bench import Bench, Sender, duplicated, noise, udp_socket
 
 FLUSH_MS = 400
+LOST = Reason.WORKER_LOST.name.lower()
+CODECS = {8: "PCMA", 0: "PCMU"}
 NAT = {"nat": True, "networks": ("127.0.0.0/8",)}
 
 
@@ -131,6 +133,100 @@ def test_what_keeps_a_leg_from_being_kept_still_does_and_nothing_of_it_is_lost(
     assert reason in {gap.reason for gap in facts.gaps}
 
 
+def held(bench: Bench, sender: Sender, *, held: bool = True) -> None:
+    """The peer puts us on hold, or takes us off it."""
+    bench.engine.update(Update(1, CODECS, sender.address, receiving=not held, event_pt=101), bench.now_ns)
+
+
+def spans(facts: TrackFacts, reason: str) -> list[tuple[int, int]]:
+    return [(gap.start_us, gap.end_us) for gap in facts.gaps if gap.reason == reason]
+
+
+@pytest.mark.parametrize("talks_again", [True, False])
+def test_a_leg_that_is_held_when_its_worker_dies_has_lost_nothing(talks_again: bool) -> None:
+    sender = Sender()
+    lives = Lives.begin(sender)
+    lives.bench.play(sender, noise(1000))
+    held(lives.bench, sender)
+    lives.die()
+    bench = lives.go_on(sender, sending=False)
+    bench.wait(3000)
+    if talks_again:
+        held(bench, sender, held=False)
+        sender.rest(3000)
+        bench.play(sender, noise(600))
+    bench.close()
+    facts = lives.facts()
+    ((start_us, end_us),) = spans(facts, "hold")
+    assert (start_us, end_us) == (facts.map[0].end_us, facts.map[1].at_us if talks_again else facts.ended_us)
+    assert end_us - start_us == pytest.approx(3_000_000, abs=40_000)
+    assert spans(facts, LOST) == []
+    assert facts.tally.packets == (80 if talks_again else 50)
+
+
+def test_what_came_after_a_hold_and_was_not_written_is_lost_and_the_hold_is_not() -> None:
+    sender = Sender()
+    lives = Lives.begin(sender)
+    lives.bench.play(sender, noise(1000))
+    held(lives.bench, sender)
+    lives.bench.wait(3000)
+    held(lives.bench, sender, held=False)
+    sender.rest(3000)
+    lives.bench.play(sender, noise(200))  # less than is gathered before it is written
+    lives.die()
+    bench = lives.go_on(sender)
+    bench.play(sender, noise(600))
+    bench.close()
+    facts = lives.facts()
+    lost_us = sum(end_us - start_us for start_us, end_us in spans(facts, LOST))
+    assert lost_us + 20_000 * (facts.tally.packets - 80) == pytest.approx(200_000, abs=40_000)
+    ((start_us, end_us),) = spans(facts, "hold")
+    assert end_us - start_us == pytest.approx(3_000_000, abs=40_000)
+
+
+def test_a_leg_that_was_held_only_after_its_worker_had_died_has_lost_what_was_not_written() -> None:
+    sender = Sender()
+    lives = Lives.begin(sender)
+    lives.bench.play(sender, noise(1000))
+    lives.die()
+    bench = lives.go_on(sender, sending=False)
+    bench.wait(2000)
+    bench.close()
+    facts = lives.facts()
+    ((start_us, end_us),) = spans(facts, LOST)
+    assert start_us == facts.map[0].end_us
+    assert end_us == pytest.approx(1_000_000, abs=40_000)
+    assert spans(facts, "hold") == [(end_us, facts.ended_us)]
+
+
+def test_what_waited_when_the_call_ended_is_received_and_kept() -> None:
+    sender, audio = Sender(), noise(1500)
+    lives = Lives.begin(sender)
+    lives.bench.play(sender, audio[:8000])
+    lives.die()
+    for at in range(8000, 12_000, 160):
+        lives.bench.send(sender, sender.packet(audio[at : at + 160]))
+    lives.bench.now_ns += 500_000_000
+    bench, before = Bench(), lives.bench
+    bench.now_ns, bench.sent_ns = before.now_ns, before.sent_ns
+    bench.open(1, sender, sockets=duplicates(lives.sockets), **lives.fields, life=1)
+    facts = bench.close()  # without a tick in between
+    assert facts.tally.packets == 25
+
+
+def test_a_leg_whose_worker_died_after_it_had_closed_it_has_lost_nothing_before_that() -> None:
+    sender = Sender()
+    lives = Lives.begin(sender)
+    lives.bench.play(sender, noise(1000))
+    lives.bench.close()
+    closed_us = lives.bench.now_ns - lives.fields["origin_ns"]
+    lives.die()
+    lives.go_on(sender).close()
+    facts = lives.facts()
+    assert facts.tally.packets == 50
+    assert all(start_us >= closed_us // 1000 for start_us, _ in spans(facts, LOST))
+
+
 def test_a_sender_behind_nat_that_was_latched_is_taken_and_no_other_may_take_its_place() -> None:
     sender, stranger = Sender(), Sender(ssrc=7)
     lives = Lives.begin(sender, **NAT, remote=("127.0.0.1", 9))
@@ -191,4 +287,4 @@ def test_a_life_whose_first_chunk_is_damaged_does_not_stretch_the_track() -> Non
     facts = facts_from_chunks(kept)
     assert len(facts.map) == 2
     assert facts.ended_us == pytest.approx(2_000_000, abs=40_000)
-    assert Reason.WORKER_LOST.name.lower() not in {gap.reason for gap in facts.gaps}
+    assert spans(facts, LOST) == [(facts.map[0].end_us, 1_000_000)]

@@ -113,7 +113,7 @@ def test_the_facts_of_the_worst_call_fit_into_a_message() -> None:
 
 
 def test_no_more_pieces_of_a_track_can_be_tied_than_are_told() -> None:
-    pieces = [Gathered(i * 80_000, 0, 0, i * 80_000 + 80_000, 8000, 0) for i in range(WALLS_MAX + 5)]
+    pieces = [Gathered(i * 80_000, 0, 0, i * 80_000 + 80_000, 8000, None) for i in range(WALLS_MAX + 5)]
     for number, piece in enumerate(pieces):
         piece.envelope.learn(piece.start, 0)
         for second in (1, 6):

@@ -207,7 +207,7 @@ def test_the_facts_of_a_drifting_track_are_small_and_survive_json() -> None:
 
 def placed(points: Sequence[Point], end: int) -> Piece:
     """A piece of these least transits, at 8 kHz."""
-    gathered = Gathered(0, points[0][1], 0, end, 8000, 0)
+    gathered = Gathered(0, points[0][1], 0, end, 8000, None)
     for timestamp, transit_us in points:
         gathered.envelope.learn(timestamp, transit_us)
     return gathered.placed(gathered.judged(), 0)

@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, select, text
+from sqlalchemy import create_engine, insert, select, text
 
 import storage
 from storage.catalogue import HEAD, Catalogue
 from storage.errors import AlreadyExists, Unavailable
 from storage.model import new_id
-from storage.tables import metadata, tenants
+from storage.tables import buckets, metadata, tenants
 
 _RANDOM_IDS = {"id", "tenant", "call", "participant", "artefact", "bucket", "stream_id", "run", "erasure"}
 _COUNTERS = {
@@ -35,12 +37,14 @@ _COUNTERS = {
     "size",
     "segment_bytes",
     "deliveries",
+    "part",
 }
 _WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason"}
 _FLAGS = {"closed", "finished", "interrupted", "revoked"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
-_DAYS = {"day"}
+_DAYS = {"day", "period"}
+"""A period of statistics is a day or a month."""
 _SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts"}
 """JSON of ids, hashes, counts and times of erasures; documents in manifests are ciphertext."""
 
@@ -70,6 +74,28 @@ def test_migrations_make_the_tables_that_the_code_uses(catalogue: Catalogue) -> 
 
 def test_the_newest_migration_is_the_one_that_the_code_expects() -> None:
     assert ScriptDirectory(str(Path(storage.__file__).parent / "migrations")).get_heads() == [HEAD]
+
+
+def test_buckets_of_an_earlier_release_are_the_first_of_their_days(tmp_path: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(storage.__file__).parent / "migrations"))
+    engine = create_engine(f"sqlite:///{tmp_path / 'catalogue.sqlite3'}")
+    tenant = tenant_row()
+    bucket = {"id": new_id(), "tenant": tenant["id"], "root": "content", "epoch": 3, "kind": "audio"}
+    bucket |= {"purpose": "quality", "day": "2026-03-01", "wrapped": b"w" * 60}
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        connection.execute(insert(tenants), tenant)
+        names = ", ".join(bucket)
+        connection.execute(text(f"INSERT INTO buckets ({names}) VALUES (:{', :'.join(bucket)})"), bucket)
+    engine.dispose()
+    opened = Catalogue(tmp_path)
+    with opened.reading() as connection:
+        (row,) = connection.execute(select(buckets)).all()
+        assert row._asdict() == {"serial": 1, **bucket, "part": 0}
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    opened.close()
 
 
 def test_migrations_run_from_any_folder_and_leave_logging_alone(tmp_path: Path) -> None:

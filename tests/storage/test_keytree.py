@@ -124,6 +124,80 @@ def test_artefacts_of_one_kind_purpose_and_day_share_a_bucket(
     assert len(bucket_ids(catalogue)) == 3
 
 
+def parts_of(catalogue: Catalogue, items: list[Placing]) -> list[int]:
+    """The part of the day that each one's key stands in, in the newest epoch."""
+    found = []
+    with catalogue.reading() as connection:
+        for item in items:
+            query = select(buckets.c.part).join(artefact_keys, artefact_keys.c.bucket == buckets.c.id)
+            query = query.where(artefact_keys.c.artefact == item.artefact.ref.artefact).order_by(buckets.c.epoch.desc())
+            found.append(connection.scalar(query.limit(1)) or 0)
+    return found
+
+
+def test_a_day_of_many_keys_has_several_buckets_and_each_is_filled_before_the_next(
+    catalogue: Catalogue, provider: KeyProvider, tenant: TenantId
+) -> None:
+    def process() -> KeyTree:
+        return KeyTree(catalogue, provider, bucket_keys=3)
+
+    tree = process()
+    items = [item for _ in range(4) for item in make_items(catalogue, tenant, 1)]
+    for item in items:
+        place(catalogue, tree, [item])
+    assert parts_of(catalogue, items) == [0, 0, 0, 1]
+    another = process()  # goes on where the day is
+    for _ in range(3):
+        more = make_items(catalogue, tenant, 1)
+        place(catalogue, another, more)
+        items += more
+    assert parts_of(catalogue, items) == [0, 0, 0, 1, 1, 1, 2]
+    group = make_items(catalogue, tenant, 5)  # what is placed at once is not parted
+    place(catalogue, another, group)
+    assert parts_of(catalogue, group) == [2] * 5
+    after = make_items(catalogue, tenant, 1)
+    place(catalogue, another, after)
+    assert parts_of(catalogue, after) == [3]
+    for item in [*items, *group, *after]:
+        assert key_of(catalogue, process(), item) == item.artefact.key.reveal()
+
+
+def test_keys_that_are_prepared_hold_where_the_day_is_by_then(
+    catalogue: Catalogue, provider: KeyProvider, tenant: TenantId
+) -> None:
+    tree = KeyTree(catalogue, provider, bucket_keys=2)
+    slot = Slot(Kind.AUDIO, "service", DAY)
+    for expected in ([0, 0], [1, 1], [2, 2]):
+        tree.prepare(tenant, [slot])
+        items = make_items(catalogue, tenant)
+        place(catalogue, tree, items)
+        assert parts_of(catalogue, items) == expected
+
+
+def test_a_change_replaces_one_part_of_a_day_and_carries_the_others_over(
+    catalogue: Catalogue, provider: KeyProvider, tenant: TenantId
+) -> None:
+    tree = KeyTree(catalogue, provider, bucket_keys=2)
+    items = [item for _ in range(3) for item in make_items(catalogue, tenant)]
+    for at in range(0, 6, 2):
+        place(catalogue, tree, items[at : at + 2])
+    with catalogue.reading() as connection:
+        of_first = artefact_keys.c.artefact == items[2].artefact.ref.artefact
+        middle = connection.scalars(select(artefact_keys.c.bucket).where(of_first)).one()
+    counts = move_epoch(catalogue, provider, tenant, {middle})
+    assert counts == {"buckets_kept": 2, "buckets_replaced": 1, "keys_rewrapped": 2, "tags_moved": 0}
+    with catalogue.reading() as connection:
+        assert read_back(connection, provider, tenant, Root.CONTENT, 1) == 2
+    provider.destroy(f"{tenant}-content-0")
+    fresh = KeyTree(catalogue, provider, bucket_keys=2)
+    assert parts_of(catalogue, items) == [0, 0, 1, 1, 2, 2]
+    for item in items:
+        assert key_of(catalogue, fresh, item) == item.artefact.key.reveal()
+    more = make_items(catalogue, tenant, 1)
+    place(catalogue, tree, more)
+    assert parts_of(catalogue, more) == [3]
+
+
 def test_statutory_records_stand_under_a_root_of_their_own(
     catalogue: Catalogue, tree: KeyTree, tenant: TenantId
 ) -> None:

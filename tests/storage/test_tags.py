@@ -14,6 +14,7 @@ from storage.catalogue import Catalogue
 from storage.epochs import open_secret
 from storage.errors import Erased, NotFound, StoreError, Tampered, Unavailable
 from storage.keys import Bucket, Slot, bucket_aad, unwrap
+from storage.keytree import BUCKET_KEYS
 from storage.model import CallId, Kind, TenantId
 from storage.providers import open_provider
 from storage.recordings import Recordings
@@ -192,6 +193,32 @@ def _matching(root: Path, folders: list[str], identifier: Identifier) -> set[str
         catalogue.close()
     wanted = {tag(key, identifier, n) for key in keys for n in range(10)}
     return {artefact for found_tag, artefact in tag_rows.items() if found_tag in wanted}
+
+
+def test_a_day_of_several_buckets_is_searched_whole_and_an_erasure_replaces_one_of_each_kind(
+    store: Recordings, tenant: TenantId, tmp_path: Path
+) -> None:
+    early = saved_with(store, tenant, NUMBER)
+    for _ in range(5):
+        store.save([replace(begin_call(store, tenant), identifiers=(OTHER,)) for _ in range(BUCKET_KEYS // 4)])
+    late = saved_with(store, tenant, NUMBER)
+    store.identify(early, [SESSION])  # when the day has another bucket already
+    buckets_of = Counter(kind for (kind,) in rows(tmp_path, "buckets", "kind") if kind in ("audio", "identity"))
+    assert buckets_of == {"audio": 3, "identity": 2}
+    assert set(rows(tmp_path, "tags", "artefact, bucket")) <= set(rows(tmp_path, "artefact_keys", "artefact, bucket"))
+    assert found(store, tenant, NUMBER) == [late.call, early.call]
+    assert found(store, tenant, SESSION) == [early.call]
+    before = set(rows(tmp_path, "buckets", "id"))
+    erase(store, early)
+    after = set(rows(tmp_path, "buckets", "id"))
+    assert len(before - after) == len(after - before) == 3  # audio, identity, call detail: one of each
+    assert found(store, tenant, NUMBER) == [late.call]
+    assert found(store, tenant, SESSION) == []
+    identity = early.find(Kind.IDENTITY).ref.artefact
+    assert (identity,) not in rows(tmp_path, "tags", "artefact")
+    assert len(found(store, tenant, OTHER, limit=5000)) == 1000  # a page
+    spared = saved_with(store, tenant, SESSION)
+    assert found(store, tenant, SESSION) == [spared.call]
 
 
 def test_identifiers_of_an_erased_call_are_not_taken(store: Recordings, tenant: TenantId) -> None:

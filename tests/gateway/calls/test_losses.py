@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.calls.losses import name_losses, subtract
+from gateway.calls.losses import CORRUPTED, mark, name_losses, subtract
 from gateway.commands.reconcile import explain
 from gateway.playback import Wav
 from storage.audit import Weight
@@ -83,6 +84,41 @@ def test_call_of_which_only_the_end_mark_is_damaged_says_that_nothing_is_missing
     assert store.call(tenant, made.new.call).state is CallState.INTERRUPTED
     assert gaps(store, tenant, made) == []
     assert detail(store, tenant, made)["unstored_ms"] == [[]]
+    assert store.reconcile(explain).total(Weight.UNEXPLAINED) == 0
+
+
+def resumed(store: Recordings, tenant: TenantId, made: Spooled, missing: list[list[float]]) -> None:
+    """The record of a call of which a worker died, as the gateway writes it."""
+    account = detail(store, tenant, made) | {"missing_ms": missing}
+    store.put_documents(made.new, {made.new.find(Kind.CALL_DETAIL).ref.artefact: json.dumps(account).encode()})
+    ended(store, made)
+
+
+def test_call_whose_dead_worker_had_written_all_that_it_received_is_stored(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [3, 2], end=False)
+    resumed(store, tenant, made, [[], []])
+    upload(store)
+    assert store.call(tenant, made.new.call).state is CallState.STORED
+    manifest = store.manifest(tenant, made.new.call)
+    assert not any(artefact["interrupted"] for artefact in manifest["artefacts"])
+    assert store.reconcile(explain).total(Weight.UNEXPLAINED) == 0
+
+
+def test_call_whose_dead_worker_has_cost_something_is_interrupted(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [3, 2], end=False)
+    resumed(store, tenant, made, [[], [800.0, 1200.0]])
+    upload(store)
+    assert store.call(tenant, made.new.call).state is CallState.INTERRUPTED
+
+
+def test_call_of_a_dead_worker_of_which_something_is_damaged_says_what(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [3], end=False)
+    damage(store, made.audio[0], 1)
+    facts = mark(made.facts[0], [(400_000, 800_000)], CORRUPTED)  # as it is read back
+    resumed(store, tenant, replace(made, facts=(facts,)), [[]])
+    upload(store)
+    assert store.call(tenant, made.new.call).state is CallState.INTERRUPTED
+    assert detail(store, tenant, made)["unstored_ms"] == [[[400, 800]]]
     assert store.reconcile(explain).total(Weight.UNEXPLAINED) == 0
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.calls.losses import name_losses
 from gateway.calls.recovery import facts_together, recover_all, recover_call
 from gateway.commands.reconcile import explain
 from gateway.commands.spool import replay
@@ -16,7 +17,8 @@ from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, P
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
 from storage.spoollock import writing
-from tests.gateway.spooling import BEGUN_US, CHUNK_MS, Spooled, damage, gone_on, spooled
+from storage.uploader import Uploader
+from tests.gateway.spooling import BEGUN_US, CHUNK_MS, Spooled, damage, gone_on, spooled, uploaded
 
 
 def saved(store: Recordings, tenant: TenantId, *kinds: Kind) -> NewCall:
@@ -50,6 +52,19 @@ def test_call_that_was_cut_off_is_interrupted_and_says_from_when_to_when(store: 
     assert (account["why"], account["duration_ms"]) == ("interrupted", 2500)
     assert replay(store).held is None
     assert store.call(tenant, made.new.call).state is CallState.INTERRUPTED
+    assert [row.subject for row in store.outbox_pending()] == ["transcribe"]
+
+
+def test_call_whose_worker_died_after_it_had_written_everything_is_stored(store: Recordings, tenant: TenantId) -> None:
+    made = spooled(store, tenant, [4, 4], end=False)
+    ended_s = 1772359200.0 + 3.9 * CHUNK_MS / 1000  # before the instant of what was written last
+    assert recover_call(store, tenant, made.new.call, ended_s) is CallState.ENDED
+    assert detail_of(store, tenant, made.new)["missing_ms"] == [[], []]
+    with Uploader(
+        store.spool_folder, store.slices, store.objects, on_closing=lambda due: name_losses(store, due)
+    ) as uploader:
+        uploaded(uploader)
+    assert store.call(tenant, made.new.call).state is CallState.STORED
     assert [row.subject for row in store.outbox_pending()] == ["transcribe"]
 
 

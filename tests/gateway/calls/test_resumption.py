@@ -10,7 +10,7 @@ from typing import Any
 from gateway.calls.resumption import missing
 from media.framelog import Reason
 from media.lives import LIVES_MAX
-from media.messages import Latched, Open, Played, Speech
+from media.messages import Ended, Latched, Open, Played, Speech
 from media.timeline import Gap
 from storage.model import CallState
 from tests.gateway.calls.test_switchboard import NO_FACTS, PARTIES, Worker, bench, detail_of, offer, prompted, run
@@ -84,7 +84,7 @@ def test_a_call_that_has_lost_too_many_workers_ends_as_interrupted(tmp_path: Pat
     run(work())
 
 
-def test_a_call_that_is_just_ending_is_not_opened_again(tmp_path: Path) -> None:
+def test_a_call_that_is_just_ending_goes_on_until_what_waits_is_received(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             call = b.board.begin(b.match(), offer(), PARTIES)
@@ -94,10 +94,52 @@ def test_a_call_that_is_just_ending_is_not_opened_again(tmp_path: Path) -> None:
             b.worker.answers = False
             b.board.end(call, "bye")
             await asyncio.sleep(0)
+            b.board.on_media(Ended(call.legs[1].number, NO_FACTS.to_json()))  # that one had been closed in time
             spare = Worker(b.board.on_media)
+            b.board.workers.join(spare)
             b.board.on_media_lost(b.worker, spare)
-            assert spare.commands == []
-            await b.board.settled(15)
+            assert spare.kinds() == ["Open", "Release", "Close"]
+            assert {command.leg for command in spare.commands} == {call.legs[0].number}  # type: ignore[union-attr]  # each has one
+            await b.board.settled(5)
+            assert b.recordings.call(call.tenant, call.id).state is CallState.NO_MEDIA
+            assert b.ended == []
+
+    run(work())
+
+
+def test_a_call_of_which_one_dialog_is_over_goes_on_with_the_others(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.answer(call, offer())
+            assert call.saved is not None
+            await call.saved
+            b.board.left(call, 0)
+            await asyncio.sleep(0)
+            assert call.legs[0].ended.done()
+            spare = Worker(b.board.on_media)
+            b.board.workers.join(spare)
+            b.board.on_media_lost(b.worker, spare)
+            assert [(type(command).__name__, command.leg) for command in spare.commands] == [  # type: ignore[union-attr]  # each has one
+                ("Open", call.legs[1].number),
+                ("Release", call.legs[1].number),
+            ]
+            b.board.end(call, "bye")
+            await b.board.settled(5)
+
+    run(work())
+
+
+def test_a_call_that_is_just_ending_is_recovered_where_no_worker_stands_by(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with bench(tmp_path) as b:
+            call = b.board.begin(b.match(), offer(), PARTIES)
+            b.answer(call, offer())
+            b.worker.answers = False
+            b.board.end(call, "bye")
+            await asyncio.sleep(0)
+            b.board.on_media_lost(b.worker, None)
+            await b.board.settled(5)
             assert b.recordings.call(call.tenant, call.id).state is CallState.NO_MEDIA
 
     run(work())
@@ -137,6 +179,16 @@ def test_subscribers_hear_neither_a_second_start_nor_a_missing_end(tmp_path: Pat
             await b.board.settled(15)
 
     run(work())
+
+
+def test_what_is_missing_ends_with_the_call() -> None:
+    gaps = tuple(
+        Gap(a, b, Reason.WORKER_LOST.name.lower()) for a, b in ((1_000_000, 2_500_000), (3_000_000, 4_000_000))
+    )
+    facts = replace(NO_FACTS, gaps=gaps)
+    assert missing(facts, 3000.0) == [1000, 2500]
+    assert missing(facts, 2000.0) == [1000, 2000]
+    assert missing(facts, 900.0) == []
 
 
 def test_what_is_missing_is_read_from_the_gaps() -> None:

@@ -65,12 +65,12 @@ def test_record_off_and_on_pause_and_resume_and_are_answered_when_that_is_so(tmp
     async def work() -> None:
         async with bench(tmp_path) as b:
             call, service = begun(b), Service(b)
-            service.serve(call, info(1, record=False))
+            service.serve(call, info(1, record=False), call.legs[0])
             await asyncio.sleep(0.01)
             assert service.answers == []
             await confirm(b, 2)
             assert await service.answered(1) == [(1, 200)]
-            service.serve(call, info(2, record=True))
+            service.serve(call, info(2, record=True), call.legs[0])
             await confirm(b, 4)
             assert await service.answered(2) == [(1, 200), (2, 200)]
             [span] = [span.to_json() for span in call.pauses]
@@ -85,8 +85,8 @@ def test_a_trunk_that_may_not_is_refused_and_counted_and_nothing_is_told_to_the_
     async def work() -> None:
         async with bench(tmp_path) as b:
             call, service = begun(b, pause_by_info=False), Service(b)
-            service.serve(call, info(1, record=False))
-            service.serve(call, info(2, record=True))
+            service.serve(call, info(1, record=False), call.legs[0])
+            service.serve(call, info(2, record=True), call.legs[0])
             assert await service.answered(2) == [(1, 403), (2, 403)]
             assert service.counters["refused_pause_by_info"] == 2
             assert not [command for command in b.worker.commands if isinstance(command, Pause | Resume)]
@@ -104,9 +104,9 @@ def test_a_worker_that_does_not_confirm_and_a_call_without_recording_are_said(
     async def work() -> None:
         async with bench(tmp_path) as b:
             call, unrecorded, service = begun(b), begun(b, record="events"), Service(b)
-            service.serve(call, info(1, record=False))
+            service.serve(call, info(1, record=False), call.legs[0])
             assert await service.answered(1) == [(1, 504)]
-            service.serve(unrecorded, info(2, record=False))
+            service.serve(unrecorded, info(2, record=False), unrecorded.legs[0])
             assert (await service.answered(2))[1] == (2, 488)
             for ending in (call, unrecorded):
                 b.board.end(ending, "bye")
@@ -135,7 +135,7 @@ def test_keys_are_dropped_or_sealed_for_each_participant_as_the_policy_says(tmp_
         async with bench(tmp_path) as b:
             call, service = begun(b, dtmf=policy), Service(b)
             assert {command.keys for command in b.worker.commands if isinstance(command, Open)} == {policy == "keep"}
-            service.serve(call, info(1, digit="7"))
+            service.serve(call, info(1, digit="7"), call.legs[0])
             b.board.on_media(Pressed(call.legs[1].number, Press("8", 2_000_000, 160)))
             assert service.answers == [(1, 200)]
             assert call.saved is not None
@@ -161,17 +161,17 @@ def test_keys_of_a_pause_of_an_announcement_or_beyond_a_thousand_are_not_kept(tm
     async def work() -> None:
         async with bench(tmp_path) as b:
             call, service = begun(b, dtmf="keep"), Service(b)
-            service.serve(call, info(1, record=False))
-            service.serve(call, info(2, digit="7"))
+            service.serve(call, info(1, record=False), call.legs[0])
+            service.serve(call, info(2, digit="7"), call.legs[0])
             await asyncio.sleep(0.01)
-            service.serve(call, info(3, digit="7"))
+            service.serve(call, info(3, digit="7"), call.legs[0])
             assert len(call.legs[0].pressed) == 1  # the first came before anything was told to the worker
             for _ in range(PRESSES_MAX):
                 keep(call, call.legs[0], Press("1", 1, 1))
             assert (len(call.legs[0].pressed), call.legs[0].pressed_beyond) == (PRESSES_MAX, 1)
             prompted(b)
             other = begun(b, dtmf="keep")
-            service.serve(other, info(4, digit="7"))
+            service.serve(other, info(4, digit="7"), other.legs[0])
             assert other.legs[0].pressed == []
             for ending in (call, other):
                 b.board.end(ending, "bye")

@@ -1,0 +1,1 @@
+"""Anonymous statistics: how calls are counted, what of the counts may be told, and when it is published."""
