@@ -8,21 +8,21 @@ detector's time is asked directly.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from media.chunks import take_chunk, take_chunks
 from media.codecs import codecs_named
 from media.codecs.g711 import Samples
 from media.ears import Ears
 from media.endpoints import UNNAMED
 from media.errors import Unavailable, Unsupported
+from media.flushing import Flusher
 from media.framelog import Reason
 from media.intake import Intake, expect, recall
 from media.latches import Latches
-from media.legs import NEVER, Int64s, Leg, Table, Turn, former_stream
+from media.legs import NEVER, Leg, Table, Turn, former_stream
 from media.listen import Listener, told
 from media.lives import life_of
 from media.masking import Masks
@@ -46,7 +46,6 @@ from media.vad import Detectors
 
 LEGS_MAX = 4096  # of one worker: twice what a core carries
 TICK_NS = 20_000_000  # a packet's time: what arrives together is handled together
-FLUSH_TICKS = 20  # a leg is flushed every 400 ms, so that with the spool's 250 ms commit less than 1 s is at stake
 REPORT_TICKS = 25  # RTCP, and who is silent, is looked at every 500 ms
 TELL_TICKS = 5  # and who is told how it is received, every 100 ms: so few at once that no tick feels it
 HEAR_NS = 14_000_000  # into the tick: beyond this the speech detector is shed, to leave time for the audio
@@ -83,11 +82,12 @@ class Engine:
         self._masks = Masks(self._table, self._legs, self._ears, sink)
         self._listener = Listener(self._table, self._detectors, self._ears, self._masks, clock, core)
         self._arena = Arena(slots, core)
-        self._now_ns = self._wall_offset_ns = 0
+        self._wall_offset_ns = 0
         self.totals = Totals(self._table)
         """Counters since the start, over all legs."""
         self._secure = SecureLegs(self._table, self._legs, self._arena)
-        looks = self._flush, self._masks.hear_gap
+        self._flusher = Flusher(self._table, self._legs, self._masks, TICK_NS)
+        looks = self._flusher.flush, self._masks.hear_gap
         self._intake = Intake(self._table, self._legs, self._arena, self._detectors, self._ears, *looks, core)
         self._reports = Reports(self._table)
         self._watch = Watch(self._table, self._legs)
@@ -95,7 +95,7 @@ class Engine:
         self._prompts = Prompts()
         self._playout = Playout(self._table)
         self._events: list[Event] = []  # of commands, for the next tick to tell
-        self._ticks = self._phase = self._flushed_ns = 0
+        self._ticks = 0
 
     @property
     def legs(self) -> tuple[int, ...]:
@@ -162,7 +162,7 @@ class Engine:
         self._table.receiving[leg.row] = leg.withheld is None
         self._sources.add(leg.row, leg.rtp.fileno())
         if leg.withheld is not None and not life_of(leg.sequence.head):
-            self._flush(leg.row, closing=True)  # what a crash leaves says that nothing was to be kept yet
+            self._flusher.flush(leg.row, closing=True)  # what a crash leaves says that nothing was to be kept yet
 
     def update(self, command: Update, now_ns: int) -> None:
         """A re-INVITE was answered. Raises Unsupported, and changes nothing, as `open` does."""
@@ -176,17 +176,18 @@ class Engine:
         self._table.secured[leg.row] = leg.protection is not None
         leg.muxed = self._table.muxed[leg.row] = command.mux
         leg.codecs, leg.event_pt, leg.red_pt = codecs, command.event_pt, command.red_pt
-        leg.rule.update(remote, self._call_us(leg, now_ns))
+        leg.rule.update(remote, self._table.call_us(leg.row, now_ns))
         if leg.payload_type not in codecs:
             leg.payload_type = NEVER
         leg.reports = source_of(command.reports)
         leg.held, leg.hears = not command.receiving, command.hears
-        self._watch.expect(leg.row, command.quiet_s, self._call_us(leg, now_ns))
+        self._watch.expect(leg.row, command.quiet_s, self._table.call_us(leg.row, now_ns))
         self._withhold(leg, now_ns)
         if origin_ns := int(self._table.origin_ns[leg.row]):
             self.start(leg.number, origin_ns)  # unless it has
         if leg.withheld is not None and leg.row in self._sources:
-            self._flush(leg.row, closing=True, written_us=self._call_us(leg, now_ns))  # as for a pause
+            at_us = self._table.call_us(leg.row, now_ns)
+            self._flusher.flush(leg.row, closing=True, written_us=at_us)  # as for a pause
 
     def load(self, prompt: str, samples: Samples) -> None:
         """Know a prompt from now on. Raises Unsupported for none or too long a one."""
@@ -201,7 +202,7 @@ class Engine:
         if ended is not None:
             self._events.append(ended)
         if found is None:
-            at_us = self._call_us(leg, now_ns)
+            at_us = self._table.call_us(leg.row, now_ns)
             self._events.append(Played(number, at_us, at_us, complete=False))
         else:
             self._reports.sends(leg)
@@ -229,7 +230,7 @@ class Engine:
         self._drain(leg, now_ns)
         self._intake.settle(leg)
         leg.sequence.end()
-        self._flush(leg.row, closing=True)
+        self._flusher.flush(leg.row, closing=True)
         self._masks.finish(leg.row)
         self._masks.close(leg)
         self._finished[number] = leg.timeline.facts(), former_stream(self._table, leg)
@@ -260,7 +261,7 @@ class Engine:
 
     def tick(self, now_ns: int, wall_ns: int) -> list[Event]:
         """Do one tick's work; what happened in it, and in the commands since the last one."""
-        self._now_ns, self._wall_offset_ns = now_ns, wall_ns - now_ns
+        self._flusher.now_ns, self._wall_offset_ns = now_ns, wall_ns - now_ns
         events, self._events = self._events, []
         events += self._announced(self._playout.tick(now_ns))
         turns: list[Turn] = []
@@ -272,8 +273,7 @@ class Engine:
         turns += self._listener.silent(now_ns)
         turns, self._intake.turns = self._intake.turns + turns, []
         self._masks.tick()
-        for phase in self._phases(now_ns):
-            self._flush_rows(np.flatnonzero(self._table.count[phase::FLUSH_TICKS]) * FLUSH_TICKS + phase)
+        self._flusher.tick()
         if self._ticks % REPORT_TICKS == 0:
             self._reports.exchange(now_ns, self._wall_offset_ns)
             events += self._watch.look(now_ns)
@@ -282,14 +282,6 @@ class Engine:
             self._reports.tell(now_ns, self._wall_offset_ns)
         self._ticks += 1
         return events + self._pressed() + told(turns, self._table, self._legs, self._clock())
-
-    def _phases(self, now_ns: int) -> Iterator[int]:
-        """Whose turn it is to be flushed: in the time of one round that of every row, however long the ticks take."""
-        passed = min(FLUSH_TICKS, max(1, (now_ns - (self._flushed_ns or now_ns)) // TICK_NS))
-        self._flushed_ns = now_ns
-        for _ in range(passed):
-            yield self._phase
-            self._phase = (self._phase + 1) % FLUSH_TICKS
 
     def _pressed(self) -> list[Pressed]:
         """The keys that were pressed since the last time."""
@@ -304,12 +296,13 @@ class Engine:
         """
         if not over:
             return over
-        now_ns, told = max(self._now_ns, self._clock()), []
+        now_ns, told = max(self._flusher.now_ns, self._clock()), []
         for played in over:
             leg = self._by_number[played.leg]
             if played.complete and leg.announce:
-                end_us = self._call_us(leg, now_ns)
-                self._flush(leg.row, closing=True, written_us=end_us)  # says how long, should nothing else be said
+                end_us = self._table.call_us(leg.row, now_ns)
+                # Says how long, should nothing else be said.
+                self._flusher.flush(leg.row, closing=True, written_us=end_us)
                 leg.announce = False
                 self._table.from_us[leg.row] = end_us
                 self._withhold(leg, now_ns)
@@ -330,12 +323,12 @@ class Engine:
         batch = self._secure.open(batch)
         if self._taps.any():
             batch, levels = untap(batch, self._arena.octets, self._taps)
-        self._intake.take(batch, self._now_ns, self._wall_offset_ns, levels)
+        self._intake.take(batch, self._flusher.now_ns, self._wall_offset_ns, levels)
         return batch.more
 
     def _drain(self, leg: Leg, now_ns: int) -> None:
         """Take what has arrived for one leg, under the rules that held until now."""
-        self._now_ns = max(self._now_ns, now_ns)
+        self._flusher.now_ns = max(self._flusher.now_ns, now_ns)
         if leg.row in self._sources:
             alone = self._sources.only(leg.row)
             for _ in range(PASSES_MAX):
@@ -348,13 +341,13 @@ class Engine:
             return None
         self._drain(leg, now_ns)
         now_ns = max(now_ns, self._clock())  # after the last packet that was still taken
-        at_us = self._call_us(leg, now_ns)
+        at_us = self._table.call_us(leg.row, now_ns)
         if leg.paused is not paused:
             leg.paused = paused
             # What waits in a socket that was not emptied came before: it was not to be kept, and is not now.
             self._table.from_us[leg.row] = max(int(self._table.from_us[leg.row]), at_us)
             self._withhold(leg, now_ns)
-            self._flush(leg.row, closing=True, written_us=at_us)  # what a crash leaves says it too
+            self._flusher.flush(leg.row, closing=True, written_us=at_us)  # what a crash leaves says it too
         return at_us
 
     def _withhold(self, leg: Leg, now_ns: int) -> None:
@@ -367,41 +360,14 @@ class Engine:
             leg.sequence.interrupt(Reason.PAUSED if paused else reason)
             leg.fenced = True
         self._table.receiving[leg.row] = leg.row in self._sources and leg.withheld is None
-        expect(self._table, leg, self._call_us(leg, now_ns))
-
-    def _flush(self, row: int, *, closing: bool = False, written_us: int | None = None) -> None:
-        """Hand the row's frames to the sink as a chunk; on closing even without any, for the tally."""
-        leg = self._legs[row]
-        if leg is None or not (closing or self._table.count[row] or leg.late):
-            return
-        if written_us is None:
-            written_us = self._call_us(leg, self._now_ns)
-        self._masks.hear_rest(row)
-        self._masks.hear_late(leg)
-        self._masks.append(leg, *take_chunk(self._table, leg, written_us))
-
-    def _flush_rows(self, rows: Int64s) -> None:
-        """The same for many rows, at once where they are in order."""
-        table = self._table
-        in_order = table.in_order[rows] & table.settled[rows] & (table.payload_type[rows] != NEVER)
-        for row in rows[~in_order].tolist():
-            self._flush(row)
-        if in_order.any():
-            # A closed leg has no frames.
-            legs = [leg for row in rows[in_order].tolist() if (leg := self._legs[row]) is not None]
-            for leg, (start, end, chunk) in zip(legs, take_chunks(table, legs, self._now_ns), strict=True):
-                self._masks.append(leg, start, end, chunk)
+        expect(self._table, leg, self._table.call_us(leg.row, now_ns))
 
     def _go_on(self, leg: Leg, command: Open, now_ns: int) -> None:
         """Another worker has received the leg until it died: what is missing until now is its loss, and its silence."""
-        now_us = self._call_us(leg, now_ns)
+        now_us = self._table.call_us(leg.row, now_ns)
         if leg.withheld is None:
             leg.sequence.interrupt(Reason.WORKER_LOST)
         leg.timeline.go_on(now_us)
         self._watch.expect(leg.row, command.quiet_s, now_us)
         expect(self._table, leg, now_us)
-        self._flush(leg.row, closing=True, written_us=now_us)  # says from when this life receives
-
-    def _call_us(self, leg: Leg, now_ns: int) -> int:
-        origin_ns = int(self._table.origin_ns[leg.row])
-        return max(0, now_ns - origin_ns) // 1000 if origin_ns else 0
+        self._flusher.flush(leg.row, closing=True, written_us=now_us)  # says from when this life receives

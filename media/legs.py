@@ -150,6 +150,11 @@ class Table:
         self.clock_hz[row] = CLOCK_HZ_PLAIN
         self.source[row] = self.numbers[row] = self.ssrc[row] = self.payload_type[row] = NEVER
 
+    def call_us(self, row: int, now_ns: int) -> int:
+        """The call time of an instant; 0 before the row's call has begun."""
+        origin_ns = int(self.origin_ns[row])
+        return max(0, now_ns - origin_ns) // 1000 if origin_ns else 0
+
     def heard_us(self, row: int) -> int:
         """The call time of the sample that the speech detector hears next."""
         unheard = self.fill[row] - self.heard[row]

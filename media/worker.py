@@ -17,8 +17,9 @@ from collections import deque
 
 import numpy as np
 
-from media.engine import FLUSH_TICKS, TICK_NS, Engine
+from media.engine import TICK_NS, Engine
 from media.errors import MediaError, Unsupported
+from media.flushing import FLUSH_TICKS
 from media.masking import HOLD_TICKS
 from media.messages import (
     MESSAGE_BYTES_MAX,

@@ -9,7 +9,7 @@ from benchmarks.keytones import dialled, silence, tone
 from gateway.commands.speech import human
 from media.codecs import G722, PCMA, PCMU, Plain
 from media.codecs.g711 import Samples
-from media.engine import FLUSH_TICKS
+from media.flushing import FLUSH_TICKS
 from media.masking import HOLD_TICKS, MARGIN
 from media.messages import Pressed
 from media.silencing import SILENCE

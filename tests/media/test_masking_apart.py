@@ -14,7 +14,7 @@ from media.codecs import G722, OPUS, PCMA, Codec
 from media.codecs.g711 import Samples
 from media.codecs.libav import encoded
 from media.ears import halved, narrowed
-from media.engine import FLUSH_TICKS
+from media.flushing import FLUSH_TICKS
 from media.framelog import REASON_MASK, Frames, Reason, joined
 from media.messages import Pressed
 from media.ports import tap
