@@ -1,10 +1,13 @@
-"""Dataclasses as JSON datagrams, for what our own processes say to each other over SOCK_SEQPACKET sockets."""
+"""Dataclasses as JSON datagrams, for what our own processes say to each other over SOCK_SEQPACKET sockets.
+
+A datagram may hold several messages, a line each: to wake the other process costs more than what most of them say.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from media.errors import Malformed
@@ -20,6 +23,27 @@ def fields_of(message: Any) -> dict[str, Any]:
 def to_bytes(message: object, fields: Mapping[str, Any]) -> bytes:
     """One datagram: the fields as JSON has them, and the name of the message's class."""
     return json.dumps({"type": type(message).__name__, **fields}, separators=(",", ":")).encode()
+
+
+def fitting(messages: Iterable[bytes], bytes_max: int) -> int:
+    """How many of these messages, the first at least, one datagram of so many octets holds together."""
+    count = size = 0
+    for message in messages:
+        size += len(message) + 1
+        if count and size > bytes_max:
+            break
+        count += 1
+    return count
+
+
+def together(messages: Iterable[bytes]) -> bytes:
+    """Several messages in one datagram; JSON as it is written here has no line breaks."""
+    return b"\n".join(messages)
+
+
+def apart(datagram: bytes) -> list[bytes]:
+    """The messages of a datagram."""
+    return datagram.split(b"\n")
 
 
 def from_bytes(

@@ -14,9 +14,11 @@ import select
 import socket
 import time
 from collections import deque
+from itertools import islice
 
 import numpy as np
 
+from media.datagrams import fitting, together
 from media.engine import TICK_NS, Engine
 from media.errors import MediaError, Unsupported
 from media.flushing import FLUSH_TICKS
@@ -83,12 +85,14 @@ class Worker:
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
         self._send(Ready())
+        self._flush_unsent()
         next_ns = stats_ns = time.monotonic_ns()
         while not self._done(now_ns := time.monotonic_ns()):
             if now_ns < next_ns:
                 # A millisecond is the finest that poll waits; it rounds up, so that the loop does not spin.
                 if poller.poll((next_ns - now_ns) / 1e6):
                     self._take_commands()
+                    self._flush_unsent()
                     if self._gone:
                         poller = select.poll()
                     if not self._engine.idle:
@@ -101,6 +105,7 @@ class Worker:
                 next_ns = max(next_ns, now_ns + IDLE_NS)
             if now_ns - stats_ns >= STATS_NS:
                 self._tell_stats(now_ns - stats_ns)
+                self._flush_unsent()
                 stats_ns = now_ns
 
     def _tick(self, now_ns: int) -> None:
@@ -245,15 +250,16 @@ class Worker:
         if len(self._unsent) >= UNSENT_MAX and isinstance(event, Speech | Stats):
             return
         self._unsent.append(encode(event))
-        self._flush_unsent()
 
     def _flush_unsent(self) -> None:
-        """Send what the gateway takes; the rest waits for the next tick."""
+        """Send what the gateway takes, as few datagrams as hold it; the rest waits for the next tick."""
         while self._unsent and not self._gone:
+            count = fitting(self._unsent, MESSAGE_BYTES_MAX)
             try:
-                self._control.send(self._unsent[0])
+                self._control.send(together(islice(self._unsent, count)))
             except BlockingIOError:
                 return
             except OSError:
                 return  # the gateway is gone: reading will tell, and drain
-            self._unsent.popleft()
+            for _ in range(count):
+                self._unsent.popleft()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gateway.errors import Unavailable
 from gateway.processes.channel import Channel
+from media.datagrams import apart
 from media.messages import MESSAGE_BYTES_MAX, Close, Command, Message, Open, Ready, decode, encode
 
 log = logging.getLogger(__name__)
@@ -90,10 +91,11 @@ class MediaLink:
 
     def _hear(self, data: bytes) -> None:
         self.unheard = 0
-        event = decode(data)
-        if isinstance(event, Ready):
-            self._channel.ready()
-        self._on_event(self, event)
+        for message in apart(data):
+            event = decode(message)
+            if isinstance(event, Ready):
+                self._channel.ready()
+            self._on_event(self, event)
 
     def _lost(self) -> None:
         log.error("media worker is gone", extra={"pid": self.pid})

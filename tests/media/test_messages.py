@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from media.datagrams import apart, fitting, together
 from media.dtmf import Press
 from media.errors import Malformed
 from media.messages import (
@@ -89,3 +90,12 @@ def test_what_is_encoded_is_decoded_again(message: Message) -> None:
 def test_anything_else_is_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
         decode(data)
+
+
+def test_messages_that_fit_travel_together_and_come_apart_again() -> None:
+    events: list[Message] = [OpenFailed(leg, "line\nbreak") for leg in range(5)]
+    encoded = [encode(event) for event in events]
+    size = len(encoded[0])
+    assert [fitting(encoded, limit) for limit in (1, size, 2 * size + 2, 5 * size + 4, 5 * size + 5)] == [1, 1, 2, 4, 5]
+    assert len(together(encoded[:2])) <= 2 * size + 2
+    assert [decode(message) for message in apart(together(encoded))] == events

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.context import SpawnProcess
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from media.codecs import PCMA
+from media.datagrams import apart
 from media.messages import (
     MESSAGE_BYTES_MAX,
     Close,
@@ -67,6 +69,7 @@ class Process:
         self.process.start()
         theirs.close()
         self.seen: list[Message] = []
+        self._received: deque[Message] = deque()
         self.expect(Ready)
 
     def tell(self, message: Message, *files: socket.socket | IO[bytes]) -> None:
@@ -75,7 +78,9 @@ class Process:
     def expect(self, kind: type[EventT]) -> EventT:
         """The next event of this kind; others are remembered."""
         while True:
-            message = decode(self.control.recv(MESSAGE_BYTES_MAX))
+            while not self._received:
+                self._received.extend(map(decode, apart(self.control.recv(MESSAGE_BYTES_MAX))))
+            message = self._received.popleft()
             self.seen.append(message)
             if isinstance(message, kind):
                 return message
