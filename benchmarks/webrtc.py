@@ -26,6 +26,7 @@ from benchmarks.cost import Stages, by_role, cost, us_per_packet
 from benchmarks.installation import Installation
 from benchmarks.signalling import PACKETS_A_SECOND
 from media.codecs import BY_NAME, PCMA
+from media.codecs.libav import encoded
 from transcription.audio import resample
 
 KIND = "webrtc"
@@ -92,11 +93,12 @@ def _shown(value: object) -> str:
 
 
 def make() -> Circle:
-    """The benchmarks' speech as Opus, as a browser codes it."""
+    """The benchmarks' speech as Opus, as a browser codes it that is asked not to say anything twice (in-band FEC)."""
     octets = speech.make().octets[: int(SPEECH_S * speech.RATE_HZ)]
     samples = PCMA.decode(octets)
     opus = BY_NAME["OPUS"]
-    payloads = opus.packets(resample(samples, speech.RATE_HZ, opus.sample_hz), PACKET_MS)
+    wide, frame = resample(samples, speech.RATE_HZ, opus.sample_hz), opus.sample_hz * PACKET_MS // 1000
+    payloads = encoded("libopus", opus.sample_hz, wide, frame, {"application": "voip", "b": "24000"})
     cells = samples.astype(np.float64).reshape(-1, speech.PACKET_SAMPLES)
     power = np.sqrt((cells**2).mean(axis=1)) / FULL_SCALE
     levels = np.clip(np.round(-20 * np.log10(np.maximum(power, 1e-7))), 0, 127).astype(int)
