@@ -41,6 +41,8 @@ async def keep_published(recordings: Recordings, tenants: Callable[[], Sequence[
                 await asyncio.to_thread(publish_due, recordings, tenant, time.time())
             except StoreError as error:
                 log.warning("statistics wait for the store", extra={"reason": type(error).__name__})
+            except Exception:  # a fault of ours ends no call
+                log.exception("statistics could not be published", extra={"tenant": tenant.name})
 
 
 def publish_due(recordings: Recordings, tenant: Tenant, now_s: float) -> list[str]:

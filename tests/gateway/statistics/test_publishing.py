@@ -19,6 +19,7 @@ from gateway.calls.call import track_document
 from gateway.cli import main
 from gateway.events import Hub
 from gateway.policy import Tenant
+from gateway.statistics import publishing
 from gateway.statistics.cells import TABLES
 from gateway.statistics.disclosure import COUNT_MIN
 from gateway.statistics.publishing import publish_due, shown
@@ -167,6 +168,33 @@ def test_a_call_that_goes_on_keeps_its_day_waiting_but_not_for_ever(store: Store
     with pytest.raises(NotReady):
         shown(store.recordings, store.tenant, "2026-11-03")
     assert store.publish("2026-11-06") == ["2026-11-03", "2026-11-04", "2026-11-05"]
+
+
+def test_what_fails_for_one_tenant_is_tried_again_and_stops_no_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[str] = []
+
+    def publish(_: object, tenant: Tenant, now_s: float) -> list[str]:
+        seen.append(tenant.name)
+        if tenant.name == "faulty":
+            raise RuntimeError
+        return []
+
+    async def go() -> None:
+        tenants = [Tenant.model_validate({"name": "faulty"}), ACME]
+        keeping = asyncio.create_task(publishing.keep_published(store.recordings, lambda: tenants))
+        async with asyncio.timeout(10):
+            while len(seen) < 4:
+                await asyncio.sleep(0.001)
+        assert not keeping.done()
+        keeping.cancel()
+
+    monkeypatch.setattr(publishing, "EVERY_S", 0.001)
+    monkeypatch.setattr(publishing, "publish_due", publish)
+    asyncio.run(go())
+    assert seen[:4] == ["faulty", "acme"] * 2
+    assert "statistics could not be published" in caplog.text
 
 
 def test_a_month_of_days_is_the_days_added_up(store: Store) -> None:
