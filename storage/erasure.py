@@ -40,10 +40,10 @@ from storage.providers import KeyProvider
 from storage.tables import calls, erasures
 from storage.times import utc
 from storage.tombstones import (
-    buckets_of,
     bury,
     close_graves,
     count_kept,
+    leaves_of,
     raise_fence,
     read_steps,
     roots_of,
@@ -216,7 +216,7 @@ class Eraser:
         try:
             with self._with.catalogue.writing() as connection:
                 check_turn(connection, erasure.tenant, erasure.turn)
-                replaced = buckets_of(connection, erasure.id)
+                replaced = leaves_of(connection, erasure.id)
                 counts = {new.root: change_epoch(connection, old, new, replaced) for old, new in changes}
                 raise_fence(connection, erasure.tenant)
                 write_step(connection, erasure.id, Step.REWRAP, {"counts": counts})

@@ -25,6 +25,7 @@ from storage.catalogue import Catalogue
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings
 from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
+from storage.heldepochs import DueOf, no_end
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.jobs import Jobs, delete_jobs, read_jobs
@@ -93,11 +94,13 @@ class Recordings:
         *,
         node: str,
         clock: Callable[[], float] = time.time,
+        due_of: DueOf = no_end,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
-        `clock` gives Unix time; `on_erasure_step` is told of each step of an erasure once it is durable.
+        `clock` gives Unix time; `due_of` says until when what is new may be read;
+        `on_erasure_step` is told of each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
         provider = Measured(open_provider(provider_url, data_folder))
@@ -108,7 +111,7 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        return cls(catalogue, provider, objects, installation, data_folder, node, clock, on_erasure_step)
+        return cls(catalogue, provider, objects, installation, data_folder, node, clock, due_of, on_erasure_step)
 
     def __init__(
         self,
@@ -119,6 +122,7 @@ class Recordings:
         data_folder: Path,
         node: str,
         clock: Callable[[], float],
+        due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
     ) -> None:
         signer = Signer(installation.ledger)
@@ -134,7 +138,7 @@ class Recordings:
         self._clock = clock
         self._tag_key = installation.tags
         self._tenants: dict[str, TenantId] = {}
-        self._tree = KeyTree(catalogue, provider)
+        self._tree = KeyTree(catalogue, provider, clock, due_of)
         self._ledger = Ledger(signer)
         self._intake = Intake(catalogue, self._tree, objects, clock)
         self.slices = SliceBook(catalogue, self._tree, signer)

@@ -75,10 +75,20 @@ buckets = Table(
     Column("kind", _WORD, nullable=False),
     Column("purpose", _WORD, nullable=False),
     Column("day", _DAY, nullable=False),
-    Column("part", Integer, nullable=False),  # of the day: see BUCKET_KEYS in storage/keytree.py
+    Column("due", BigInteger),  # Unix second from which reads are refused: its day and the policy; 0: dropped
     Column("wrapped", LargeBinary, nullable=False),  # the bucket key under the epoch secret
-    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day", "part"),
+    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day"),
     UniqueConstraint("id", "epoch"),
+)
+
+nodes = Table(
+    "nodes",  # leaves below nodes below buckets; an epoch change gives a node that lives on a row with its new parent
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False),  # names the node's key: a replaced key is a new node
+    Column("parent", _ID, nullable=False, index=True),  # a bucket's id, or of a leaf a node's
+    Column("wrapped", LargeBinary, nullable=False),  # the node's key under its parent's
+    UniqueConstraint("id", "parent"),
 )
 
 calls = Table(
@@ -117,16 +127,16 @@ artefact_keys = Table(
     metadata,
     _serial(),
     Column("artefact", _ID, ForeignKey("artefacts.id"), nullable=False),
-    Column("bucket", _ID, nullable=False, index=True),
-    Column("wrapped", LargeBinary, nullable=False),  # the artefact key under the bucket key
-    UniqueConstraint("artefact", "bucket"),
+    Column("leaf", _ID, nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),  # the artefact key under the leaf's
+    UniqueConstraint("artefact", "leaf"),
 )
 
 tags = Table(
-    "tags",  # what calls are found by: see storage/tags.py. Waste with the bucket's key, so deleted without zeros
+    "tags",  # what calls are found by: see storage/tags.py. Waste with the leaf's key, so deleted without zeros
     metadata,
     _serial(),
-    Column("bucket", _ID, nullable=False, index=True),
+    Column("leaf", _ID, nullable=False, index=True),
     Column("artefact", _ID, nullable=False),
     Column("tag", LargeBinary, nullable=False, unique=True),  # no two are equal, also where identifiers are
 )
@@ -200,6 +210,7 @@ tombstones = Table(
     "tombstones",  # for ever: what a restored backup must not bring back
     metadata,
     Column("artefact", _ID, primary_key=True),
+    Column("purpose", _WORD, primary_key=True),  # the wraps in buckets of this purpose; empty: the whole artefact
     Column("tenant", _ID, nullable=False),
     Column("call", _ID, nullable=False, index=True),
     Column("erasure", _ID, nullable=False, index=True),

@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, delete, func, select, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, and_, delete, func, select, update
 
 from storage.calls import close_call
-from storage.epochs import ALIVE, replaced_buckets
+from storage.epochs import ALIVE
 from storage.jobs import forget_jobs
-from storage.model import ArtefactState, CallId, CallState, Kind, Root
+from storage.lapsed import shred, sweep_tree
+from storage.liveness import LEAF, NODE
+from storage.model import ArtefactState, CallId, CallState, Root
 from storage.records import ROOTS
 from storage.tables import (
     artefact_keys,
     artefacts,
     buckets,
     documents,
-    epochs,
     erasure_steps,
     identifiers,
     manifests,
     slices,
-    tags,
     tenants,
     tombstones,
 )
@@ -32,14 +31,24 @@ _KEPT_ROOTS = frozenset({Root.STATUTORY})
 """What the law wants kept has no content and no far party, and outlives the erasure of its call."""
 
 
+_WRAPS = (
+    tombstones.join(artefact_keys, artefact_keys.c.artefact == tombstones.c.artefact)
+    .join(LEAF, LEAF.c.id == artefact_keys.c.leaf)
+    .join(NODE, NODE.c.id == LEAF.c.parent)
+    .join(buckets, buckets.c.id == NODE.c.parent)
+)
+_NAMED = tombstones.c.purpose.in_(("", buckets.c.purpose))
+"""Of a tombstone and a wrap of its artefact: it is erased by that."""
+
+
 def bury(connection: Connection, erasure: str, tenant: str, call: str) -> None:
     """Tombstones for all content of the call, an end to its jobs, and a raised fence: reads are refused."""
     content = [kind.value for kind, root in ROOTS.items() if root not in _KEPT_ROOTS]
     where = and_(artefacts.c.call == call, artefacts.c.tenant == tenant, artefacts.c.kind.in_(content))
     buried = connection.scalars(select(artefacts.c.id).where(where)).all()
     if buried:
-        rows = [{"artefact": artefact, "tenant": tenant, "call": call, "erasure": erasure} for artefact in buried]
-        connection.execute(tombstones.insert(), rows)
+        whole = {"purpose": "", "tenant": tenant, "call": call, "erasure": erasure}
+        connection.execute(tombstones.insert(), [{"artefact": artefact, **whole} for artefact in buried])
     connection.execute(update(artefacts).where(where).values(state=ArtefactState.ERASING.value))
     close_call(connection, CallId(call), CallState.ERASED)
     forget_jobs(connection, call)
@@ -52,20 +61,20 @@ def raise_fence(connection: Connection, tenant: str) -> None:
 
 
 def roots_of(connection: Connection, erasure: str) -> list[Root]:
-    """The roots under which the erased artefacts stand."""
-    query = select(artefacts.c.kind).join(tombstones, tombstones.c.artefact == artefacts.c.id)
-    return sorted({ROOTS[Kind(kind)] for kind in connection.scalars(query.where(tombstones.c.erasure == erasure))})
+    """The roots under which a key of what is erased stands."""
+    query = select(buckets.c.root).distinct().select_from(_WRAPS).where(tombstones.c.erasure == erasure, _NAMED)
+    return sorted(Root(root) for root in connection.scalars(query))
 
 
-def buckets_of(connection: Connection, erasure: str) -> set[str]:
-    """The buckets that ever wrapped a key of the erased artefacts."""
-    query = select(artefact_keys.c.bucket).join(tombstones, tombstones.c.artefact == artefact_keys.c.artefact)
-    return set(connection.scalars(query.where(tombstones.c.erasure == erasure)))
+def leaves_of(connection: Connection, erasure: str) -> set[str]:
+    """The leaves that ever wrapped a key of what is erased."""
+    query = select(LEAF.c.id).distinct().select_from(_WRAPS).where(tombstones.c.erasure == erasure, _NAMED)
+    return set(connection.scalars(query))
 
 
 def close_graves(connection: Connection, erasure: str) -> None:
     """The key is destroyed: ERASING becomes ERASED."""
-    erased = select(tombstones.c.artefact).where(tombstones.c.erasure == erasure)
+    erased = select(tombstones.c.artefact).where(tombstones.c.erasure == erasure, tombstones.c.purpose == "")
     state = ArtefactState.ERASED.value
     connection.execute(update(artefacts).where(artefacts.c.id.in_(erased)).values(state=state))
 
@@ -93,28 +102,11 @@ def sweep_rows(connection: Connection, tenant: str, erasure: str, epochs_over: d
     The rows are waste paper since the provider's key is gone; this keeps them from being mistaken for anything else.
     """
     for root, n in epochs_over.items():
-        replaced = replaced_buckets(connection, tenant, root, n)
-        _shred(connection, artefact_keys, artefact_keys.c.bucket.in_(replaced))
-        connection.execute(delete(tags).where(tags.c.bucket.in_(replaced)))
-        of_root = and_(buckets.c.tenant == tenant, buckets.c.root == root, buckets.c.epoch <= n)
-        _shred(connection, buckets, of_root)
-        over = and_(epochs.c.tenant == tenant, epochs.c.root == root, epochs.c.n <= n)
-        _zero(connection, epochs, over, ("wrapped", "probe"))
-    erased = select(tombstones.c.artefact).where(tombstones.c.erasure == erasure)
-    _shred(connection, artefact_keys, artefact_keys.c.artefact.in_(erased))
+        sweep_tree(connection, tenant, root, n)
+    erased = select(tombstones.c.artefact).where(tombstones.c.erasure == erasure, tombstones.c.purpose == "")
+    shred(connection, artefact_keys, artefact_keys.c.artefact.in_(erased))
     for table in (documents, slices, identifiers):
         connection.execute(delete(table).where(table.c.artefact.in_(erased)))
     call = select(tombstones.c.call).where(tombstones.c.erasure == erasure)
     connection.execute(delete(manifests).where(manifests.c.call.in_(call)))
     connection.execute(delete(artefacts).where(artefacts.c.id.in_(erased)))
-
-
-def _shred(connection: Connection, table: Table, where: ColumnElement[bool]) -> None:
-    _zero(connection, table, where, ("wrapped",))
-    connection.execute(delete(table).where(where))
-
-
-def _zero(connection: Connection, table: Table, where: ColumnElement[bool], columns: tuple[str, ...]) -> None:
-    """Overwrites in place: a row of the same length stays where it is, so no copy of the old one is left elsewhere."""
-    zeros = {name: func.zeroblob(func.length(table.c[name])) for name in columns}
-    connection.execute(update(table).where(where).values(zeros))
