@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.erasure import Step
+from storage.heldepochs import DueOf, no_end
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
@@ -28,6 +29,7 @@ def open_at(
     objects: str = "",
     clock: Callable[[], float] = time.time,
     on_step: Callable[[Step], None] = lambda _step: None,
+    due_of: DueOf = no_end,
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data
@@ -38,6 +40,7 @@ def open_at(
         node="n1",
         clock=clock,
         on_erasure_step=on_step,
+        due_of=due_of,
     )
 
 
