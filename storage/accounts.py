@@ -16,7 +16,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, select
 from storage.audit import Audit, Weight
 from storage.catalogue import Catalogue
 from storage.content import open_document, sealed_document
-from storage.errors import DataError, Refused
+from storage.errors import DataError, Expired, Refused
 from storage.keytree import KeyTree
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, TenantId
 from storage.records import STREAMS
@@ -113,6 +113,8 @@ class Accounts:
                 opened = self._tree.open(connection, ArtefactId(part.id), TenantId(row.tenant))
                 found = sealed_document(connection, ArtefactId(part.id))
                 wrong = self._explain(CallState(row.state), open_document(opened, *found)) if found else "no detail"
+            except Expired:
+                continue  # its time is over: it has nothing to say any more
             except (DataError, Refused) as error:
                 wrong = f"call detail that does not open: {type(error).__name__}"
             if wrong:
