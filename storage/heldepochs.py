@@ -30,6 +30,8 @@ the transaction that makes the bucket, so it sees the policy that is in force th
 _ATTEMPTS = 8
 """How often an operation follows an epoch that moves under it; changes come seconds apart, so one is usual."""
 
+_RESTLESS = "the epoch of a tenant's keys does not come to rest; try again"
+
 
 def no_end(_tenant: TenantId, _kind: Kind, _purpose: str, _day: Day) -> None:
     """Nothing is ever due."""
@@ -66,6 +68,19 @@ class HeldEpochs:
             held[place] = epoch if epoch is not None and slots <= known.keys() else self._learn(*place, slots, known)
         return held
 
+    def write(self, items: Sequence[Wrappable], act: Callable[[Connection, Held], None]) -> None:
+        """Acts in a write transaction under the newest epochs; again, from the beginning, as long as one moves."""
+        for _ in range(_ATTEMPTS):
+            held = self.hold(items)
+            try:
+                with self._catalogue.writing() as connection:
+                    act(connection, held)
+            except EpochMovedError:
+                self.forget(held)
+                continue
+            return
+        raise Unavailable(_RESTLESS)
+
     def forget(self, held: Held) -> None:
         """Drops epochs that turned out to be over: the next `hold` learns of the newest."""
         with self._lock:
@@ -91,7 +106,7 @@ class HeldEpochs:
             with self._lock:
                 self._current[tenant, root] = epoch
             return epoch
-        raise Unavailable("the epoch of a tenant's keys does not come to rest; try again")
+        raise Unavailable(_RESTLESS)
 
     def _slots(self, connection: Connection, epoch: Epoch, wanted: set[Slot]) -> dict[Slot, Filling]:
         """The bucket of each wanted slot in an epoch, made if it is missing, and where its next keys go."""

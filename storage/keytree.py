@@ -79,6 +79,13 @@ class KeyTree:
         """Drops epochs that turned out to be over: the next `hold` learns of the newest."""
         self._held.forget(held)
 
+    def write(self, items: Sequence[Wrappable], act: Callable[[Connection, Held], None]) -> None:
+        """Acts in a write transaction under epochs held for these artefacts; again as long as one of them moves.
+
+        What `place` and `keep` are called in: they find out.
+        """
+        self._held.write(items, act)
+
     def place(self, connection: Connection, items: Sequence[Placing], held: Held) -> None:
         """Inserts artefacts with their keys; EpochMovedError if a held epoch is over, see `forget`."""
         compare_epochs(connection, {place: epoch.n for place, epoch in held.items()})

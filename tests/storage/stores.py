@@ -28,6 +28,7 @@ def open_at(
     data: str = "data",
     objects: str = "",
     clock: Callable[[], float] = time.time,
+    due_of: DueOf = no_end,
     on_step: Callable[[Step], None] = lambda _step: None,
     due_of: DueOf = no_end,
 ) -> Recordings:
@@ -39,6 +40,7 @@ def open_at(
         objects or f"file:{folder}/objects",
         node="n1",
         clock=clock,
+        due_of=due_of,
         on_erasure_step=on_step,
         due_of=due_of,
     )
