@@ -34,10 +34,15 @@ _INNOCENT = re.compile(r"[0-9a-f]{32}|\b\d{4}-\d\d-\d\d\b")
 """Random identifiers and days are digits, too."""
 
 
+def names_somebody(words: str) -> bool:
+    """Whether words hold what could be a person's address or number."""
+    return _PERSONAL.search(_INNOCENT.sub("", words)) is not None
+
+
 def check_words(ground: str, actor: str) -> None:
     """Refused if ground or actor could not stand in a ledger for ever."""
     for words in (ground, actor):
-        if _PERSONAL.search(_INNOCENT.sub("", words)):
+        if names_somebody(words):
             raise Refused("ground and actor are kept for ever: name no number, address or person in them")
     if not _WORDS.match(ground) or not _WORDS.match(actor):
         raise Refused("ground and actor are 1 to 200 printable ASCII characters")

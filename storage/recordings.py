@@ -33,6 +33,8 @@ from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
+from storage.policies import Adopted, adopt, due_at_once, policy_of
+from storage.policy.model import Policy
 from storage.providers import open_provider
 from storage.providers.measured import Measured
 from storage.reconcile import judged, reconcile, sweep
@@ -252,6 +254,26 @@ class Recordings:
         AlreadyExists if one of the items is there already.
         """
         return self._intake.add_derived(tenant, call, sources, items)
+
+    # Policies.
+
+    def adopt(self, tenant: TenantId, policy: Policy) -> Adopted:
+        """Puts a tenant's policy into effect, with an entry in the ledger; does nothing if it is already.
+
+        What it makes shorter applies to what is stored, what it makes longer only to what is new. Refused.
+        """
+        with self._catalogue.writing() as connection:
+            return adopt(connection, self._ledger, tenant, policy, self._clock())
+
+    def policy(self, tenant: TenantId) -> Policy:
+        """The policy in effect; callvault's own defaults before the first was adopted."""
+        with self._catalogue.reading() as connection:
+            return policy_of(connection, tenant)
+
+    def due_at_once(self, tenant: TenantId, policy: Policy) -> int:
+        """How many buckets (a day of a kind and purpose each) would end at once if a policy were adopted now."""
+        with self._catalogue.reading() as connection:
+            return due_at_once(connection, tenant, policy, self._clock())
 
     # Going out.
 

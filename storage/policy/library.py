@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import zoneinfo
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import Malformed
+from storage.ledger import names_somebody
 from storage.model import Kind
 from storage.policy.model import ANY, CONTENT, STATUTORY, Policy, Rule
 from storage.policy.reading import read
@@ -32,6 +34,7 @@ COUNT_MIN = 10
 SHORTEST = Term(Unit.DAYS, 2)
 """A term is counted from the beginning of its UTC day: within one day a call could end before it is over."""
 
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}\Z")
 _PURPOSE = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _REGION = re.compile(r"[A-Z]{2,3}\Z")
 _SOURCE = re.compile(r"(?:[A-Z]{2}-\d\d|table|default|tenant)\Z")
@@ -114,6 +117,13 @@ def policy_problems(policy: Policy) -> list[str]:
     problems += [f"{name}: {term} has no end" for name, term in timed.items() if term.open]
     if policy.statistics.minimum < COUNT_MIN:
         problems.append(f"statistics.minimum: at least {COUNT_MIN}")
+    words = [policy.title, policy.law.authority, *policy.law.texts, *policy.place.sites, *policy.closing.account_holds]
+    words += [row.what for row in policy.processors]
+    words += [text for rule in policy.retention for text in (rule.law, rule.elsewhere, rule.reason)]
+    problems += [f"{text!r}: a policy names no number and no address" for text in words if names_somebody(text)]
+    if not _NAME.match(policy.name):
+        problems.append("name: lower-case letters, digits and hyphens, 32 at most")
+    problems += _zone_problems(policy.zone)
     lines = [policy.closing, policy.logs, policy.requests, policy.breach, policy.place, policy.storage, policy.law]
     lines += [policy.announcement, policy.purposes, policy.access, policy.statistics, policy.egress, policy.numbers]
     sources = [line.source for line in (*lines, *policy.retention, *policy.processors)]
@@ -121,6 +131,14 @@ def policy_problems(policy: Policy) -> list[str]:
         f"{source!r} is no source" for source in (*sources, policy.closing.account_source) if not _SOURCE.match(source)
     ]
     return problems
+
+
+def _zone_problems(zone: str) -> list[str]:
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (ValueError, OSError, KeyError):
+        return [f"zone: {zone!r} is no time zone known here; correct it or install tzdata"]
+    return []
 
 
 def _rule_problems(policy: Policy, rule: Rule) -> list[str]:
