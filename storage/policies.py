@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from storage.ledger import Ledger, check_words
+from storage.ledger import Ledger
 from storage.model import Kind, Root, TenantId
 from storage.policy.library import parse_policy, profile
 from storage.policy.model import Policy
@@ -23,6 +23,7 @@ from storage.records import Day
 from storage.retention import Keep, due
 from storage.signing import canonical
 from storage.tables import buckets, policies
+from storage.words import check_words
 
 ENTRY = "policy"
 """The type of the ledger's entries of this module."""

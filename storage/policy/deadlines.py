@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from storage.errors import Refused
-from storage.ledger import check_words
 from storage.policy.model import Policy
 from storage.policy.overrides import REASON_CHARS_MIN
 from storage.policy.term import Term
 from storage.retention import end_of_day
+from storage.words import check_words
 
 
 class Standing(StrEnum):

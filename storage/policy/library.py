@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from storage.errors import Malformed
-from storage.ledger import names_somebody
 from storage.model import Kind
 from storage.policy.model import ANY, CONTENT, STATUTORY, Policy, Rule
 from storage.policy.reading import read
 from storage.policy.term import Term, Unit
 from storage.signing import parse_json
+from storage.words import names_somebody
 
 PROFILES = ("default", "upcall", "speakup", "circleloop", "cloudtalk", "ipcallme")
 PROFILE_BYTES_MAX = 1 << 16

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from storage.errors import Refused
-from storage.ledger import check_words
 from storage.model import Kind
 from storage.policy.library import SHORTEST
 from storage.policy.model import ANY, CONTENT, STATUTORY, Policy, Rule
 from storage.policy.reading import as_json
 from storage.policy.term import Term, Unit
+from storage.words import check_words
 
 TENANT = "tenant"
 """The source of a rule that the tenant set itself."""
@@ -98,7 +98,7 @@ def differences(before: Policy, after: Policy) -> list[Difference]:
 
 def changed_lines(before: Policy, after: Policy) -> list[str]:
     """What differs besides the terms of retention: `logs.term: 90 days -> 30 days`."""
-    rows = [_flat(policy) for policy in (before, after)]
+    rows = [lines_of(policy) for policy in (before, after)]
     names = [*rows[0], *(name for name in rows[1] if name not in rows[0])]
     return [
         f"{name}: {rows[0].get(name, 'nothing')} -> {rows[1].get(name, 'nothing')}"
@@ -107,17 +107,23 @@ def changed_lines(before: Policy, after: Policy) -> list[str]:
     ]
 
 
-def _flat(policy: Policy) -> dict[str, str]:
+def lines_of(policy: Policy) -> dict[str, str]:
+    """Everything that a policy says besides terms of retention, by its name: `logs.term`, `90 days`."""
     rows: dict[str, str] = {}
     for field in fields(policy):
         value = as_json(getattr(policy, field.name))
-        if field.name in ("retention", "name", "title"):
-            continue
-        for name, inner in value.items() if isinstance(value, dict) else [("", value)]:
-            if not name.endswith("source"):
-                told = ", ".join(map(str, inner)) if isinstance(inner, list) else str(inner)
-                rows[f"{field.name}.{name}".rstrip(".")] = told
-    return rows
+        if field.name == "zone":
+            rows["zone"] = policy.zone
+        elif isinstance(value, dict):
+            told = {name: inner for name, inner in value.items() if not name.endswith("source")}
+            rows |= {f"{field.name}.{name}": _told(inner) for name, inner in told.items()}
+    return rows | {f"processors.{row.what}": str(row.term) for row in policy.processors}
+
+
+def _told(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _kinds(name: str) -> tuple[Kind, ...]:

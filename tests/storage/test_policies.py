@@ -128,7 +128,14 @@ def books(tmp_path: Path) -> Any:
 
 
 def bucket(tenant: str, kind: Kind, day: str, due: int | None, root: Root = Root.CONTENT) -> dict[str, object]:
-    row = {"id": new_id(), "tenant": tenant, "root": root.value, "epoch": 0, "kind": kind.value, "purpose": "quality"}
+    row: dict[str, object] = {
+        "id": new_id(),
+        "tenant": tenant,
+        "root": root.value,
+        "epoch": 0,
+        "kind": kind.value,
+        "purpose": "quality",
+    }
     row |= {"day": day, "due": due, "wrapped": b"w", "part": 0}
     return {name: value for name, value in row.items() if name in buckets.c}
 
