@@ -91,7 +91,8 @@ def judge(reading: Reading, last: Heartbeat | None) -> Verdict:
 def _since(reading: Reading, last: Heartbeat, *, witnessed: bool) -> tuple[Doubt | None, int]:
     """What the host's clock did since the last heartbeat, and how long it has been steady again; -1: all the time."""
     went_s = reading.host_s - last.host_s
-    passed_s = reading.uptime_s - last.uptime_s if reading.boot == last.boot else None
+    same = reading.boot == last.boot and reading.uptime_s >= last.uptime_s
+    passed_s = reading.uptime_s - last.uptime_s if same else None
     if went_s < -APART_MAX_S:
         return Doubt.WENT_BACK, 0
     if passed_s is not None and abs(went_s - passed_s) > JUMP_MAX_S:

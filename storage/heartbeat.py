@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
+from pathlib import Path
 
 from sqlalchemy import Connection, delete, select
 
@@ -10,6 +12,18 @@ from storage.clocks import Heartbeat, Reading, Verdict, judge
 from storage.tables import heartbeats
 
 _NAME = "clocks"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NO_BOOT = "0" * 32
+"""Where the kernel names no start: then one that goes back in uptime is the only sign of another."""
+
+
+def host_reading(now_s: float, database_s: int | None = None, provider_s: int | None = None) -> Reading:
+    """What this machine's clocks say, beside those of others that were asked."""
+    try:
+        boot = _BOOT.read_text().strip().replace("-", "")
+    except OSError:
+        boot = _NO_BOOT
+    return Reading(int(now_s), int(time.clock_gettime(time.CLOCK_BOOTTIME)), boot, database_s, provider_s)
 
 
 def look(connection: Connection, reading: Reading) -> Verdict:

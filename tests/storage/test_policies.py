@@ -13,10 +13,10 @@ from sqlalchemy import insert, select, text
 from storage.catalogue import Catalogue
 from storage.clocks import Doubt, Reading
 from storage.errors import Refused
-from storage.heartbeat import last, look
+from storage.heartbeat import host_reading, last, look
 from storage.installation import open_installation
 from storage.ledger import Ledger
-from storage.model import Kind, Root, TenantId, new_id
+from storage.model import Kind, Root, TenantId, is_id, new_id
 from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
 from storage.policy.library import profile
 from storage.policy.model import Policy
@@ -184,6 +184,13 @@ def test_how_much_a_lower_term_would_end_at_once_is_known_beforehand(books: Any)
         lower = [overridden(profile("upcall"), [own(term)], "UTC") for term in ("12 months", "3 months", "1 month")]
         after = [due_at_once(connection, TenantId(mine), policy, NOW) for policy in lower]
         assert after == [0, 2, 4]
+
+
+def test_a_machine_tells_its_uptime_and_which_start_of_it_this_is() -> None:
+    one, other = (host_reading(NOW + passed, provider_s=7) for passed in (0, 1))
+    assert one.boot == other.boot and is_id(one.boot)
+    assert 0 <= other.uptime_s - one.uptime_s <= 60
+    assert (one.host_s, one.database_s, one.provider_s) == (int(NOW), None, 7)
 
 
 def test_the_last_look_at_the_clocks_is_kept(tmp_path: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage.model import Kind
-from storage.policy.library import profile
+from storage.policy.library import parse_policy, profile
+from storage.policy.model import CONTENT
 from storage.policy.overrides import Override, changed_lines, differences, overridden, override_problems
+from storage.policy.reading import as_json
 from storage.policy.term import Term
 
 REASON = "the regulator asks for two years"
@@ -106,3 +112,24 @@ def test_other_lines_that_differ_are_told() -> None:
     assert "logs.term: 90 days -> 30 days" in found
     assert "place.regions: NL, EEA -> NL" in found
     assert changed_lines(profile("upcall"), profile("upcall")) == []
+
+
+KINDS = st.sampled_from(["*", *(kind.value for kind in Kind)])
+PURPOSES = st.sampled_from(["*", "service", "quality", "training"])
+TERMS = st.sampled_from(
+    ["2 days", "30 days", "1 month", "3 months", "4 months", "12 months", "2 years", "10 years"]
+).map(Term.parse) | st.sampled_from(["while-in-use", "account-life", "for ever"]).map(Term.parse)
+OVERRIDES = st.lists(st.builds(Override, KINDS, PURPOSES, TERMS, st.sampled_from(["", REASON])), max_size=4)
+
+
+@given(st.sampled_from(["default", "upcall", "speakup", "circleloop", "cloudtalk", "ipcallme"]), OVERRIDES)
+def test_whatever_a_tenant_may_set_makes_a_policy_that_reads_back(name: str, overrides: list[Override]) -> None:
+    if override_problems(profile(name), overrides):
+        return
+    made = overridden(profile(name), overrides, "Europe/Amsterdam")
+    assert parse_policy(json.dumps(as_json(made))) == made
+    for kind in CONTENT:
+        for purpose in made.purposes.allowed:
+            rule = made.rule(kind, purpose)
+            longer = rule.term.outlasts(profile(name).rule(kind, purpose).most)
+            assert rule.reason or not longer, (kind, purpose)
