@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.erasure import Step
-from storage.heldepochs import DueOf, no_end
+from storage.heldepochs import DueOf
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.policies import due_of
 from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
@@ -28,9 +29,8 @@ def open_at(
     data: str = "data",
     objects: str = "",
     clock: Callable[[], float] = time.time,
-    due_of: DueOf = no_end,
     on_step: Callable[[Step], None] = lambda _step: None,
-    due_of: DueOf = no_end,
+    due_of: DueOf = due_of,
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data
@@ -40,7 +40,6 @@ def open_at(
         objects or f"file:{folder}/objects",
         node="n1",
         clock=clock,
-        due_of=due_of,
         on_erasure_step=on_step,
         due_of=due_of,
     )
