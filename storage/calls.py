@@ -181,8 +181,9 @@ def close_call(connection: Connection, call: CallId, state: CallState) -> None:
 
 def _with_artefacts(connection: Connection, rows: Sequence[Any]) -> list[CallRecord]:
     of_calls = artefacts.c.call.in_([row.id for row in rows if row.state != CallState.ERASED])
+    living = select(artefacts).where(of_calls, artefacts.c.state.in_(ALIVE))
     found: dict[str, list[ArtefactRecord]] = {}
-    for row in connection.execute(select(artefacts).where(of_calls).order_by(artefacts.c.serial)):
+    for row in connection.execute(living.order_by(artefacts.c.serial)):
         found.setdefault(row.call, []).append(ArtefactRecord(artefact_ref(row), ArtefactState(row.state), row.size))
     return [
         CallRecord(CallId(row.id), CallState(row.state), Day(row.day), tuple(found.get(row.id, ()))) for row in rows

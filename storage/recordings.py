@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,9 +21,11 @@ from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
+from storage.confirmation import Confirmations
 from storage.content import find_content, open_document, open_whole
-from storage.erasure import Eraser, Step, Surroundings
-from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
+from storage.erasure import Eraser, Step, Surroundings, Target
+from storage.errors import Erased, NotFound, NotReady, Refused
+from storage.expiry import Expiry
 from storage.heldepochs import DueOf, no_end
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
@@ -78,8 +79,6 @@ CALLS_AT_ONCE_MAX = 1_000
 _TENANT_CHARS_MAX = 200
 _ENTRIES_CHECKED = 100
 """Entries of the ledger that `check` verifies, some 0.1 ms each: it is asked often."""
-
-log = logging.getLogger(__name__)
 
 
 class Recordings:
@@ -148,10 +147,15 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.confirmations = Confirmations(installation.confirmations, clock)
+        """That a set of calls was shown before it is erased."""
         locks = data_folder / "locks"
-        self._eraser = Eraser(
+        self.erasures = Eraser(
             Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
         )
+        """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
+        self.expiry = Expiry(catalogue, self.erasures, clock)
+        """Destroys the keys of what is due."""
 
     def check(self) -> None:
         """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.
@@ -317,19 +321,11 @@ class Recordings:
         Reads are refused from the first step on. NotFound; Unavailable if a step failed: the rest is done at the next
         start, or when asked again. Ground and actor are kept for ever and may name no person or number (Refused).
         """
-        return self._eraser.erase(tenant, call, ground, actor)
+        return self.erasures.erase(tenant, Target.of_call(call), ground, actor)
 
     def resume_erasures(self) -> int:
         """Finishes what a crash or an absent provider left undone; at start. Gives how many were finished."""
-        finished = 0
-        for erasure in self._eraser.unfinished():
-            try:
-                self._eraser.run(erasure)
-            except StoreError as error:
-                log.error("erasure not finished", extra={"erasure": erasure, "reason": type(error).__name__})
-            else:
-                finished += 1
-        return finished
+        return self.erasures.resume()
 
     def leftovers(self) -> list[Leftover]:
         """Objects of erased calls that the object store's lock keeps, unreadable; the first thousand of them."""
@@ -342,7 +338,7 @@ class Recordings:
 
     def certificate(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
         """The certificate of a call's erasure; NotFound, or NotReady while it is under way."""
-        return self._eraser.certificate(tenant, call)
+        return self.erasures.certificate_of(tenant, call)
 
     # Manifests.
 

@@ -216,15 +216,65 @@ tombstones = Table(
     Column("erasure", _ID, nullable=False, index=True),
 )
 
+drops = Table(
+    "drops",  # for ever, as tombstones: buckets that were dropped whole, whatever was in them
+    metadata,
+    _serial(),
+    Column("tenant", _ID, nullable=False),
+    Column("root", _WORD, nullable=False),
+    Column("kind", _WORD, nullable=False),
+    Column("purpose", _WORD, nullable=False),
+    Column("day", _DAY, nullable=False),
+    Column("erasure", _ID, nullable=False, index=True),
+    UniqueConstraint("tenant", "root", "kind", "purpose", "day", "erasure"),
+)
+
+holds = Table(
+    "holds",  # why something must not be erased; what is held has a wrap in the bucket with the hold's id as purpose
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("ground", String(200), nullable=False),  # words that may stand in the ledger
+    Column("released", Boolean, nullable=False),
+)
+
+changes = Table(
+    "changes",  # of epochs: each carries out the erasures that were asked for before it began
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("finished", Boolean, nullable=False),
+    Index("changes_of_tenant", "tenant", "finished"),
+)
+
+change_steps = Table(
+    "change_steps",
+    metadata,
+    Column("change", _ID, ForeignKey("changes.id"), primary_key=True),
+    Column("step", _WORD, primary_key=True),
+    Column("facts", Text, nullable=False),  # JSON: epochs, counts, times, the provider's answer
+)
+
 erasures = Table(
     "erasures",
     metadata,
     _serial(),
     Column("id", _ID, nullable=False, unique=True),
-    Column("tenant", _ID, nullable=False),
-    Column("call", _ID, nullable=False, index=True),
-    Column("finished", Boolean, nullable=False),
+    Column("tenant", _ID, nullable=False, index=True),
+    Column("scope", _WORD, nullable=False),
+    Column("target", Text, nullable=False),  # JSON: random ids, kinds, purposes, days; as in the ledger
+    Column("intent", Integer, nullable=False),  # its entry in the ledger
+    Column("change", _ID, ForeignKey("changes.id"), index=True),  # none yet: it waits for the next one
     Column("certificate", Text),
+)
+
+erased_calls = Table(
+    "erased_calls",  # whose certificate is whose: calls that an erasure names, or that died of it
+    metadata,
+    Column("call", _ID, primary_key=True),
+    Column("erasure", _ID, ForeignKey("erasures.id"), primary_key=True),
 )
 
 leftovers = Table(
@@ -235,14 +285,6 @@ leftovers = Table(
     Column("tenant", _ID, nullable=False),
     Column("name", String(255), nullable=False, unique=True),  # the object's: random ids
     Column("day", _DAY, nullable=False),  # UTC day on which deleting it is tried again
-)
-
-erasure_steps = Table(
-    "erasure_steps",
-    metadata,
-    Column("erasure", _ID, ForeignKey("erasures.id"), primary_key=True),
-    Column("step", _WORD, primary_key=True),
-    Column("facts", Text, nullable=False),  # JSON: epochs, counts, times, the provider's answer
 )
 
 ledger = Table(

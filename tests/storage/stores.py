@@ -30,6 +30,7 @@ def open_at(
     clock: Callable[[], float] = time.time,
     due_of: DueOf = no_end,
     on_step: Callable[[Step], None] = lambda _step: None,
+    due_of: DueOf = no_end,
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data
@@ -41,6 +42,7 @@ def open_at(
         clock=clock,
         due_of=due_of,
         on_erasure_step=on_step,
+        due_of=due_of,
     )
 
 

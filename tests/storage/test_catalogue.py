@@ -23,7 +23,9 @@ from storage.errors import AlreadyExists, Refused, Unavailable
 from storage.model import new_id
 from storage.tables import buckets, metadata, tenants, tombstones
 
-_RANDOM_IDS = {"id", "tenant", "call", "participant", "artefact", "leaf", "parent", "stream_id", "run", "erasure"}
+_RANDOM_IDS = {
+    *("id", "tenant", "call", "participant", "artefact", "leaf", "parent", "stream_id", "run", "erasure", "change"),
+}
 _COUNTERS = {
     "serial",
     "seq",
@@ -37,17 +39,19 @@ _COUNTERS = {
     "size",
     "segment_bytes",
     "deliveries",
+    "intent",
 }
-_WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason"}
-_FLAGS = {"closed", "finished", "interrupted", "revoked"}
+_WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason", "scope"}
+_FLAGS = {"closed", "finished", "interrupted", "released", "revoked"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
 _DAYS = {"day", "period"}
 """A period of statistics is a day or a month."""
 _ENDS = {"due"}
 """The end of a bucket's time, computed from its day and the policy alone: a date."""
-_SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts"}
-"""JSON of ids, hashes, counts and times of erasures; documents in manifests are ciphertext."""
+_SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts", "target", "ground"}
+"""JSON of ids, hashes, counts and times of erasures, words that may stand in the ledger; documents in manifests are
+ciphertext."""
 
 
 @pytest.fixture

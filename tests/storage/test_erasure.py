@@ -15,7 +15,7 @@ import pytest
 
 from storage.catalogue import Catalogue
 from storage.epochs import epoch_row, open_secret
-from storage.erasure import Eraser, Step, Surroundings
+from storage.erasure import Eraser, Step, Surroundings, Target
 from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
 from storage.keys import PROBE_AAD, provider_key
 from storage.ledger import Ledger, verify_certificate
@@ -407,7 +407,7 @@ def test_a_provider_that_lies_about_destroying_gets_no_certificate(
     eraser = unfaithful_eraser(store, tmp_path, destroys=False)
     for _ in range(2):
         with pytest.raises(Unavailable, match="still opens"):
-            eraser.erase(tenant, new.call, GROUND, ACTOR)
+            eraser.erase(tenant, Target.of_call(new.call), GROUND, ACTOR)
         with pytest.raises(NotReady):
             store.certificate(tenant, new.call)
     assert_erased(store, new)
@@ -418,7 +418,7 @@ def test_a_provider_that_goes_away_after_destroying_is_asked_again(
 ) -> None:
     new, neighbour = stored_call(store, tenant), stored_call(store, tenant)
     with pytest.raises(Unavailable, match="line went dead"):
-        unfaithful_eraser(store, tmp_path, destroys=True).erase(tenant, new.call, GROUND, ACTOR)
+        unfaithful_eraser(store, tmp_path, destroys=True).erase(tenant, Target.of_call(new.call), GROUND, ACTOR)
     assert_opens(store, neighbour)
     assert store.resume_erasures() == 1
     assert store.certificate(tenant, new.call)["entries"][1]["body"]["keys"][0]["answer"] == "file: no such key"
