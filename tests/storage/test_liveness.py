@@ -290,8 +290,8 @@ def test_a_tombstone_of_one_purpose_refuses_that_wrap_alone_and_a_change_leaves_
     bench.keep(both, "training")
     with bench.catalogue.writing() as connection:
         for call in (both, one):
-            row = {"artefact": identity_of(call), "purpose": PURPOSE, "tenant": bench.tenant, "call": call.call}
-            connection.execute(insert(tombstones), {**row, "erasure": new_id()})
+            buried = {"artefact": identity_of(call), "purpose": PURPOSE, "tenant": bench.tenant, "call": call.call}
+            connection.execute(insert(tombstones), {**buried, "erasure": new_id()})
     assert bench.found() == [both.call]
     assert bench.store.document(bench.tenant, identity_of(both)) == b"identity"
     with pytest.raises(Erased):
@@ -365,9 +365,9 @@ def test_without_a_renewal_nothing_is_read_and_recording_goes_on(bench: Bench) -
             writer.open(number, artefact.ref, artefact.key)
             writer.release(number)
             writer.append(number, 0, 100, b"before")
-        artefact = audio_of(stored)[0].ref.artefact
+        heard = audio_of(stored)[0].ref.artefact
         reader = open_stream(
-            bench.catalogue, bench.tree, bench.store.objects, SpoolIndex(spool), bench.tenant, artefact
+            bench.catalogue, bench.tree, bench.store.objects, SpoolIndex(spool), bench.tenant, heard
         )
         with reader as stream:
             assert list(stream.read()) == [b"audio"] * 3
