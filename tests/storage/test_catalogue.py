@@ -54,8 +54,8 @@ _DAYS = {"day", "period"}
 _ENDS = {"due"}
 """The end of a bucket's time, computed from its day and the policy alone: a date."""
 _SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts", "target", "ground"}
-"""JSON of ids, hashes, counts and times of erasures, of terms and laws, words that may stand in the ledger; documents in
-manifests are ciphertext."""
+"""JSON of ids, hashes, counts and times of erasures, of terms and laws, words that may stand in the ledger; documents
+in manifests are ciphertext."""
 
 
 @pytest.fixture
