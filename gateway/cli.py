@@ -150,6 +150,14 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
         help="seconds after which what is wrong is looked at again",
     )
     _configuration(reconcile)
+    residency = _command(
+        commands,
+        "residency",
+        "gateway.commands.residency:command",
+        "where each tenant's data is, was, and may be; exit 1 if some of it is where it may not",
+    )
+    residency.add_argument("--json", action="store_true", help="the same as JSON")
+    _configuration(residency)
     jobs = _command(
         commands, "jobs", "gateway.commands.jobs:command", "transcription jobs: what waits, and what was given up"
     )

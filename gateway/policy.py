@@ -7,13 +7,32 @@ import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from gateway.peers import PeerName, RegistrarAddress, parse_source
+from storage.regions import RULES_MAX, region_problem, rule_problem
 
 MASK = "**********"  # what a secret's dump shows; a child process that is given one has no use for the secret
+
+
+def _region(text: str) -> str:
+    if text and (problem := region_problem(text)):
+        raise ValueError(problem)
+    return text
+
+
+def _rule(text: str) -> str:
+    if problem := rule_problem(text):
+        raise ValueError(problem)
+    return text
+
+
+Region = Annotated[str, AfterValidator(_region), Field(description="such as NL or NL-AMS; empty: nobody says")]
+"""Where something is: a country or a part of one; empty where nobody says."""
+RegionRule = Annotated[str, AfterValidator(_rule)]
+"""Where something may be: a region, or a group of countries."""
 
 
 class Section(BaseModel):
@@ -77,6 +96,9 @@ class Tenant(Section):
     statistics: Literal["day", "month"] = Field(
         "day",
         description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
+    )
+    regions: tuple[RegionRule, ...] = Field(
+        (), max_length=RULES_MAX, description="where its data may be, such as NL, NL-AMS, EEA; empty: anywhere"
     )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 

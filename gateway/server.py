@@ -39,6 +39,7 @@ from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
+from gateway.places import places_of
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.supervisor import Child
@@ -82,7 +83,11 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what is being read is the newest
         settings = self._settings
         recordings = await asyncio.to_thread(
-            Recordings.open, settings.data_folder, settings.keys_url, settings.objects_url, node="gateway"
+            partial(Recordings.open, places=places_of(settings)),
+            settings.data_folder,
+            settings.keys_url,
+            settings.objects_url,
+            node="gateway",
         )
         try:
             async with AsyncExitStack() as stack:
@@ -207,6 +212,7 @@ class Server:
         known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
+            _settle(recordings, settings)
             _prepare_keys(recordings, settings)
             zones = {recordings.tenant(tenant.name): tenant.zone for tenant in settings.tenants}
         except BaseException:
@@ -274,6 +280,15 @@ def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
             taker(call)
 
     return tell
+
+
+def _settle(recordings: Recordings, settings: Settings) -> None:
+    """Note where each tenant's data may be, and is going to be, before any of it comes."""
+    for tenant in settings.tenants:
+        of = recordings.tenant(tenant.name)
+        for place in recordings.residency.settle(of, tenant.regions):
+            told = {"tenant": of, "part": place.part.value, "region": place.region or "unknown"}
+            log.info("a new location of a tenant's data", extra=told)
 
 
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:

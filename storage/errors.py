@@ -13,6 +13,7 @@
         ├── AlreadyExists    immutable things are written once
         ├── Erased           its key is destroyed, or being destroyed
         ├── NotReady         exists, but is not complete yet
+        ├── Misplaced        its tenant's data may not be where this would bring it
         └── OnHold           erasure is refused, the message names the ground
 
 Messages carry ids and sizes, never content, numbers, names or keys.
@@ -69,6 +70,10 @@ class Erased(Refused):
 
 class NotReady(Refused):
     """Exists, but is not complete yet."""
+
+
+class Misplaced(Refused):
+    """Its tenant's data may not be where this would bring it."""
 
 
 class OnHold(Refused):

@@ -35,6 +35,7 @@ from storage.model import (
 )
 from storage.objects import ObjectStore
 from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.residency import Residency
 from storage.slicerows import insert_slices
 from storage.tables import artefacts, buckets
 from storage.times import day_of
@@ -59,15 +60,24 @@ _COMPLETE = (
 class Intake:
     """The store's entrance; thread-safe."""
 
-    def __init__(self, catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        tree: KeyTree,
+        objects: ObjectStore,
+        residency: Residency,
+        clock: Callable[[], float],
+    ) -> None:
         self._catalogue = catalogue
         self._tree = tree
         self._objects = objects
+        self._residency = residency
         self._clock = clock
         self._purposes: set[str] = set()  # that are well-formed
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str]) -> None:
         """Bucket keys for the next 48 hours, for each kind and purpose that the tenant has used or that is named."""
+        self._residency.enter(tenant)
         named = {(kind, self._checked(purpose)) for kind in Kind for purpose in purposes}
         query = select(buckets.c.kind, buckets.c.purpose).where(buckets.c.tenant == tenant).distinct()
         with self._catalogue.reading() as connection:
@@ -117,6 +127,7 @@ class Intake:
             raise Refused("a call becomes erased by erasing it")
         sealed = [_documents(change) for change in changes]  # before the catalogue is held
         with self._catalogue.writing() as connection:
+            self._residency.check(connection, (change.call.tenant for change in changes))
             found = outcomes(connection, changes)
             due = [number for number, outcome in enumerate(found) if outcome is None]
             made = [changes[number] for number in due]
@@ -161,6 +172,7 @@ class Intake:
             check_alive(connection, tenant, call, sources)
             check_absent(connection, call, [(item.participant, item.kind) for item in items])
 
+        self._residency.enter(tenant)
         with self._catalogue.reading() as connection:
             check(connection)
         made = self._make(tenant, call, items)
@@ -193,6 +205,7 @@ class Intake:
         after: Callable[[Connection], None] = lambda _connection: None,
     ) -> None:
         def write(connection: Connection, held: Held) -> None:
+            self._residency.check(connection, (item.artefact.ref.tenant for item in items))
             before(connection)
             self._tree.place(connection, items, held)
             after(connection)

@@ -33,6 +33,7 @@ from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
+from storage.places import Place
 from storage.providers import open_provider
 from storage.providers.measured import Measured
 from storage.reconcile import judged, reconcile, sweep
@@ -48,6 +49,7 @@ from storage.records import (
     OutboxRow,
     Wanted,
 )
+from storage.residency import Residency
 from storage.search import find_calls
 from storage.signing import Signer
 from storage.slicebook import SliceBook
@@ -92,12 +94,14 @@ class Recordings:
         objects_url: str,
         *,
         node: str,
+        places: Sequence[Place] = (),
         clock: Callable[[], float] = time.time,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
-        `clock` gives Unix time; `on_erasure_step` is told of each step of an erasure once it is durable.
+        `places` says where this process works, and with what: see `storage.residency`. `clock` gives Unix time;
+        `on_erasure_step` is told of each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
         provider = Measured(open_provider(provider_url, data_folder))
@@ -108,7 +112,7 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        return cls(catalogue, provider, objects, installation, data_folder, node, clock, on_erasure_step)
+        return cls(catalogue, provider, objects, installation, data_folder, node, places, clock, on_erasure_step)
 
     def __init__(
         self,
@@ -118,6 +122,7 @@ class Recordings:
         installation: Installation,
         data_folder: Path,
         node: str,
+        places: Sequence[Place],
         clock: Callable[[], float],
         on_erasure_step: Callable[[Step], None],
     ) -> None:
@@ -136,8 +141,10 @@ class Recordings:
         self._tenants: dict[str, TenantId] = {}
         self._tree = KeyTree(catalogue, provider)
         self._ledger = Ledger(signer)
-        self._intake = Intake(catalogue, self._tree, objects, clock)
-        self.slices = SliceBook(catalogue, self._tree, signer)
+        self.residency = Residency(catalogue, self._ledger, places, clock)
+        """Where tenants' data may be, and where it is."""
+        self._intake = Intake(catalogue, self._tree, objects, self.residency, clock)
+        self.slices = SliceBook(catalogue, self._tree, signer, self.residency)
         """The catalogue as the uploader sees it."""
         self.jobs = Jobs(catalogue, clock)
         """The outbox as a count, and the jobs that were given up."""

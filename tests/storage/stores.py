@@ -10,6 +10,7 @@ from pathlib import Path
 
 from storage.erasure import Step
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.places import Place
 from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
@@ -28,6 +29,7 @@ def open_at(
     objects: str = "",
     clock: Callable[[], float] = time.time,
     on_step: Callable[[Step], None] = lambda _step: None,
+    places: Sequence[Place] = (),
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data
@@ -36,6 +38,7 @@ def open_at(
         f"file:{root}/keys",
         objects or f"file:{folder}/objects",
         node="n1",
+        places=places,
         clock=clock,
         on_erasure_step=on_step,
     )
