@@ -105,6 +105,12 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     statistics.add_argument("period", nargs="?", help="YYYY-MM-DD or YYYY-MM, UTC")
     _api(statistics)
+    ratings = _command(
+        commands, "ratings", "gateway.commands.short:ratings", "totals of a month's calls for billing, erased ones too"
+    )
+    ratings.add_argument("month", help="YYYY-MM, UTC")
+    ratings.add_argument("--json", action="store_true", help="the same as JSON")
+    _api(ratings)
     erase = _command(commands, "erase", "gateway.commands.short:erase", "destroy a call's keys; prints the certificate")
     erase.add_argument("call")
     erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")

@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gateway.peers import PeerName, RegistrarAddress, parse_source
 from storage.regions import RULES_MAX, region_problem, rule_problem
@@ -93,6 +102,10 @@ class Tenant(Section):
         description="keys' tones in the audio: silenced before anything is kept, or kept as they are; "
         "with mask, Opus is asked to come without in-band FEC, which repeats what was silenced",
     )
+    rating: bool = Field(False, description="keep what calls are billed by; it outlives their erasure")
+    rating_numbers: tuple[str, ...] = Field(
+        (), max_length=1000, description="own numbers, E.164, that ratings may name; others never stand in one"
+    )
     statistics: Literal["day", "month"] = Field(
         "day",
         description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
@@ -101,6 +114,22 @@ class Tenant(Section):
         (), max_length=RULES_MAX, description="where its data may be, such as NL, NL-AMS, EEA; empty: anywhere"
     )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
+
+    @field_validator("rating_numbers")
+    @classmethod
+    def _own(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(r"\+[1-9][0-9]{4,14}", value):
+                raise ValueError("own numbers are written as E.164: + and 5 to 15 digits")
+        return values
+
+    @model_validator(mode="after")
+    def _rated(self) -> Tenant:
+        if self.rating and self.record == "events":
+            raise ValueError("rating: of a tenant of live events only nothing is stored, ratings neither")
+        if self.rating_numbers and not self.rating:
+            raise ValueError("rating_numbers are for a tenant with rating")
+        return self
 
     @field_validator("zone")
     @classmethod

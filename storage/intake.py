@@ -34,6 +34,7 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
+from storage.rating import BILLING, check_purpose, check_statutory
 from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.residency import Residency
 from storage.slicerows import insert_slices
@@ -76,9 +77,13 @@ class Intake:
         self._purposes: set[str] = set()  # that are well-formed
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str]) -> None:
-        """Bucket keys for the next 48 hours, for each kind and purpose that the tenant has used or that is named."""
+        """Bucket keys for the next 48 hours, for each kind and purpose that the tenant has used or that is named.
+
+        For ratings, too: they have a purpose of their own.
+        """
         self._residency.enter(tenant)
-        named = {(kind, self._checked(purpose)) for kind in Kind for purpose in purposes}
+        kinds = [kind for kind in Kind if kind is not Kind.RATING]
+        named = {(kind, self._checked(purpose)) for kind in kinds for purpose in purposes} | {(Kind.RATING, BILLING)}
         query = select(buckets.c.kind, buckets.c.purpose).where(buckets.c.tenant == tenant).distinct()
         with self._catalogue.reading() as connection:
             named |= {(Kind(kind), purpose) for kind, purpose in connection.execute(query)}
@@ -183,6 +188,7 @@ class Intake:
             if len(item.data) <= INLINE_BYTES_MAX:
                 small.append(_sealed(new, item.data))
             else:
+                check_statutory(new.ref, item.data)
                 large.append(seal_object(new.ref, new.key, new.segment_bytes, item.data))
 
         def fill(connection: Connection) -> None:
@@ -241,6 +247,7 @@ class Intake:
         for item in wanted:
             middle, end = at + _ID_BYTES, at + _ID_BYTES + KEY_BYTES
             artefact = ArtefactId(random[at:middle].hex())
+            check_purpose(item.kind, item.purpose)
             ref = ArtefactRef(tenant, call, item.participant, artefact, item.kind, self._checked(item.purpose))
             made.append(NewArtefact(ref, Secret(random[middle:end])))
             at = end
@@ -255,6 +262,7 @@ class Intake:
 
 
 def _sealed(artefact: NewArtefact, data: bytes) -> SealedDocument:
+    check_statutory(artefact.ref, data)
     return seal_document(artefact.ref, artefact.key, artefact.segment_bytes, data)
 
 

@@ -36,6 +36,7 @@ from storage.objects import ObjectStore, open_store
 from storage.places import Place
 from storage.providers import open_provider
 from storage.providers.measured import Measured
+from storage.ratings import Ratings
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
     ArtefactRecord,
@@ -151,6 +152,8 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.ratings = Ratings(catalogue, self._tree)
+        """What calls are billed by."""
         locks = data_folder / "locks"
         self._eraser = Eraser(
             Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)

@@ -13,8 +13,8 @@ from storage.catalogue import Catalogue
 from storage.errors import Erased, Misplaced, NotFound, Refused, StoreError
 from storage.keytree import KeyTree, Opened
 from storage.manifest import Closing, make_manifests
-from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId
-from storage.records import STREAMS, Day
+from storage.model import ArtefactId, ArtefactState, CallId, CallState, Root, TenantId
+from storage.records import ROOTS, STREAMS, Day
 from storage.residency import Residency
 from storage.signing import Signer
 from storage.slicerows import add_slices, end_streams, read_stored
@@ -60,7 +60,9 @@ class SliceBook:
         outcomes: dict[ArtefactId, StreamKey | StoreError] = {}
         refused = self._refused({key.ref.tenant for key in keys.values() if isinstance(key, Opened)})
         for artefact, key in keys.items():
-            if artefact in closed and isinstance(key, Opened):  # sealing and storing would be for nothing
+            if isinstance(key, Opened) and ROOTS[key.ref.kind] is Root.STATUTORY:  # which holds no content
+                outcomes[artefact] = NotFound(f"artefact {artefact} is no stream")
+            elif artefact in closed and isinstance(key, Opened):  # sealing and storing would be for nothing
                 outcomes[artefact] = NotFound(f"the call of artefact {artefact} has its manifest")
             elif isinstance(key, Opened) and key.ref.tenant in refused:
                 outcomes[artefact] = refused[key.ref.tenant]

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from gateway.calls import emergency as emergencies
-from gateway.calls import keypresses, resumption
+from gateway.calls import keypresses, rated, resumption
 from gateway.calls.admission import Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
@@ -156,6 +156,7 @@ class Switchboard:
         people = [track.participant for track in tracks] or [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
+        wanted += rated.wanted(match.tenant)
         if not why_not:
             wanted += [Wanted(person, Kind.AUDIO, purpose) for person in people]
             wanted += keypresses.wanted(match.tenant, people)
