@@ -156,6 +156,21 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
         help="seconds after which what is wrong is looked at again",
     )
     _configuration(reconcile)
+    inventory = _command(
+        commands,
+        "inventory",
+        "gateway.commands.inventory:command",
+        "what is stored of each tenant, every byte under one kind; exit 1 if something is of none",
+    )
+    inventory.add_argument("--json", action="store_true", help="everything, with all names")
+    inventory.add_argument(
+        "--settle",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds until what has no kind is looked for again",
+    )
+    _configuration(inventory)
     residency = _command(
         commands,
         "residency",

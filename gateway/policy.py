@@ -44,6 +44,10 @@ RegionRule = Annotated[str, AfterValidator(_rule)]
 """Where something may be: a region, or a group of countries."""
 
 
+NEVER_KEPT = ("p-access-network-info", "geolocation", "geolocation-routing", "cellular-network-info", "contact", "m")
+"""Headers of a caller's place or device (RFC 7315, 6442, 5626): no policy makes them something to find calls by."""
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -220,6 +224,13 @@ class Trunk(Section):
         False, description="its peers may pause and resume their call's recording by SIP INFO (`Record: off`, `on`)"
     )
     numbers: Numbering = Numbering.model_validate({})
+
+    @field_validator("found_by")
+    @classmethod
+    def _telling(cls, text: str) -> str:
+        if text.lower() in NEVER_KEPT:
+            raise ValueError(f"{text} tells where a caller is, or with which device: nothing of it is ever kept")
+        return text
 
     @field_validator("tls_names")
     @classmethod

@@ -27,6 +27,7 @@ from storage.erasure import Eraser, Step, Surroundings
 from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
+from storage.inventory import Inventory, take_inventory
 from storage.jobs import Jobs, delete_jobs, read_jobs
 from storage.keytree import KeyTree
 from storage.ledger import Ledger
@@ -373,6 +374,10 @@ class Recordings:
         return reconcile(
             self._catalogue, self._tree, self.objects, lambda: look(self.spool_folder), explain, hashes=hashes
         )
+
+    def inventory(self) -> Inventory:
+        """Every byte that is stored of each tenant, under its kind; see `storage.inventory`."""
+        return take_inventory(self._catalogue, self.objects, lambda: look(self.spool_folder))
 
     def spool_waits(self, spool: SpoolView) -> dict[tuple[ArtefactId, str], tuple[Weight, str]]:
         """Of each stream in the spool, by artefact and run, what it waits for."""

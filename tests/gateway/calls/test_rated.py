@@ -108,7 +108,7 @@ def test_a_call_whose_worker_was_lost_is_rated_by_its_length(tmp_path: Path) -> 
     run(work())
 
 
-def test_a_call_that_a_crash_cut_off_has_a_rating_without_a_length(tmp_path: Path) -> None:
+def test_a_call_that_a_crash_cut_off_is_rated_by_what_was_heard_of_it(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             call = b.board.begin(b.match(**RATED), offer(), INBOUND)
