@@ -43,8 +43,13 @@ def residency_problems(tenants: Iterable[Tenant], places: Sequence[Place]) -> li
     return [
         f"tenant {tenant.name!r} allows {', '.join(tenant.regions)} only: {found}"
         for tenant in tenants
-        for found in misplaced(tenant.regions, places)
+        for found in misplaced(tenant.regions, visited(tenant, places))
     ]
+
+
+def visited(tenant: Tenant, places: Iterable[Place]) -> list[Place]:
+    """Those of these places that its data goes to: where nothing is stored, only where calls are taken."""
+    return [place for place in places if tenant.stores or place.part is Part.CALLS]
 
 
 def _local(url: str, here: str) -> str:

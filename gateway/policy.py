@@ -119,6 +119,11 @@ class Tenant(Section):
     )
     zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
 
+    @property
+    def stores(self) -> bool:
+        """Whether anything of its calls is stored at all."""
+        return self.record != "events"
+
     @field_validator("rating_numbers")
     @classmethod
     def _own(cls, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -129,7 +134,7 @@ class Tenant(Section):
 
     @model_validator(mode="after")
     def _rated(self) -> Tenant:
-        if self.rating and self.record == "events":
+        if self.rating and not self.stores:
             raise ValueError("rating: of a tenant of live events only nothing is stored, ratings neither")
         if self.rating_numbers and not self.rating:
             raise ValueError("rating_numbers are for a tenant with rating")

@@ -39,7 +39,7 @@ from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
-from gateway.places import places_of
+from gateway.places import places_of, visited
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.supervisor import Child
@@ -286,14 +286,15 @@ def _settle(recordings: Recordings, settings: Settings) -> None:
     """Note where each tenant's data may be, and is going to be, before any of it comes."""
     for tenant in settings.tenants:
         of = recordings.tenant(tenant.name)
-        for place in recordings.residency.settle(of, tenant.regions):
+        for place in recordings.residency.settle(of, tenant.regions, visited(tenant, recordings.residency.places)):
             told = {"tenant": of, "part": place.part.value, "region": place.region or "unknown"}
             log.info("a new location of a tenant's data", extra=told)
 
 
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:
     for tenant in settings.tenants:
-        recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
+        if tenant.stores:
+            recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
 
 
 def _settle_down() -> None:

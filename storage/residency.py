@@ -48,25 +48,28 @@ class Residency:
         self._entered: set[TenantId] = set()
         self._entering = threading.Lock()
 
-    def settle(self, tenant: TenantId, rules: Sequence[str]) -> list[Place]:
+    def settle(self, tenant: TenantId, rules: Sequence[str], places: Sequence[Place] | None = None) -> list[Place]:
         """Sets a tenant's rule, and notes this process's places as its locations; gives those that are new.
 
-        Of a part that moves back to where it was, that is noted as well. Misplaced, and nothing is changed, if the rule
-        does not allow all of them; Refused for what is no rule.
+        `places` are those of them that its data goes to, if not all. Of a part that moves back to where it was, that is
+        noted as well. Misplaced, and nothing is changed, if the rule does not allow all of them; Refused for what is no
+        rule.
         """
         wrong = [found for rule in rules if (found := rule_problem(rule))]
         if wrong or len(rules) > RULES_MAX:
             raise Refused("; ".join(wrong) or f"a tenant has up to {RULES_MAX} regions")
-        _refuse(tenant, rules, self.places)
+        places = self.places if places is None else places
+        _refuse(tenant, rules, places)
         with self._catalogue.reading() as connection:
-            settled = self._is_settled(connection, tenant, rules)
+            settled = self._is_settled(connection, tenant, rules, places)
         new: list[Place] = []
         if not settled:
             with self._catalogue.writing() as connection:
                 self._set_rule(connection, tenant, rules)
-                new = self._moved(connection, tenant)
+                new = self._moved(connection, tenant, places)
                 self._note(connection, tenant, new)
-        self._entered.add(tenant)
+        if set(places) == set(self.places):
+            self._entered.add(tenant)
         return new
 
     def check(self, connection: Connection, tenants: Iterable[TenantId]) -> None:
@@ -96,13 +99,15 @@ class Residency:
         with self._catalogue.reading() as connection:
             return _read(connection, tenant)
 
-    def _is_settled(self, connection: Connection, tenant: TenantId, rules: Sequence[str]) -> bool:
-        return set(_rules(connection, tenant)) == set(rules) and not self._moved(connection, tenant)
+    def _is_settled(
+        self, connection: Connection, tenant: TenantId, rules: Sequence[str], places: Sequence[Place]
+    ) -> bool:
+        return set(_rules(connection, tenant)) == set(rules) and not self._moved(connection, tenant, places)
 
-    def _moved(self, connection: Connection, tenant: TenantId) -> list[Place]:
-        """Those of our places where the part was not last."""
+    def _moved(self, connection: Connection, tenant: TenantId, places: Sequence[Place]) -> list[Place]:
+        """Those of these places where their part was not last."""
         newest = {location.place.part: location.place for location in _read(connection, tenant)}
-        return [place for place in self.places if newest.get(place.part) != place]
+        return [place for place in places if newest.get(place.part) != place]
 
     def _set_rule(self, connection: Connection, tenant: TenantId, rules: Sequence[str]) -> None:
         if set(rules) == set(_rules(connection, tenant)):

@@ -113,9 +113,9 @@ def summary(
     `locations` are its tenant's.
     """
     row: dict[str, Any] = {"id": record.id, "state": record.state.value, "day": record.day}
-    row["stored_in"] = held_in(locations, record.day)
     if record.state is CallState.ERASED:
         return row
+    row["stored_in"] = held_in(locations, record.day)
     row["artefacts"] = [
         {"id": a.ref.artefact, "kind": a.ref.kind.value, "participant": a.ref.participant, "state": a.state.value}
         | {"size": a.size, "purpose": a.ref.purpose}

@@ -139,3 +139,16 @@ def test_ct_03_every_call_shows_where_it_is_stored_and_no_placement_wins_over_th
         assert [row["stored_in"] for row in (*listed, one)] == [{"objects": ["NL-AMS"], "keys": ["NL"]}] * 2
         with pytest.raises(Misplaced):
             recordings.residency.settle(tenant, ["NL-AMS"])  # the keys' place is not as near as that
+
+
+def test_of_a_tenant_that_stores_nothing_only_where_calls_are_taken_matters(tmp_path: Path) -> None:
+    text = 'region = "NL"\n[store]\nobjects_region = "US"\n'
+    tenants = '[[tenants]]\nname = "silent"\nrecord = "events"\nregions = ["{}"]\n'
+    trunk = '[[trunks]]\nname = "t"\ntenant = "silent"\nsources = ["127.0.0.1/32"]\n'
+    settings = load(configured(tmp_path, text + tenants.format("NL") + trunk), {}).settings
+    with opened(tmp_path, places=places_of(settings)) as recordings:
+        _settle(recordings, settings)
+        told = recordings.residency.locations(recordings.tenant("silent"))
+        assert [location.place for location in told] == [Place(Part.CALLS, "NL")]
+    with pytest.raises(ConfigError, match="calls"):
+        load(configured(tmp_path, text + tenants.format("DE") + trunk), {})
