@@ -34,7 +34,7 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
-from storage.rating import BILLING, check_purpose, check_statutory
+from storage.rating import BILLING, check_purpose, check_rating
 from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.residency import Residency
 from storage.slicerows import insert_slices
@@ -188,7 +188,7 @@ class Intake:
             if len(item.data) <= INLINE_BYTES_MAX:
                 small.append(_sealed(new, item.data))
             else:
-                check_statutory(new.ref, item.data)
+                check_rating(new.ref, item.data)
                 large.append(seal_object(new.ref, new.key, new.segment_bytes, item.data))
 
         def fill(connection: Connection) -> None:
@@ -262,7 +262,7 @@ class Intake:
 
 
 def _sealed(artefact: NewArtefact, data: bytes) -> SealedDocument:
-    check_statutory(artefact.ref, data)
+    check_rating(artefact.ref, data)
     return seal_document(artefact.ref, artefact.key, artefact.segment_bytes, data)
 
 

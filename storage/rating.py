@@ -1,4 +1,4 @@
-"""What a call is billed by: the only thing that may stand under the statutory root, where no erasure reaches.
+"""What a call is billed by: it stands under the statutory root, where no erasure of its call reaches.
 
 A rating has these members and no others, so what the law wants kept for years holds no content and no far party:
 
@@ -16,8 +16,8 @@ from enum import StrEnum
 from typing import Any
 
 from storage.errors import Refused
-from storage.model import ArtefactRef, Kind, Root
-from storage.records import ROOTS, Day
+from storage.model import ArtefactRef, Kind
+from storage.records import Day
 
 BILLING = "billing"
 """The purpose of every rating."""
@@ -69,9 +69,9 @@ class Rating:
             raise Refused("a rating has its members, and no others") from None
 
 
-def check_statutory(ref: ArtefactRef, document: bytes) -> None:
-    """Refused for what would stand under the statutory root and is no rating: content never does."""
-    if ROOTS[ref.kind] is Root.STATUTORY:
+def check_rating(ref: ArtefactRef, document: bytes) -> None:
+    """Refused for what would be kept as a rating and is none: so content is never kept as one."""
+    if ref.kind is Kind.RATING:
         Rating.parse(document)
 
 

@@ -1,4 +1,4 @@
-"""Under the statutory root stand ratings and nothing else, each with its members and no others."""
+"""What is billed outlives its call: each rating has its members and no others, and content is never kept as one."""
 
 from __future__ import annotations
 
@@ -64,8 +64,11 @@ def test_what_is_no_object_of_these_members_is_no_rating(document: bytes) -> Non
         Rating.parse(document)
 
 
-def test_ip_02_only_ratings_stand_under_the_statutory_root() -> None:
-    assert {kind for kind, root in ROOTS.items() if root is Root.STATUTORY} == {Kind.RATING}
+def test_ip_02_no_kind_that_holds_content_or_parties_stands_under_the_statutory_root() -> None:
+    said = {Kind.AUDIO, Kind.REDACTED_AUDIO, Kind.VOICEMAIL, Kind.TRANSCRIPT, Kind.REDACTED_TRANSCRIPT}
+    said |= {Kind.SPANS, Kind.DTMF, Kind.IDENTITY, Kind.CALL_DETAIL}
+    assert {ROOTS[kind] for kind in said} == {Root.CONTENT}
+    assert ROOTS[Kind.RATING] is Root.STATUTORY
 
 
 def test_ip_02_content_is_refused_under_the_statutory_root_on_every_way_in(store: Recordings, tenant: TenantId) -> None:
