@@ -9,7 +9,7 @@ deleted: what was once held there may still lie in a copy.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, select
@@ -74,8 +74,8 @@ class Residency:
 
     def check(self, connection: Connection, tenants: Iterable[TenantId]) -> None:
         """Misplaced if data of one of these tenants may not be at a place of this process: before writing any."""
-        for tenant in set(tenants):
-            _refuse(tenant, _rules(connection, tenant), self.places)
+        for refusal in self._refused(connection, tenants).values():
+            raise refusal
 
     def enter(self, tenant: TenantId) -> None:
         """The same before data of the tenant goes anywhere else than into the catalogue; new places are noted first."""
@@ -89,6 +89,18 @@ class Residency:
             self._note(connection, tenant, [place for place in self.places if place not in known])
         self._entered.add(tenant)
 
+    def refused(self, tenants: Collection[TenantId]) -> dict[TenantId, Misplaced]:
+        """Those of these tenants that `enter` refuses, of many at once."""
+        with self._catalogue.reading() as connection:
+            found = self._refused(connection, tenants)
+        for tenant in tenants:
+            if tenant not in found and tenant not in self._entered:
+                try:
+                    self.enter(tenant)
+                except Misplaced as error:  # since a moment ago
+                    found[tenant] = error
+        return found
+
     def rules(self, tenant: TenantId) -> tuple[str, ...]:
         """Where the tenant's data may be; empty: anywhere."""
         with self._catalogue.reading() as connection:
@@ -98,6 +110,18 @@ class Residency:
         """Every place that holds or ever held data of the tenant, the oldest first."""
         with self._catalogue.reading() as connection:
             return _read(connection, tenant)
+
+    def _refused(self, connection: Connection, tenants: Iterable[TenantId]) -> dict[TenantId, Misplaced]:
+        if not self.places:
+            return {}
+        query = select(residency).where(residency.c.tenant.in_(set(tenants)))
+        found = {}
+        for row in connection.execute(query):
+            try:
+                _refuse(TenantId(row.tenant), row.rules.split(), self.places)
+            except Misplaced as error:
+                found[TenantId(row.tenant)] = error
+        return found
 
     def _is_settled(
         self, connection: Connection, tenant: TenantId, rules: Sequence[str], places: Sequence[Place]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
 from storage.calls import calls_due
 from storage.catalogue import Catalogue
-from storage.errors import Erased, Misplaced, NotFound, Refused, StoreError
+from storage.errors import Erased, NotFound, Refused, StoreError
 from storage.keytree import KeyTree, Opened
 from storage.manifest import Closing, make_manifests
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Root, TenantId
@@ -58,7 +58,7 @@ class SliceBook:
             stored = read_stored(connection, wanted)
             closed = set(connection.scalars(_CLOSED, {"ids": wanted}))
         outcomes: dict[ArtefactId, StreamKey | StoreError] = {}
-        refused = self._refused({key.ref.tenant for key in keys.values() if isinstance(key, Opened)})
+        refused = self._residency.refused({key.ref.tenant for key in keys.values() if isinstance(key, Opened)})
         for artefact, key in keys.items():
             if isinstance(key, Opened) and ROOTS[key.ref.kind] is Root.STATUTORY:  # which holds no content
                 outcomes[artefact] = NotFound(f"artefact {artefact} is no stream")
@@ -72,16 +72,6 @@ class SliceBook:
             else:
                 outcomes[artefact] = key
         return outcomes
-
-    def _refused(self, of: Collection[TenantId]) -> dict[TenantId, Misplaced]:
-        """Those of these tenants whose data may not be where this process brings it."""
-        refused = {}
-        for tenant in of:
-            try:
-                self._residency.enter(tenant)
-            except Misplaced as error:
-                refused[tenant] = error
-        return refused
 
     def commit(self, rows: Sequence[SliceRow], ends: Mapping[ArtefactId, bool]) -> list[Refused | None]:
         """Slices and ends of streams in one transaction; the outcome of each row."""

@@ -296,6 +296,20 @@ def test_sp_09_and_ip_03_nothing_of_place_or_device_is_kept_even_under_seal(syst
             assert {artefact.ref.kind for artefact in record.artefacts} >= {Kind.AUDIO, Kind.IDENTITY, Kind.RATING}
 
 
+def test_cl_10_and_cl_13_the_reports_of_places_and_for_billing_come_from_the_command_line(system: Searched) -> None:
+    told = system.command("residency")
+    assert told.returncode == 0, told.stderr
+    assert "acme: may be in NL" in told.stdout
+    assert "transcription" not in told.stdout  # none of that here
+    client = system.client("acme", "officer")
+    month = time.strftime("%Y-%m", time.gmtime())
+    told = system.command("ratings", month, "--json", "--url", client.url, "--token", client.token)
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == client.json(f"/v1/ratings?month={month}")
+    assert json.loads(told.stdout)["calls"] >= 1
+    assert CALLER[1:] not in told.stdout
+
+
 def test_up_06_no_process_of_ours_is_swapped_out_or_may_leave_a_core_file(system: Searched) -> None:
     processes = system.processes_of_ours()
     names = {process.name for process in processes}
