@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.erasure import Step
+from storage.heldepochs import DueOf, no_end
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.places import Place
 from storage.recordings import Recordings
@@ -28,6 +29,7 @@ def open_at(
     data: str = "data",
     objects: str = "",
     clock: Callable[[], float] = time.time,
+    due_of: DueOf = no_end,
     on_step: Callable[[Step], None] = lambda _step: None,
     places: Sequence[Place] = (),
 ) -> Recordings:
@@ -40,6 +42,7 @@ def open_at(
         node="n1",
         places=places,
         clock=clock,
+        due_of=due_of,
         on_erasure_step=on_step,
     )
 
