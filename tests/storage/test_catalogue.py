@@ -48,7 +48,7 @@ _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
 _DAYS = {"day", "period"}
 """A period of statistics is a day or a month."""
 _PLACES = {"rules", "part", "region", "place"}
-"""Countries that a tenant allows, and which part of the work is where: the operator's machines and buckets are: of no call and no person."""
+"""Countries that a tenant allows, and where which part of the work is: the operator's machines, no call, no person."""
 _ENDS = {"due"}
 """The end of a bucket's time, computed from its day and the policy alone: a date."""
 _SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts", "target", "ground"}
