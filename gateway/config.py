@@ -29,6 +29,7 @@ from gateway.errors import ConfigError
 from gateway.media_settings import Media
 from gateway.places import places_of, residency_problems
 from gateway.policy import Region, Section, Tenant, Trunk, trunk_problems
+from gateway.promises.effective import promise_problems
 from gateway.sip.grammar import SECURE_PORT
 
 ENV_PREFIX = "CALLVAULT_"
@@ -225,6 +226,7 @@ class Settings(Section):
         reached = [named for _, named in self.sip.reached_by() if named[1]]
         twice = sorted({f"{host}:{port}" for host, port in reached if reached.count((host, port)) > 1})
         problems += [f"several listeners are reached by {place}: give one of them another address" for place in twice]
+        problems += promise_problems(self.tenants)
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
         if self.store.spool_limit_mib < (self.media.workers + 2) * self.store.spool_file_mib:
             problems.append(

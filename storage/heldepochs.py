@@ -23,7 +23,7 @@ from storage.records import ROOTS, Day
 from storage.tables import buckets
 from storage.ways import newest_secret
 
-DueOf = Callable[[TenantId, Kind, str, Day], int | None]
+DueOf = Callable[[Connection, TenantId, Kind, str, Day], int | None]
 """The Unix second from which reads of a bucket are refused, by tenant, kind, purpose and day; None: no end. Asked in
 the transaction that makes the bucket, so it sees the policy that is in force there."""
 
@@ -31,10 +31,6 @@ _ATTEMPTS = 8
 """How often an operation follows an epoch that moves under it; changes come seconds apart, so one is usual."""
 
 _RESTLESS = "the epoch of a tenant's keys does not come to rest; try again"
-
-
-def no_end(_tenant: TenantId, _kind: Kind, _purpose: str, _day: Day) -> None:
-    """Nothing is ever due."""
 
 
 class HeldEpochs:
@@ -117,15 +113,17 @@ class HeldEpochs:
         fillings = read_fillings(connection, epoch.tenant, there.values())
         slots = {slot: fillings[bucket.id] for slot, bucket in there.items()}
         for slot in wanted - there.keys():
-            made = Bucket(new_id(), fresh_key(), self._due(epoch, slot))
+            made = Bucket(new_id(), fresh_key(), self._due(connection, epoch, slot))
             slots[slot] = Filling(made)
             row = wrap_bucket(made, slot, epoch.tenant, epoch.root, epoch.n, epoch.secret)
             connection.execute(buckets.insert(), row)
         return slots
 
-    def _due(self, epoch: Epoch, slot: Slot) -> int | None:
+    def _due(self, connection: Connection, epoch: Epoch, slot: Slot) -> int | None:
         """A hold has no end but its release."""
-        return None if epoch.root is Root.HOLD else self._due_of(epoch.tenant, slot.kind, slot.purpose, slot.day)
+        if epoch.root is Root.HOLD:
+            return None
+        return self._due_of(connection, epoch.tenant, slot.kind, slot.purpose, slot.day)
 
     def _newest(self, tenant: TenantId, root: Root) -> Row[Any]:
         with self._catalogue.reading() as connection:

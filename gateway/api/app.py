@@ -17,6 +17,7 @@ from gateway.api import (
     keys,
     metrics,
     pauses,
+    policy,
     ratings,
     search,
     statistics,
@@ -55,7 +56,21 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    for module in (health, metrics, calls, erasures, search, audio, keys, pauses, statistics, ratings, events, whip):
+    for module in (
+        health,
+        metrics,
+        calls,
+        erasures,
+        search,
+        audio,
+        keys,
+        pauses,
+        policy,
+        statistics,
+        ratings,
+        events,
+        whip,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(Unavailable, _unconfirmed)

@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.erasure import Step
-from storage.heldepochs import DueOf, no_end
+from storage.heldepochs import DueOf
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.places import Place
+from storage.policies import due_of
 from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
@@ -29,9 +30,9 @@ def open_at(
     data: str = "data",
     objects: str = "",
     clock: Callable[[], float] = time.time,
-    due_of: DueOf = no_end,
     on_step: Callable[[Step], None] = lambda _step: None,
     places: Sequence[Place] = (),
+    due_of: DueOf = due_of,
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data
