@@ -68,8 +68,8 @@ CALLER, CALLED, OWN = "+31612345678", "+31687654321", "+31201112222"
 HEADERS = [f"{name}: {value}" for name, value in TELLING.items() if name != "Contact"]
 CONTACT = ';+sip.instance="<urn:gsma:imei:35-209900-CANARY-0>"'
 SECONDS = 1.6
-OWN_TABLES = {"tenants", "tokens", "residency", "locations"}
-"""Where a tenant of which nothing is stored has rows: its name's tag, its API tokens, where its calls are taken."""
+OWN_TABLES = {"tenants", "tokens", "policies", "residency", "locations"}
+"""Where a tenant of which nothing is stored has rows: its name's tag, API tokens, policy, where its calls are taken."""
 
 
 class Searched(System):
