@@ -82,7 +82,12 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what is being read is the newest
         settings = self._settings
         recordings = await asyncio.to_thread(
-            Recordings.open, settings.data_folder, settings.keys_url, settings.objects_url, node="gateway"
+            Recordings.open,
+            settings.data_folder,
+            settings.keys_url,
+            settings.objects_url,
+            node="gateway",
+            catalogue_url=settings.store.catalogue,
         )
         try:
             async with AsyncExitStack() as stack:

@@ -340,8 +340,10 @@ def _key_path() -> Select[Any]:
     return select(artefacts, tenants.c.fence, *keys, *wrapped).select_from(joined)
 
 
-_KEY_PATH = _key_path().where(artefacts.c.id == bindparam("artefact")).order_by(buckets.c.epoch.desc()).limit(1)
-_KEY_PATHS = _key_path().where(artefacts.c.id.in_(bindparam("artefacts", expanding=True))).order_by(buckets.c.epoch)
+_EPOCH = buckets.c.epoch.desc().nulls_last(), buckets.c.epoch.nulls_first()
+"""From the newest, to the newest; a key without a bucket is the oldest, whatever the database says of NULL."""
+_KEY_PATH = _key_path().where(artefacts.c.id == bindparam("artefact")).order_by(_EPOCH[0]).limit(1)
+_KEY_PATHS = _key_path().where(artefacts.c.id.in_(bindparam("artefacts", expanding=True))).order_by(_EPOCH[1])
 """Of one artefact, of many: there the newest way of each stands last."""
 
 

@@ -92,17 +92,19 @@ class Recordings:
         objects_url: str,
         *,
         node: str,
+        catalogue_url: str = "",
         clock: Callable[[], float] = time.time,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
+        `catalogue_url` names a server that has the catalogue; none: it is in the folder too (`storage.databases`).
         `clock` gives Unix time; `on_erasure_step` is told of each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
         provider = Measured(open_provider(provider_url, data_folder))
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        catalogue = Catalogue(data_folder)
+        catalogue = Catalogue(data_folder, catalogue_url)
         try:
             installation = open_installation(catalogue, provider)
         except BaseException:

@@ -27,6 +27,7 @@ from storage.tables import (
     tenants,
     tombstones,
 )
+from storage.zeros import zeros_like
 
 _KEPT_ROOTS = frozenset({Root.STATUTORY})
 """What the law wants kept has no content and no far party, and outlives the erasure of its call."""
@@ -116,5 +117,5 @@ def _shred(connection: Connection, table: Table, where: ColumnElement[bool]) -> 
 
 def _zero(connection: Connection, table: Table, where: ColumnElement[bool], columns: tuple[str, ...]) -> None:
     """Overwrites in place: a row of the same length stays where it is, so no copy of the old one is left elsewhere."""
-    zeros = {name: func.zeroblob(func.length(table.c[name])) for name in columns}
+    zeros = {name: zeros_like(table.c[name]) for name in columns}
     connection.execute(update(table).where(where).values(zeros))

@@ -16,7 +16,13 @@ def administering(arguments: argparse.Namespace, run: Callable[[Settings, Record
     """The exit code of `run`; 2 when the configuration cannot be used, 1 when the store cannot."""
     try:
         settings = from_environment(arguments.config, {"data": arguments.data}).settings
-        with Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node=node) as recordings:
+        with Recordings.open(
+            settings.data_folder,
+            settings.keys_url,
+            settings.objects_url,
+            node=node,
+            catalogue_url=settings.store.catalogue,
+        ) as recordings:
             return run(settings, recordings)
     except ConfigError as error:
         return complain(error)

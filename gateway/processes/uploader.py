@@ -25,7 +25,13 @@ DRAIN_S = 10.0  # at shutdown, for what the media worker committed last
 def main() -> None:
     """Run until standard input ends, then seal what is left, within a limit."""
     settings, stop = settings_from_stdin()
-    recordings = Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="uploader")
+    recordings = Recordings.open(
+        settings.data_folder,
+        settings.keys_url,
+        settings.objects_url,
+        node="uploader",
+        catalogue_url=settings.store.catalogue,
+    )
     uploader = Uploader(
         recordings.spool_folder,
         recordings.slices,

@@ -60,7 +60,13 @@ def main() -> None:
 
 def work(settings: Settings, tell: Callable[[Mapping[str, object]], None] = lambda _event: None) -> None:
     """Take jobs and do them; does not return."""
-    recordings = Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="transcription")
+    recordings = Recordings.open(
+        settings.data_folder,
+        settings.keys_url,
+        settings.objects_url,
+        node="transcription",
+        catalogue_url=settings.store.catalogue,
+    )
     models = settings.transcription
     worker = Worker(recordings, lambda: open_engine(models.model), lambda: open_names(models.names_model), tell)
     run(worker, recordings, queue_address(settings))

@@ -20,6 +20,8 @@ from storage.uploader import Uploader
 from tests.storage.spooling import until
 from tests.storage.stores import ACTOR, GROUND, audio_of, begin_call, save_call, spool, stored_call, upload
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.fixture
 def tenant(store: Recordings) -> TenantId:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from storage.catalogue import Catalogue
 from storage.content import DOCUMENT_BYTES_MAX, INLINE_BYTES_MAX
 from storage.errors import (
     AlreadyExists,
@@ -49,6 +48,7 @@ from tests.storage.stores import (
     PURPOSE,
     audio_of,
     begin_call,
+    catalogue_at,
     files_below,
     open_at,
     save_call,
@@ -57,6 +57,8 @@ from tests.storage.stores import (
     sweep_orphans,
     upload,
 )
+
+pytestmark = pytest.mark.usefixtures("database")
 
 DAY_S = 86_400.0
 NOW_S = 1_770_000_000.0  # 2026-02-02
@@ -280,7 +282,7 @@ def test_erasing_is_the_only_way_to_be_erased(store: Recordings, tenant: TenantI
 
 def test_a_changed_document_is_tampered(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
     new = stored_call(store, tenant)
-    catalogue = Catalogue(tmp_path / "data")
+    catalogue = catalogue_at(tmp_path)
     with catalogue.writing() as connection:
         where = documents.c.artefact == identity_of(new)
         sealed = connection.scalars(select(documents.c.sealed).where(where)).one()
