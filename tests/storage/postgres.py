@@ -130,6 +130,12 @@ class Cluster:
         self._run("psql", *self._place(), "-q", "-v", "ON_ERROR_STOP=1", "-d", name, given=dump)
         return self.url(name)
 
+    def files(self) -> bytes:
+        """Every byte of every file, with what was in memory."""
+        with self.connected("postgres") as connection:
+            connection.execute("CHECKPOINT")
+        return b"\n".join(path.read_bytes() for path in sorted(self.root.rglob("*")) if path.is_file())
+
     def drop(self) -> None:
         """All databases made so far."""
         with self.connected("postgres") as connection:

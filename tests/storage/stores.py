@@ -62,6 +62,11 @@ def catalogue_url(root: Path, data: str = "data") -> str:
     return file.read_text() if file.exists() else ""
 
 
+def catalogue_files(root: Path) -> bytes:
+    """Every byte that the server of a catalogue keeps, log and write-ahead log too; nothing if it is in the folder."""
+    return _SERVERS[root].files() if root in _SERVERS else b""
+
+
 def _url_file(root: Path, data: str) -> Path:
     return root / f"{data}.catalogue"
 

@@ -457,8 +457,7 @@ class _Unfaithful:
 def unfaithful_eraser(store: Recordings, root: Path, *, destroys: bool) -> Eraser:
     provider = _Unfaithful(open_provider(f"file:{root}/keys", root / "data"), destroys=destroys)
     ledger = Ledger(Signer(Secret(b"k" * 32)))
-    catalogue = catalogue_at(root)
-    return Eraser(Surroundings(catalogue, provider, store.objects, ledger, root / "data" / "locks", time.time))
+    return Eraser(Surroundings(store._catalogue, provider, store.objects, ledger, root / "data" / "locks", time.time))
 
 
 def test_a_provider_that_lies_about_destroying_gets_no_certificate(

@@ -49,6 +49,8 @@ from tests.storage.stores import (
     audio_of,
     begin_call,
     catalogue_at,
+    catalogue_files,
+    catalogue_url,
     files_below,
     open_at,
     save_call,
@@ -84,7 +86,13 @@ def test_a_store_opens_again_as_itself(tmp_path: Path) -> None:
 def test_another_keyring_is_not_this_stores(tmp_path: Path) -> None:
     open_at(tmp_path).close()
     with pytest.raises(Unavailable, match="right keyring"):
-        Recordings.open(tmp_path / "data", f"file:{tmp_path}/other", f"file:{tmp_path}/data/objects", node="n1")
+        Recordings.open(
+            tmp_path / "data",
+            f"file:{tmp_path}/other",
+            f"file:{tmp_path}/data/objects",
+            node="n1",
+            catalogue_url=catalogue_url(tmp_path),
+        )
 
 
 @pytest.mark.parametrize(("provider", "objects"), [("s3:/x", "file:/tmp/o"), ("file:/tmp/k", "ftp:/x"), ("", "")])
@@ -571,7 +579,7 @@ def test_nothing_of_a_call_stands_anywhere_in_clear(tmp_path: Path, caplog: pyte
         spool(store, [(audio_of(live)[0], [secret])])
         token = store.tokens.create(tenant, role=Role.AGENT, label=secret.decode())
         store.erase_call(tenant, new.call, ground=GROUND, actor=ACTOR)
-        everything = files_below(tmp_path / "data") + caplog.text.encode()
+        everything = files_below(tmp_path / "data") + catalogue_files(tmp_path) + caplog.text.encode()
         keys = [artefact.key.reveal() for artefact in (*new.artefacts, *live.artefacts)]
     for planted in (b"31207940800", b"magic words", token.encode(), token[-43:].encode(), *keys):
         assert planted not in everything
