@@ -25,7 +25,7 @@ USER = "callvault"
 PASSWORD = "a password of the tests"  # that only this cluster knows
 START_S = 30.0
 
-_HBA = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+_HBA = "local all all trust\nlocal replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
 _SETTINGS = {
     "fsync": "off",  # the tests kill our processes, never the server's machine
     "synchronous_commit": "off",  # the catalogue must not leave it so
@@ -74,17 +74,20 @@ class Cluster:
         (self.root / "password").write_text(PASSWORD)
         shutil.chown(self.root, _owner() or os.geteuid())
         self._run("initdb", "-D", str(self._data), "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C")
-        with (self._data / "postgresql.conf").open("a") as file:
-            file.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
-            file.write(f"port = {self.port}\nunix_socket_directories = '{self.root}'\n")
         (self._data / "pg_hba.conf").write_text(_HBA)
-        self.start()
+        self._settle()
         with self.connected("postgres") as connection:
             connection.execute(f"ALTER USER {USER} PASSWORD '{PASSWORD}'")
             connection.execute("CREATE DATABASE made")
         folder = self.root / "folder"
         folder.mkdir()
         Catalogue(folder, self.url("made")).close()
+
+    def _settle(self) -> None:
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in _SETTINGS.items())
+            file.write(f"port = {self.port}\nunix_socket_directories = '{self.root}'\n")
+        self.start()
 
     def start(self) -> None:
         """Until it takes connections."""
@@ -102,7 +105,8 @@ class Cluster:
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """SIGINT: connections are cut, then an orderly end; SIGQUIT: as a crash."""
-        assert self._process is not None
+        if self._process is None:
+            return
         self._process.send_signal(how)
         self._process.wait(30)
 
@@ -129,6 +133,17 @@ class Cluster:
         dump = self._run("pg_dump", *self._place(), source, capture=True)
         self._run("psql", *self._place(), "-q", "-v", "ON_ERROR_STOP=1", "-d", name, given=dump)
         return self.url(name)
+
+    @contextmanager
+    def restored(self) -> Iterator[Cluster]:
+        """Another server on a base backup of this one: every file as it stood on the disk, and the log since."""
+        with _place() as (root, port):
+            shutil.chown(root, _owner() or os.geteuid())
+            self._run("pg_basebackup", *self._place(), "-D", str(root / "data"), "--checkpoint=fast", "--no-sync")
+            backup = Cluster(root, port)
+            backup._settle()
+            yield backup
+            backup.stop(signal.SIGQUIT)
 
     def files(self) -> bytes:
         """Every byte of every file, with what was in memory."""
@@ -165,13 +180,21 @@ class Cluster:
 @contextmanager
 def cluster() -> Iterator[Cluster]:
     """A fresh server for as long as the context lasts."""
+    with _place() as (root, port):
+        server = Cluster(root, port)
+        try:
+            server.make()
+            yield server
+        finally:
+            server.stop(signal.SIGQUIT)
+
+
+@contextmanager
+def _place() -> Iterator[tuple[Path, int]]:
     root = Path(tempfile.mkdtemp(prefix="callvault-pg-"))  # a short path: a socket's has 107 characters at most
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = Cluster(root, port)
     try:
-        server.make()
-        yield server
+        yield root, port
     finally:
-        server.stop(signal.SIGQUIT)
         shutil.rmtree(root, ignore_errors=True)

@@ -50,9 +50,9 @@ def catalogue_at(root: Path, data: str = "data") -> Catalogue:
     return Catalogue(root / data, catalogue_url(root, data))
 
 
-def put_catalogue(root: Path, server: Cluster, data: str = "data") -> None:
+def put_catalogue(root: Path, server: Cluster, template: str = "made") -> None:
     """A fresh database of the server for the data folder's catalogue; other processes that open it find it too."""
-    _url_file(root, data).write_text(server.url(server.fresh()))
+    _url_file(root, "data").write_text(server.url(server.fresh(template)))
     _SERVERS[root] = server
 
 
