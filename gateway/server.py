@@ -92,6 +92,7 @@ class Server:
         try:
             async with AsyncExitStack() as stack:
                 stack.enter_context(serving(settings.data_folder))
+                stack.enter_context(recordings.serving())
                 await self._recover(recordings)
                 await self._serve(recordings, stack)
         finally:

@@ -59,18 +59,18 @@ class Catalogue:
             yield connection
 
     @contextmanager
-    def exclusive(self, name: str, folder: Path, wait_s: float) -> Iterator[None]:
-        """A lock beside the transactions, wherever else this catalogue is open; Unavailable if it stays taken.
+    def exclusive(self, name: str, folder: Path, wait_s: float, taken: str) -> Iterator[None]:
+        """A lock beside the transactions, wherever else this catalogue is open; Unavailable, with `taken`, if it is.
 
         Freed when its holder dies. A holder may lose it unawares: see `storage.locks`.
         """
-        with _translated(self._database), self._database.exclusive(name, folder, wait_s):
+        with _translated(self._database), self._database.exclusive(name, folder, wait_s, taken):
             yield
 
     def scrub(self) -> bool:
         """Sees to it that deleted rows go from the database's files; False if it is to be repeated."""
-        with _translated(self._database), self._writer:
-            return self._database.scrub()
+        with _translated(self._database):
+            return self._database.scrub(self._writer)
 
     @contextmanager
     def _begun(self, *, writing: bool) -> Iterator[Connection]:

@@ -25,7 +25,8 @@ _WAIT_S = 60.0
 @contextmanager
 def tenant_lock(catalogue: Catalogue, folder: Path, tenant: TenantId) -> Iterator[int]:
     """Holds the tenant's lock; gives the turn for `check_turn`. Unavailable if it stays taken."""
-    with catalogue.exclusive(tenant, folder, _WAIT_S):
+    taken = "the tenant's keys are being changed by somebody else; try again"
+    with catalogue.exclusive(tenant, folder, _WAIT_S, taken):
         with catalogue.writing() as connection:
             connection.execute(update(tenants).where(tenants.c.id == tenant).values(turn=tenants.c.turn + 1))
             turn = connection.scalar(select(tenants.c.turn).where(tenants.c.id == tenant))

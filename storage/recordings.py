@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -75,6 +76,8 @@ __all__ = [
 CALLS_AT_ONCE_MAX = 1_000
 """The longest page of a listing."""
 _TENANT_CHARS_MAX = 200
+_SERVER_WAIT_S = 5.0
+"""A server that was killed holds the catalogue no longer than its connections take to be cut."""
 _ENTRIES_CHECKED = 100
 """Entries of the ledger that `check` verifies, some 0.1 ms each: it is asked often."""
 
@@ -146,10 +149,18 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
-        locks = data_folder / "locks"
+        self._locks = data_folder / "locks"
         self._eraser = Eraser(
-            Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
+            Surroundings(catalogue, provider, objects, self._ledger, self._locks, clock, on_step=on_erasure_step)
         )
+
+    def serving(self) -> AbstractContextManager[None]:
+        """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.
+
+        Unavailable if there is another. A catalogue on a server forgets this when the connection is lost.
+        """
+        taken = "another callvault serves on this catalogue; stop it, or give this one a catalogue of its own"
+        return self._catalogue.exclusive("server", self._locks, _SERVER_WAIT_S, taken)
 
     def check(self) -> None:
         """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.

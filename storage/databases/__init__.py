@@ -39,14 +39,20 @@ class Database(Protocol):
     def opening(self) -> AbstractContextManager[None]:
         """Alone among all processes that open the database, as far as that needs more than a transaction."""
 
-    def exclusive(self, name: str, folder: Path, wait_s: float) -> AbstractContextManager[None]:
-        """A lock of that name, freed when its holder dies. `folder` is for what lies in files; Unavailable if taken."""
+    def exclusive(self, name: str, folder: Path, wait_s: float, taken: str) -> AbstractContextManager[None]:
+        """A lock of that name, freed when its holder dies; `folder` is for what lies in files.
+
+        Unavailable, with the words `taken`, if somebody else keeps it.
+        """
 
     def check(self) -> None:
         """Raises what the driver raises, or Unavailable, if the database cannot be used. Changes nothing."""
 
-    def scrub(self) -> bool:
-        """Sees to it that deleted rows go from the database's files, as far as it can; False: it is to be repeated."""
+    def scrub(self, writer: AbstractContextManager[object]) -> bool:
+        """Sees to it that deleted rows go from the database's files, as far as it can; False: it is to be repeated.
+
+        Within `writer` no thread of this process writes.
+        """
 
 
 def open_database(url: str, folder: Path) -> Database:

@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import errors
-from sqlalchemy import Connection, NullPool, create_engine, event
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from storage.databases.address import PostgresAddress
@@ -56,7 +56,6 @@ _WEAK = "current_setting('synchronous_commit') IN ('off', 'local')"
 _DURABLE = f"SELECT set_config('synchronous_commit', 'on', false) WHERE {_WEAK}"  # our own words
 """What a commit promises is not for the server's configuration to weaken; a stronger promise stays."""
 
-_DIALECT = "postgresql+psycopg://"
 _PUBLIC = 0o077
 
 
@@ -94,10 +93,8 @@ class PostgreSQL:
             "target_session_attrs": "read-write",
             "options": " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items()),
         }
-        self.engine = create_engine(
-            _DIALECT, creator=self._connect, pool_size=_POOL_CONNECTIONS, max_overflow=_POOL_OVERFLOW
-        )
-        self._apart = create_engine(_DIALECT, creator=self._connect, poolclass=NullPool)
+        self.engine = self._make_engine(pool_size=_POOL_CONNECTIONS, max_overflow=_POOL_OVERFLOW)
+        self._apart = self._make_engine(poolclass=NullPool)
         """Sessions beside the pool: whoever waits for a lock must not keep its holder from a connection."""
         event.listen(self.engine, "connect", _make_durable)
 
@@ -120,7 +117,7 @@ class PostgreSQL:
         yield
 
     @contextmanager
-    def exclusive(self, name: str, folder: Path, wait_s: float) -> Iterator[None]:
+    def exclusive(self, name: str, folder: Path, wait_s: float, taken: str) -> Iterator[None]:
         """An advisory lock of a session of its own, which the server frees when the connection ends."""
         with self._apart.connect() as connection:
             settings = f"SET lock_timeout = '{wait_s}s'; SET statement_timeout = 0"
@@ -129,7 +126,7 @@ class PostgreSQL:
                 connection.exec_driver_sql(f"SELECT pg_advisory_lock({lock_number(name)})")
             except DBAPIError as error:
                 if isinstance(error.orig, errors.LockNotAvailable):
-                    raise Unavailable(f"the lock {name} is held by somebody else; try again") from None
+                    raise Unavailable(taken) from None
                 raise
             yield
 
@@ -137,12 +134,13 @@ class PostgreSQL:
         with self._apart.connect() as connection:
             connection.exec_driver_sql("SELECT 1")
 
-    def scrub(self) -> bool:
+    def scrub(self, writer: AbstractContextManager[object]) -> bool:
         """Vacuums the tables that erasing deletes from: their space is written over by rows to come.
 
-        What it does not reach: bytes of deleted rows in a page's free space until then, the write-ahead log and its
-        archive, standbys, base backups, blocks that the file system has freed. All of it is waste paper, because the
-        provider's key is destroyed; no checkpoint is forced, as it would not shorten that list.
+        What it does not reach: rows that a reader's snapshot still sees, bytes of deleted rows in a page's free space
+        until then, the write-ahead log and its archive, standbys, base backups, blocks that the file system has freed.
+        All of it is waste paper, because the provider's key is destroyed; no checkpoint is forced, as it would not
+        shorten that list. Writers go on meanwhile.
         """
         tables = [name for name, table in metadata.tables.items() if "wrapped" in table.c or "artefact" in table.c]
         try:
@@ -154,6 +152,12 @@ class PostgreSQL:
                 return False
             raise
         return True
+
+    def _make_engine(self, **pool: Any) -> Engine:
+        """Without the parameters of failed statements in logs."""
+        return create_engine(
+            "postgresql+psycopg://", creator=self._connect, hide_parameters=True, use_native_hstore=False, **pool
+        )
 
     def _connect(self) -> psycopg.Connection[Any]:
         if isinstance(passfile := dict(self._parameters).get("passfile"), str):

@@ -10,7 +10,7 @@ import fcntl
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, create_engine, event
@@ -41,6 +41,7 @@ class SQLite:
             URL.create("sqlite", database=str(path)),
             pool_size=_POOL_CONNECTIONS,
             max_overflow=_POOL_OVERFLOW,
+            hide_parameters=True,  # of failed statements in logs
             connect_args={"timeout": _BUSY_TIMEOUT_S},
         )
         event.listen(self.engine, "connect", _prepare_connection)
@@ -59,23 +60,23 @@ class SQLite:
             yield
 
     @contextmanager
-    def exclusive(self, name: str, folder: Path, wait_s: float) -> Iterator[None]:
+    def exclusive(self, name: str, folder: Path, wait_s: float, taken: str) -> Iterator[None]:
         """`flock` on a file, which the kernel frees when its holder dies."""
         folder.mkdir(mode=0o700, exist_ok=True)
         with _opened(folder / f"{name}.lock") as handle:
             deadline = time.monotonic() + wait_s
             while not _try(handle):
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"the lock {name} is held by somebody else; try again")
+                    raise Unavailable(taken)
                 time.sleep(_POLL_S)
             yield
 
     def check(self) -> None:
         """Nothing: what could be wrong with a file is found when the store is opened."""
 
-    def scrub(self) -> bool:
+    def scrub(self, writer: AbstractContextManager[object]) -> bool:
         """Moves everything into the main file and empties the write-ahead file; False while a reader blocks that."""
-        with self.engine.connect() as connection:
+        with writer, self.engine.connect() as connection:
             cursor = connection.connection.cursor()  # no transaction: a checkpoint works outside of any
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             row = cursor.fetchone()

@@ -81,6 +81,15 @@ def test_commands_use_the_same_catalogue_and_show_no_password(system: System) ->
     assert not (system.data / "catalogue.sqlite3").exists()
 
 
+def test_a_second_server_of_another_machine_is_refused(system: System, tmp_path: Path) -> None:
+    """It would take the calls that live there for what a crash left behind."""
+    store = {"CATALOGUE": system.environ["CALLVAULT_STORE__CATALOGUE"], "KEYS": f"file:{system.folder / 'data-keys'}"}
+    second = System(tmp_path, {f"CALLVAULT_STORE__{name}": value for name, value in store.items()})
+    told = second.command("serve")
+    assert told.returncode == 1
+    assert "another callvault serves on this catalogue" in told.stderr
+
+
 def test_a_start_without_its_database_says_what_is_missing(system: System, tmp_path: Path) -> None:
     away = System(tmp_path, {"CALLVAULT_STORE__CATALOGUE": f"postgresql:///calls?host={tmp_path}"})
     told = away.command("serve")

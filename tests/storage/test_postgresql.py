@@ -207,7 +207,7 @@ def test_machines_that_share_no_folder_exclude_each_other(root: Path, catalogue:
     with (
         tenant_lock(catalogue, root / "locks", tenant),
         pytest.raises(Unavailable, match="held by somebody else"),
-        other.exclusive(tenant, root / "another", 0.1),
+        other.exclusive(tenant, root / "another", 0.1, "held by somebody else"),
     ):
         pass
     with tenant_lock(other, root / "another", tenant) as turn:
