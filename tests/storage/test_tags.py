@@ -207,6 +207,7 @@ def _matching(root: Path, folders: list[str], identifier: Identifier) -> set[str
     return {artefact for found_tag, artefact in tag_rows.items() if found_tag in wanted}
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # a thousand calls; the queries are the same
 def test_a_day_of_several_buckets_is_searched_whole_and_an_erasure_replaces_one_of_each_kind(
     store: Recordings, tenant: TenantId, tmp_path: Path
 ) -> None:

@@ -12,8 +12,6 @@ from storage.recordings import Recordings
 from storage.tokens import Role
 from tests.storage.stores import files_below, open_at
 
-pytestmark = pytest.mark.usefixtures("database")
-
 
 @pytest.mark.parametrize("role", Role)
 def test_a_token_says_tenant_and_role(store: Recordings, tenant: TenantId, role: Role) -> None:
