@@ -105,14 +105,29 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     statistics.add_argument("period", nargs="?", help="YYYY-MM-DD or YYYY-MM, UTC")
     _api(statistics)
-    erase = _command(commands, "erase", "gateway.commands.short:erase", "destroy a call's keys; prints the certificate")
-    erase.add_argument("call")
-    erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")
-    erase.add_argument("--yes", action="store_true", help="do not ask")
-    _api(erase)
+    _erase_command(commands)
     verify = _command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")
     verify.add_argument("certificate", type=Path)
     verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
+
+
+def _erase_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    erase = _command(
+        commands,
+        "erase",
+        "gateway.commands.erase:command",
+        "destroy the keys of a call, a part of it, a person's calls or a purpose; prints the certificate",
+    )
+    erase.add_argument("call", nargs="?")
+    erase.add_argument("--kind", action="append", help="only this kind of the call, as audio; may be repeated")
+    erase.add_argument("--participant", metavar="ID", help="only this participant of the call, and what speaks of all")
+    erase.add_argument("--person", metavar="BY:VALUE", help="all calls of number:+31… or uri:sip:…, shown first")
+    erase.add_argument("--only", nargs="+", metavar="CALL", help="with --person: those of the calls that are meant")
+    erase.add_argument("--all", action="store_true", help="with --person: all of them, though the number looks shared")
+    erase.add_argument("--purpose", help="what is kept for this purpose only, of all calls")
+    erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")
+    erase.add_argument("--yes", action="store_true", help="do not ask")
+    _api(erase)
 
 
 def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -22,7 +22,7 @@ from storage.epochs import EpochMovedError
 from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
 from storage.jobs import insert_jobs
 from storage.keys import KEY_BYTES, Slot
-from storage.keytree import Held, KeyTree, Placing
+from storage.keytree import KeyTree
 from storage.model import (
     ArtefactId,
     ArtefactRef,
@@ -34,6 +34,7 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
+from storage.placing import Held, Placing
 from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.slicerows import insert_slices
 from storage.tables import artefacts, buckets
@@ -106,7 +107,7 @@ class Intake:
         items = [Placing(artefact, added.day, ArtefactState.WRITING, 0) for artefact in added.artefacts]
 
         def check(connection: Connection) -> None:
-            if check_alive(connection, added.tenant, added.call, ()) is not CallState.LIVE:
+            if check_alive(connection, added.tenant, added.call, (), self._clock()) is not CallState.LIVE:
                 raise Refused("a call that is over gets no further streams")
 
         self._place(items, check)
@@ -133,16 +134,17 @@ class Intake:
         """Further identifiers that a saved call is found by from now on; Erased, NotFound."""
         identity = new.find(Kind.IDENTITY)
         with self._catalogue.reading() as connection:
-            check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
-            self._tree.open(connection, identity.ref.artefact)  # so that no transaction waits for the provider
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._clock())
+            # So that no transaction waits for the provider:
+            self._tree.open_leaves(connection, identity.ref.artefact, new.tenant)
         with self._catalogue.writing() as connection:
-            check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._clock())
             self._tree.tag(connection, identity, found)
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call's keys again, after a restart; Erased, NotFound."""
         with self._catalogue.reading() as connection:
-            check_alive(connection, tenant, call, ())
+            check_alive(connection, tenant, call, (), self._clock())
             day = read_mark(connection, tenant, call).day  # on which it began: its buckets are that day's
             query = select(artefacts.c.id).where(artefacts.c.call == call).order_by(artefacts.c.serial)
             opened = [self._tree.open(connection, ArtefactId(found), tenant) for found in connection.scalars(query)]
@@ -158,7 +160,7 @@ class Intake:
         """
 
         def check(connection: Connection) -> None:
-            check_alive(connection, tenant, call, sources)
+            check_alive(connection, tenant, call, sources, self._clock())
             check_absent(connection, call, [(item.participant, item.kind) for item in items])
 
         with self._catalogue.reading() as connection:

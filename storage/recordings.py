@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -23,9 +22,12 @@ from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
+from storage.confirmation import Confirmations
 from storage.content import find_content, open_document, open_whole
-from storage.erasure import Eraser, Step, Surroundings
-from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
+from storage.erasure import Eraser, Step, Surroundings, Target
+from storage.errors import Erased, NotFound, NotReady, Refused
+from storage.expiry import Expiry
+from storage.heldepochs import DueOf, no_end
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.jobs import Jobs, delete_jobs, read_jobs
@@ -81,8 +83,6 @@ _SERVER_WAIT_S = 5.0
 _ENTRIES_CHECKED = 100
 """Entries of the ledger that `check` verifies, some 0.1 ms each: it is asked often."""
 
-log = logging.getLogger(__name__)
-
 
 class Recordings:
     """The recording store of one installation. Every method may raise Unavailable; what else it raises it says."""
@@ -97,12 +97,14 @@ class Recordings:
         node: str,
         catalogue_url: str = "",
         clock: Callable[[], float] = time.time,
+        due_of: DueOf = no_end,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
         `catalogue_url` names a server that has the catalogue; none: it is in the folder too (`storage.databases`).
-        `clock` gives Unix time; `on_erasure_step` is told of each step of an erasure once it is durable.
+        `clock` gives Unix time; `due_of` says until when what is new may be read;
+        `on_erasure_step` is told of each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
         provider = Measured(open_provider(provider_url, data_folder))
@@ -113,7 +115,7 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        return cls(catalogue, provider, objects, installation, data_folder, node, clock, on_erasure_step)
+        return cls(catalogue, provider, objects, installation, data_folder, node, clock, due_of, on_erasure_step)
 
     def __init__(
         self,
@@ -124,6 +126,7 @@ class Recordings:
         data_folder: Path,
         node: str,
         clock: Callable[[], float],
+        due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
     ) -> None:
         signer = Signer(installation.ledger)
@@ -139,7 +142,7 @@ class Recordings:
         self._clock = clock
         self._tag_key = installation.tags
         self._tenants: dict[str, TenantId] = {}
-        self._tree = KeyTree(catalogue, provider)
+        self._tree = KeyTree(catalogue, provider, clock, due_of)
         self._ledger = Ledger(signer)
         self._intake = Intake(catalogue, self._tree, objects, clock)
         self.slices = SliceBook(catalogue, self._tree, signer)
@@ -149,10 +152,15 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.confirmations = Confirmations(installation.confirmations, clock)
+        """That a set of calls was shown before it is erased."""
         self._locks = data_folder / "locks"
-        self._eraser = Eraser(
+        self.erasures = Eraser(
             Surroundings(catalogue, provider, objects, self._ledger, self._locks, clock, on_step=on_erasure_step)
         )
+        """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
+        self.expiry = Expiry(catalogue, self.erasures, clock)
+        """Destroys the keys of what is due."""
 
     def serving(self) -> AbstractContextManager[None]:
         """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.
@@ -326,19 +334,11 @@ class Recordings:
         Reads are refused from the first step on. NotFound; Unavailable if a step failed: the rest is done at the next
         start, or when asked again. Ground and actor are kept for ever and may name no person or number (Refused).
         """
-        return self._eraser.erase(tenant, call, ground, actor)
+        return self.erasures.erase(tenant, Target.of_call(call), ground, actor)
 
     def resume_erasures(self) -> int:
         """Finishes what a crash or an absent provider left undone; at start. Gives how many were finished."""
-        finished = 0
-        for erasure in self._eraser.unfinished():
-            try:
-                self._eraser.run(erasure)
-            except StoreError as error:
-                log.error("erasure not finished", extra={"erasure": erasure, "reason": type(error).__name__})
-            else:
-                finished += 1
-        return finished
+        return self.erasures.resume()
 
     def leftovers(self) -> list[Leftover]:
         """Objects of erased calls that the object store's lock keeps, unreadable; the first thousand of them."""
@@ -351,7 +351,7 @@ class Recordings:
 
     def certificate(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
         """The certificate of a call's erasure; NotFound, or NotReady while it is under way."""
-        return self._eraser.certificate(tenant, call)
+        return self.erasures.certificate_of(tenant, call)
 
     # Manifests.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from storage.catalogue import Catalogue
 from storage.erasure import Step
+from storage.heldepochs import DueOf, no_end
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
@@ -30,6 +31,7 @@ def open_at(
     objects: str = "",
     clock: Callable[[], float] = time.time,
     on_step: Callable[[Step], None] = lambda _step: None,
+    due_of: DueOf = no_end,
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data
@@ -41,6 +43,7 @@ def open_at(
         clock=clock,
         on_erasure_step=on_step,
         catalogue_url=catalogue_url(root, data),
+        due_of=due_of,
     )
 
 
