@@ -42,6 +42,8 @@ from gateway.operations.store_care import look_after, say_remarks
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.supervisor import Child
+from gateway.promises.effective import policy_of
+from gateway.promises.page import Facts
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
@@ -67,6 +69,7 @@ class Server:
         self._notifier = Notifier.from_environment(os.environ)
         self._queue_awaited = True
         self._zones: dict[TenantId, str] = {}
+        self._facts: dict[TenantId, Facts] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
@@ -170,6 +173,7 @@ class Server:
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
             zone=lambda tenant: self._zones.get(tenant, "UTC"),
+            facts=self._facts_of,
             whip=whip,
             pauses=board.pauses,
         )
@@ -213,15 +217,20 @@ class Server:
         known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
+            _adopt(recordings, settings)  # before keys are made, whose ends depend on it
             _prepare_keys(recordings, settings)
-            zones = {recordings.tenant(tenant.name): tenant.zone for tenant in settings.tenants}
+            tenants = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
         except BaseException:
             announcements.close()
             raise
         if self._announcements is not None:
             self._announcements.close()
-        self._announcements, self._zones, self._contexts = announcements, zones, certificates
-        self._accounts = known
+        self._zones = {tenant: one.zone for tenant, one in tenants.items()}
+        self._facts = {tenant: Facts.of(one) for tenant, one in tenants.items()}
+        self._announcements, self._contexts, self._accounts = announcements, certificates, known
+
+    def _facts_of(self, tenant: TenantId) -> Facts | None:
+        return self._facts.get(tenant)
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
@@ -285,6 +294,14 @@ def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:
     for tenant in settings.tenants:
         recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
+
+
+def _adopt(recordings: Recordings, settings: Settings) -> None:
+    for tenant in settings.tenants:
+        adopted = recordings.adopt(recordings.tenant(tenant.name), policy_of(tenant))
+        if adopted.changed:
+            counts = {"lowered": len(adopted.lowered), "raised": len(adopted.raised)}
+            log.info("policy adopted", extra=counts | {"ended_earlier": adopted.ended_earlier})
 
 
 def _settle_down() -> None:

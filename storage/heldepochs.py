@@ -23,16 +23,14 @@ from storage.records import ROOTS, Day
 from storage.tables import buckets
 from storage.ways import newest_secret
 
-DueOf = Callable[[TenantId, Kind, str, Day], int | None]
+DueOf = Callable[[Connection, TenantId, Kind, str, Day], int | None]
 """The Unix second from which reads of a bucket are refused, by tenant, kind, purpose and day; None: no end. Asked in
 the transaction that makes the bucket, so it sees the policy that is in force there."""
 
 _ATTEMPTS = 8
 """How often an operation follows an epoch that moves under it; changes come seconds apart, so one is usual."""
 
-
-def no_end(_tenant: TenantId, _kind: Kind, _purpose: str, _day: Day) -> None:
-    """Nothing is ever due."""
+_RESTLESS = "the epoch of a tenant's keys does not come to rest; try again"
 
 
 class HeldEpochs:
@@ -66,6 +64,19 @@ class HeldEpochs:
             held[place] = epoch if epoch is not None and slots <= known.keys() else self._learn(*place, slots, known)
         return held
 
+    def write(self, items: Sequence[Wrappable], act: Callable[[Connection, Held], None]) -> None:
+        """Acts in a write transaction under the newest epochs; again, from the beginning, as long as one moves."""
+        for _ in range(_ATTEMPTS):
+            held = self.hold(items)
+            try:
+                with self._catalogue.writing() as connection:
+                    act(connection, held)
+            except EpochMovedError:
+                self.forget(held)
+                continue
+            return
+        raise Unavailable(_RESTLESS)
+
     def forget(self, held: Held) -> None:
         """Drops epochs that turned out to be over: the next `hold` learns of the newest."""
         with self._lock:
@@ -91,7 +102,7 @@ class HeldEpochs:
             with self._lock:
                 self._current[tenant, root] = epoch
             return epoch
-        raise Unavailable("the epoch of a tenant's keys does not come to rest; try again")
+        raise Unavailable(_RESTLESS)
 
     def _slots(self, connection: Connection, epoch: Epoch, wanted: set[Slot]) -> dict[Slot, Filling]:
         """The bucket of each wanted slot in an epoch, made if it is missing, and where its next keys go."""
@@ -102,15 +113,17 @@ class HeldEpochs:
         fillings = read_fillings(connection, epoch.tenant, there.values())
         slots = {slot: fillings[bucket.id] for slot, bucket in there.items()}
         for slot in wanted - there.keys():
-            made = Bucket(new_id(), fresh_key(), self._due(epoch, slot))
+            made = Bucket(new_id(), fresh_key(), self._due(connection, epoch, slot))
             slots[slot] = Filling(made)
             row = wrap_bucket(made, slot, epoch.tenant, epoch.root, epoch.n, epoch.secret)
             connection.execute(buckets.insert(), row)
         return slots
 
-    def _due(self, epoch: Epoch, slot: Slot) -> int | None:
+    def _due(self, connection: Connection, epoch: Epoch, slot: Slot) -> int | None:
         """A hold has no end but its release."""
-        return None if epoch.root is Root.HOLD else self._due_of(epoch.tenant, slot.kind, slot.purpose, slot.day)
+        if epoch.root is Root.HOLD:
+            return None
+        return self._due_of(connection, epoch.tenant, slot.kind, slot.purpose, slot.day)
 
     def _newest(self, tenant: TenantId, root: Root) -> Row[Any]:
         with self._catalogue.reading() as connection:

@@ -18,7 +18,6 @@ from storage.content import (
     seal_document,
     seal_object,
 )
-from storage.epochs import EpochMovedError
 from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
 from storage.jobs import insert_jobs
 from storage.keys import KEY_BYTES, Slot
@@ -42,9 +41,6 @@ from storage.times import day_of
 
 PREPARED_DAYS = 3
 """Today and the next 48 hours: so long calls go on being recorded while the key provider is away."""
-
-_ATTEMPTS = 8
-"""How often keys are wrapped again because the epoch moved: changes come seconds apart, so one is usual."""
 
 _ID_BYTES = 16
 
@@ -199,20 +195,7 @@ class Intake:
             self._tree.place(connection, items, held)
             after(connection)
 
-        self._follow(items, write)
-
-    def _follow(self, items: Sequence[Placing], write: Callable[[Connection, Held], None]) -> None:
-        """Writes under the newest epoch, again as long as it moves."""
-        for _ in range(_ATTEMPTS):
-            held = self._tree.hold(items)
-            try:
-                with self._catalogue.writing() as connection:
-                    write(connection, held)
-            except EpochMovedError:
-                self._tree.forget(held)
-                continue
-            return
-        raise Unavailable("the epoch of a tenant's keys does not come to rest; try again")
+        self._tree.write(items, write)
 
     def _withdraw(self, unused: Sequence[SealedObject]) -> None:
         """Best effort: what stays is an orphan whose key was never stored."""

@@ -25,11 +25,12 @@ from storage.catalogue import Catalogue
 from storage.envelope import check_commitment
 from storage.epochs import ALIVE, artefact_ref, compare_epochs
 from storage.errors import Erased, NotFound, StoreError, Unavailable
-from storage.heldepochs import DueOf, HeldEpochs, no_end
+from storage.heldepochs import DueOf, HeldEpochs
 from storage.keys import Bucket, Node, Slot, artefact_aad, unwrap
 from storage.liveness import alive, erased, expired
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, Kind, Secret, TenantId
 from storage.placing import Held, Keeping, Placing, Wrappable, insert_artefacts, insert_keys, insert_tags, missing_wraps
+from storage.policies import due_of
 from storage.providers import KeyProvider
 from storage.records import Day, Identifier, NewArtefact
 from storage.searchkeys import SearchKeys
@@ -57,7 +58,7 @@ class KeyTree:
         catalogue: Catalogue,
         provider: KeyProvider,
         clock: Callable[[], float] = time.time,
-        due_of: DueOf = no_end,
+        due_of: DueOf = due_of,
     ) -> None:
         """`clock` gives Unix time."""
         self.now = clock
@@ -78,6 +79,13 @@ class KeyTree:
     def forget(self, held: Held) -> None:
         """Drops epochs that turned out to be over: the next `hold` learns of the newest."""
         self._held.forget(held)
+
+    def write(self, items: Sequence[Wrappable], act: Callable[[Connection, Held], None]) -> None:
+        """Acts in a write transaction under epochs held for these artefacts; again as long as one of them moves.
+
+        What `place` and `keep` are called in: they find out.
+        """
+        self._held.write(items, act)
 
     def place(self, connection: Connection, items: Sequence[Placing], held: Held) -> None:
         """Inserts artefacts with their keys; EpochMovedError if a held epoch is over, see `forget`."""

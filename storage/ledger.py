@@ -14,10 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from storage.errors import Malformed, NotFound, Refused, Tampered, WrongKey
+from storage.errors import Malformed, NotFound, Tampered, WrongKey
 from storage.signing import Signer, canonical, fingerprint_of, parse_json, verify_signature
 from storage.tables import ledger
 from storage.times import utc
+from storage.words import check_words
+
+__all__ = ["CERTIFICATE_BYTES_MAX", "FORMAT", "Ledger", "check_words", "parse_certificate", "verify_certificate"]
 
 FORMAT = "callvault erasure certificate v1"
 CERTIFICATE_BYTES_MAX = 1 << 20
@@ -27,20 +30,6 @@ _LABEL = "callvault ledger v1"
 _START = "0" * 64
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _ENTRY_MEMBERS = {"body", "previous", "hash", "signature"}
-_WORDS = re.compile(r"[ -~]{1,200}\Z")
-_PERSONAL = re.compile(r"@|sips?:|tel:|\d(?:[ ./-]?\d){5,}")
-"""An address, or six digits in a row however they are spaced: nothing that a ground needs."""
-_INNOCENT = re.compile(r"[0-9a-f]{32}|\b\d{4}-\d\d-\d\d\b")
-"""Random identifiers and days are digits, too."""
-
-
-def check_words(ground: str, actor: str) -> None:
-    """Refused if ground or actor could not stand in a ledger for ever."""
-    for words in (ground, actor):
-        if _PERSONAL.search(_INNOCENT.sub("", words)):
-            raise Refused("ground and actor are kept for ever: name no number, address or person in them")
-    if not _WORDS.match(ground) or not _WORDS.match(actor):
-        raise Refused("ground and actor are 1 to 200 printable ASCII characters")
 
 
 class Ledger:

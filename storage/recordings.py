@@ -27,7 +27,7 @@ from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings, Target
 from storage.errors import Erased, NotFound, NotReady, Refused
 from storage.expiry import Expiry
-from storage.heldepochs import DueOf, no_end
+from storage.heldepochs import DueOf
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.jobs import Jobs, delete_jobs, read_jobs
@@ -36,6 +36,8 @@ from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
+from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
+from storage.policy.model import Policy
 from storage.providers import open_provider
 from storage.providers.measured import Measured
 from storage.reconcile import judged, reconcile, sweep
@@ -97,13 +99,13 @@ class Recordings:
         node: str,
         catalogue_url: str = "",
         clock: Callable[[], float] = time.time,
-        due_of: DueOf = no_end,
+        due_of: DueOf = due_of,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
         `catalogue_url` names a server that has the catalogue; none: it is in the folder too (`storage.databases`).
-        `clock` gives Unix time; `due_of` says until when what is new may be read;
+        `clock` gives Unix time; `due_of` says until when what is new may be read, by default the tenant's policy;
         `on_erasure_step` is told of each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
@@ -273,6 +275,26 @@ class Recordings:
         AlreadyExists if one of the items is there already.
         """
         return self._intake.add_derived(tenant, call, sources, items)
+
+    # Policies.
+
+    def adopt(self, tenant: TenantId, policy: Policy) -> Adopted:
+        """Puts a tenant's policy into effect, with an entry in the ledger; does nothing if it is already.
+
+        What it makes shorter applies to what is stored, what it makes longer only to what is new. Refused.
+        """
+        with self._catalogue.writing() as connection:
+            return adopt(connection, self._ledger, tenant, policy, self._clock())
+
+    def policy(self, tenant: TenantId) -> Policy:
+        """The policy in effect; callvault's own defaults before the first was adopted."""
+        with self._catalogue.reading() as connection:
+            return policy_of(connection, tenant)
+
+    def due_at_once(self, tenant: TenantId, policy: Policy) -> int:
+        """How many buckets (a day of a kind and purpose each) would end at once if a policy were adopted now."""
+        with self._catalogue.reading() as connection:
+            return due_at_once(connection, tenant, policy, self._clock())
 
     # Going out.
 

@@ -29,7 +29,6 @@ _ROWS = (
     select(LEAF.c.id, LEAF.c.parent, LEAF.c.wrapped, NODE.c.parent.label("bucket"), NODE.c.wrapped.label("above"))
     .join(NODE, NODE.c.id == LEAF.c.parent)
     .where(LEAF.c.id.in_(bindparam("leaves", expanding=True)))
-    .where(NODE.c.parent.in_(bindparam("buckets", expanding=True)))
 )
 _FENCE = select(tenants.c.fence).where(tenants.c.id == bindparam("tenant"))
 
@@ -60,7 +59,9 @@ def _open(connection: Connection, tenant: TenantId, by_id: dict[str, Bucket], le
     above: dict[str, bytes] = {}
     opened: dict[str, bytes] = {}
     for batch in batches(leaves, ROWS_AT_ONCE):
-        for row in connection.execute(_ROWS, {"leaves": batch, "buckets": list(by_id)}):
+        for row in connection.execute(_ROWS, {"leaves": batch}):
+            if row.bucket not in by_id:
+                continue  # a way of before
             if row.parent not in above:
                 node = NodeRow(row.parent, row.bucket, row.above)
                 above[row.parent] = open_node(node, tenant, by_id[row.bucket].key).key

@@ -318,3 +318,25 @@ tokens = Table(
     Column("label", LargeBinary, nullable=False),  # sealed: people write names into labels
     Column("revoked", Boolean, nullable=False),
 )
+
+policies = Table(
+    "policies",  # the newest row of a tenant is in effect. See storage/policies.py
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("body", Text, nullable=False),  # canonical JSON: terms, laws, regions; its words name nobody
+    Column("digest", String(64), nullable=False),  # SHA-256 of body
+    Column("entry", Integer, nullable=False),  # of the ledger, which says what it made longer or shorter, and why
+    Index("policies_of_tenant", "tenant", "serial"),
+)
+
+heartbeats = Table(
+    "heartbeats",  # the last look at the clocks, one row: see storage/clocks.py
+    metadata,
+    Column("name", _WORD, primary_key=True),
+    Column("host_s", BigInteger, nullable=False),
+    Column("uptime_s", BigInteger, nullable=False),
+    Column("boot", _ID, nullable=False),  # the kernel's random name of this start of the machine
+    Column("latest_s", BigInteger, nullable=False),
+    Column("settled_s", BigInteger, nullable=False),
+)

@@ -6,6 +6,7 @@ Opened keys are held in memory until the tenant's fence moves, so that the provi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select
@@ -47,19 +48,15 @@ def _ways() -> Select[Any]:
 _OF_ONE = _ways().where(artefacts.c.id == bindparam("artefact"))
 _OF_MANY = _ways().where(artefacts.c.id.in_(bindparam("artefacts", expanding=True)))
 
-_BUCKETS = (
-    select(*(buckets.c[name].label(f"bucket_{name}") for name in BucketRow._fields), tenants.c.fence)
-    .add_columns(epochs.c.wrapped.label("epoch_wrapped"))
-    .join(tenants, tenants.c.id == buckets.c.tenant)
-    .join(epochs, _IN_EPOCH)
-    .where(
-        buckets.c.tenant == bindparam("tenant"),
-        buckets.c.kind == bindparam("kind"),
-        or_(buckets.c.due.is_(None), buckets.c.due > bindparam("now")),
-        IS_NEWEST,
-    )
-    .order_by(buckets.c.day.desc(), buckets.c.root)
+_EPOCHS = select(epochs).where(epochs.c.tenant == bindparam("tenant")).order_by(epochs.c.n)
+_BUCKETS = select(buckets).where(
+    buckets.c.tenant == bindparam("tenant"),
+    buckets.c.root == bindparam("root"),
+    buckets.c.epoch == bindparam("epoch"),
+    buckets.c.kind == bindparam("kind"),
+    or_(buckets.c.due.is_(None), buckets.c.due > bindparam("now")),
 )
+_FENCE = select(tenants.c.fence).where(tenants.c.id == bindparam("tenant"))
 
 
 class _EpochRow(NamedTuple):
@@ -119,21 +116,22 @@ class Opener:
         self, connection: Connection, tenant: TenantId, kind: Kind, now_s: float
     ) -> list[tuple[Day, Bucket]]:
         """The living buckets of a kind, the newest day first; the provider is asked once for each root. Unavailable."""
-        rows = connection.execute(_BUCKETS, {"tenant": tenant, "kind": kind.value, "now": int(now_s)}).all()
-        if not rows:
-            return []
+        fence: int = connection.execute(_FENCE, {"tenant": tenant}).scalar_one()
+        newest = {row.root: row for row in connection.execute(_EPOCHS, {"tenant": tenant})}
         made: dict[str, bytes] = {}
-        secrets: dict[str, bytes] = {}
         found = []
-        for row in rows:
-            key = self._opened.get(tenant, row.fence, row.bucket_id)
-            if key is None:
-                if row.bucket_root not in secrets:
-                    secrets[row.bucket_root] = newest_secret(self._provider, _epoch_of(row))
-                key = made[row.bucket_id] = open_bucket(_bucket_of(row), secrets[row.bucket_root]).key
-            found.append((Day(row.bucket_day), Bucket(row.bucket_id, key, row.bucket_due)))
-        self._opened.put(tenant, rows[0].fence, made)
-        return found
+        for root, epoch in newest.items():
+            of_epoch = {"tenant": tenant, "root": root, "epoch": epoch.n, "kind": kind.value, "now": int(now_s)}
+            rows = connection.execute(_BUCKETS, of_epoch).all()
+            keys = self._opened.get_each(tenant, fence, [row.id for row in rows])
+            secret = newest_secret(self._provider, epoch) if len(keys) < len(rows) else b""
+            for row in rows:
+                key = keys.get(row.id)
+                if key is None:
+                    key = made[row.id] = open_bucket(row, secret).key
+                found.append((Day(row.day), Bucket(row.id, key, row.due)))
+        self._opened.put(tenant, fence, made)
+        return sorted(found, key=itemgetter(0), reverse=True)
 
     def _bucket_key(self, row: Row[Any], made: dict[str, bytes]) -> bytes:
         key = self._opened.get(row.tenant, row.fence, row.bucket_id)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from storage.catalogue import Catalogue
 from storage.erasure import Step
-from storage.heldepochs import DueOf, no_end
+from storage.heldepochs import DueOf
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.policies import due_of
 from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
@@ -31,7 +32,7 @@ def open_at(
     objects: str = "",
     clock: Callable[[], float] = time.time,
     on_step: Callable[[Step], None] = lambda _step: None,
-    due_of: DueOf = no_end,
+    due_of: DueOf = due_of,
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data

@@ -8,18 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, func, select
 
-from storage.envelope import check_commitment
-from storage.epochs import artefact_ref, epoch_row, open_secret
+from storage.epochs import epoch_row, open_secret
 from storage.erasure import Eraser, Step, Surroundings, Target
-from storage.errors import Erased, NotFound, NotReady, Refused, StoreError, Unavailable
-from storage.keys import PROBE_AAD, Slot, artefact_aad, bucket_aad, epoch_aad, node_aad, provider_key, unwrap
+from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
+from storage.keys import PROBE_AAD, provider_key
 from storage.ledger import Ledger, verify_certificate
 from storage.model import ArtefactId, CallId, CallState, Kind, Root, Secret, TenantId, new_id
 from storage.providers import KeyProvider, open_provider
@@ -27,7 +25,8 @@ from storage.recordings import Recordings
 from storage.records import Derived, Identifier, NewCall
 from storage.signing import Signer
 from storage.slices import StreamKey
-from storage.tables import artefact_keys, artefacts, buckets, epochs, nodes
+from storage.tables import artefact_keys
+from tests.storage.recovering import recover
 from tests.storage.stores import (
     ACTOR,
     GROUND,
@@ -233,67 +232,13 @@ def test_no_path_to_the_key_is_left(store: Recordings, tenant: TenantId, tmp_pat
     erased, survivor = stored_call(store, tenant), stored_call(store, tenant)
     copy_data(tmp_path, "before")
     provider = open_provider(f"file:{tmp_path}/keys", tmp_path / "data")
-    assert _recover(tmp_path, ["before"], provider, erased) == {artefact.ref.artefact for artefact in erased.artefacts}
+    assert recover(tmp_path, ["before"], provider, erased) == {artefact.ref.artefact for artefact in erased.artefacts}
     erase(store, erased)
     copy_data(tmp_path, "after")
     assert not provider.exists(provider_key(tenant, Root.CONTENT, 0))
-    assert _recover(tmp_path, ["before", "after"], provider, erased) == set()
+    assert recover(tmp_path, ["before", "after"], provider, erased) == set()
     alive = {artefact.ref.artefact for artefact in survivor.artefacts}
-    assert _recover(tmp_path, ["before", "after"], provider, survivor) == alive
-
-
-def _recover(root: Path, folders: list[str], provider: KeyProvider, new: NewCall) -> set[str]:
-    """The artefacts of a call whose keys can be had: every epoch row with every provider key that could fit, every
-    bucket row with every secret found, every node row with every key found above it, every key row with every key of a
-    node, whatever database each is from."""
-    epoch_rows, bucket_rows, node_rows, key_rows, artefact_rows = _all_rows(root, folders)
-    secrets: set[bytes] = set()
-    for row in epoch_rows:
-        for n in range(4):
-            for number in (n, row.n):
-                try:
-                    aad = epoch_aad(row.tenant, row.root, number)
-                    secrets.add(provider.unwrap(provider_key(row.tenant, row.root, n), row.wrapped, aad))
-                except StoreError:
-                    continue
-    bucket_keys: set[bytes] = set()
-    for row in bucket_rows:
-        aad = bucket_aad(row.tenant, row.root, row.epoch, row.id, Slot(Kind(row.kind), row.purpose, row.day))
-        bucket_keys |= set(_opened(secrets, row.wrapped, aad))
-    node_keys = set(bucket_keys)
-    for _level in ("nodes", "leaves"):
-        for row in node_rows:
-            node_keys |= set(_opened(node_keys, row.wrapped, node_aad(new.tenant, row.id, row.parent)))
-    opened: set[str] = set()
-    ids = {artefact.ref.artefact: artefact for artefact in new.artefacts}
-    for key_row in key_rows:
-        for artefact_row in artefact_rows:
-            if artefact_row.id == key_row.artefact and key_row.artefact in ids:
-                aad = artefact_aad(artefact_ref(artefact_row), key_row.leaf)
-                for key in _opened(node_keys, key_row.wrapped, aad):
-                    check_commitment(Secret(key), artefact_row.commitment)
-                    assert key == ids[key_row.artefact].key.reveal()
-                    opened.add(key_row.artefact)
-    return opened
-
-
-def _opened(keys: set[bytes], wrapped: bytes, aad: bytes) -> Iterator[bytes]:
-    for key in keys:
-        try:
-            yield unwrap(key, wrapped, aad)
-        except StoreError:
-            continue
-
-
-def _all_rows(root: Path, folders: list[str]) -> list[list[Any]]:
-    found: list[list[Any]] = [[], [], [], [], []]
-    for folder in folders:
-        catalogue = catalogue_at(root, folder)
-        with catalogue.reading() as connection:
-            for rows, table in zip(found, (epochs, buckets, nodes, artefact_keys, artefacts), strict=True):
-                rows.extend(connection.execute(select(table)))
-        catalogue.close()
-    return found
+    assert recover(tmp_path, ["before", "after"], provider, survivor) == alive
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # see scrub of PostgreSQL: not there

@@ -13,7 +13,7 @@ from sqlalchemy import Table, func, select, update
 from storage.catalogue import Catalogue
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
 from storage.errors import AlreadyExists, DataError, Erased, NotFound, Tampered, Unavailable, WrongKey
-from storage.filling import LEAF_KEYS, Filling
+from storage.filling import LEAF_KEYS, NODE_LEAVES, Filling
 from storage.keys import Slot, unwrap, wrap
 from storage.keytree import KeyTree
 from storage.model import (
@@ -234,6 +234,35 @@ def test_a_change_replaces_one_leaf_of_a_day_with_what_is_above_it_and_carries_t
     more = make_items(catalogue, tenant, 1)
     place(catalogue, KeyTree(catalogue, provider), more)
     assert leaves_of(catalogue, more)[0] not in after
+
+
+def test_an_erasure_in_a_bucket_of_ten_thousand_keys_writes_a_leaf_its_siblings_and_the_nodes(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    full = [make_items(catalogue, tenant, LEAF_KEYS) for _ in range(157)]
+    place(catalogue, tree, [item for call in full for item in call])
+    items, keys = full[70], 157 * LEAF_KEYS
+    assert keys > 10_000
+    for _ in range(3):  # and the next ones no more
+        newest = {table: greatest(catalogue, table) for table in (artefact_keys, nodes, buckets)}
+        counts = move_epoch(catalogue, provider, tenant, {leaves_of(catalogue, items)[0]})
+        written = {table.name: greatest(catalogue, table) - at for table, at in newest.items()}
+        assert written["artefact_keys"] == counts["keys_rewrapped"] <= LEAF_KEYS
+        leaves = counts["leaves_kept"] + counts["leaves_replaced"]
+        above = counts["nodes_kept"] + counts["nodes_replaced"]
+        assert leaves <= NODE_LEAVES
+        assert above == keys // (LEAF_KEYS * NODE_LEAVES) + 1
+        assert written["nodes"] == leaves + above
+        assert written["buckets"] == 1
+    with catalogue.reading() as connection:
+        assert read_back(connection, provider, tenant, Root.CONTENT, 3) == counts["keys_rewrapped"]
+    assert key_of(catalogue, KeyTree(catalogue, provider), items[0]) == items[0].key.reveal()
+
+
+def greatest(catalogue: Catalogue, table: Table) -> int:
+    """The serial number of the newest row; rows are only ever appended."""
+    with catalogue.reading() as connection:
+        return connection.scalar(select(func.max(table.c.serial))) or 0
 
 
 def test_what_holds_nothing_is_not_carried_over(

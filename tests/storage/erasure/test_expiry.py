@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from storage.errors import Expired
 from storage.ledger import verify_certificate
@@ -37,7 +37,7 @@ class Clock:
         self.now_s += days * DAY_S
 
 
-def after_days(_tenant: TenantId, kind: Kind, _purpose: str, day: Day) -> int:
+def after_days(_connection: Connection, _tenant: TenantId, kind: Kind, _purpose: str, day: Day) -> int:
     """Call detail for three days, everything else for four, from the beginning of its day (UTC)."""
     begun = int(START_S // DAY_S) * DAY_S if day == "2027-01-15" else int(START_S // DAY_S + 1) * DAY_S
     return begun + (3 if kind is Kind.CALL_DETAIL else 4) * DAY_S
