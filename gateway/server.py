@@ -39,9 +39,10 @@ from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
-from gateway.places import places_of, visited
+from gateway.places import visited
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
+from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts
@@ -85,16 +86,11 @@ class Server:
             loop.add_signal_handler(signum, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what is being read is the newest
         settings = self._settings
-        recordings = await asyncio.to_thread(
-            partial(Recordings.open, places=places_of(settings)),
-            settings.data_folder,
-            settings.keys_url,
-            settings.objects_url,
-            node="gateway",
-        )
+        recordings = await asyncio.to_thread(partial(open_recordings, settings, node="gateway"))
         try:
             async with AsyncExitStack() as stack:
                 stack.enter_context(serving(settings.data_folder))
+                stack.enter_context(recordings.serving())
                 await self._recover(recordings)
                 await self._serve(recordings, stack)
         finally:

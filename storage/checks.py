@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from storage.catalogue import check_database
 from storage.errors import StoreError
 from storage.objects import Finding, open_store
 from storage.providers import open_provider
 
 
-def problems(data_folder: Path, provider_url: str, objects_url: str) -> list[str]:
+def problems(data_folder: Path, provider_url: str, objects_url: str, catalogue_url: str = "") -> list[str]:
     """Each part that cannot be used, with what would mend it; empty if the store can be opened."""
     found = []
     try:
@@ -24,6 +25,10 @@ def problems(data_folder: Path, provider_url: str, objects_url: str) -> list[str
         open_provider(provider_url, data_folder).check()
     except (StoreError, ValueError) as error:
         found.append(f"key provider: {error}")
+    try:
+        check_database(catalogue_url, data_folder)
+    except StoreError as error:
+        found.append(f"catalogue: {error}")
     return found + [f"object store: {finding.text}" for finding in _examine(objects_url) if finding.refuse]
 
 

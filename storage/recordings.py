@@ -11,6 +11,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -83,6 +84,8 @@ __all__ = [
 CALLS_AT_ONCE_MAX = 1_000
 """The longest page of a listing."""
 _TENANT_CHARS_MAX = 200
+_SERVER_WAIT_S = 5.0
+"""A server that was killed holds the catalogue no longer than its connections take to be cut."""
 _ENTRIES_CHECKED = 100
 """Entries of the ledger that `check` verifies, some 0.1 ms each: it is asked often."""
 
@@ -98,6 +101,7 @@ class Recordings:
         objects_url: str,
         *,
         node: str,
+        catalogue_url: str = "",
         places: Sequence[Place] = (),
         clock: Callable[[], float] = time.time,
         due_of: DueOf = due_of,
@@ -105,6 +109,7 @@ class Recordings:
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
+        `catalogue_url` names a server that has the catalogue; none: it is in the folder too (`storage.databases`).
         `places` says where this process works, and with what: see `storage.residency`. `clock` gives Unix time;
         `due_of` says until when what is new may be read, by default the tenant's policy; `on_erasure_step` is told of
         each step of an erasure once it is durable.
@@ -112,7 +117,7 @@ class Recordings:
         objects = open_store(objects_url)
         provider = Measured(open_provider(provider_url, data_folder))
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        catalogue = Catalogue(data_folder)
+        catalogue = Catalogue(data_folder, catalogue_url)
         try:
             installation = open_installation(catalogue, provider)
         except BaseException:
@@ -164,13 +169,21 @@ class Recordings:
         """What calls are billed by."""
         self.confirmations = Confirmations(installation.confirmations, clock)
         """That a set of calls was shown before it is erased."""
-        locks = data_folder / "locks"
+        self._locks = data_folder / "locks"
         self.erasures = Eraser(
-            Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
+            Surroundings(catalogue, provider, objects, self._ledger, self._locks, clock, on_step=on_erasure_step)
         )
         """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
         self.expiry = Expiry(catalogue, self.erasures, clock)
         """Destroys the keys of what is due."""
+
+    def serving(self) -> AbstractContextManager[None]:
+        """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.
+
+        Unavailable if there is another. A catalogue on a server forgets this when the connection is lost.
+        """
+        taken = "another callvault serves on this catalogue; stop it, or give this one a catalogue of its own"
+        return self._catalogue.exclusive("server", self._locks, _SERVER_WAIT_S, taken)
 
     def check(self) -> None:
         """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.

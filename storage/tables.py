@@ -30,10 +30,11 @@ metadata = MetaData()
 _ID = String(32)
 _WORD = String(32)
 _DAY = String(10)
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # which numbers rows in 64 bits by that name alone
 
 
 def _serial() -> Column[int]:
-    return Column("serial", Integer, primary_key=True, autoincrement=True)
+    return Column("serial", _SERIAL, primary_key=True, autoincrement=True)
 
 
 installation = Table(

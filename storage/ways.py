@@ -42,7 +42,7 @@ def _ways() -> Select[Any]:
     bucket = [buckets.c[name].label(f"bucket_{name}") for name in BucketRow._fields]
     epoch = (epochs.c.wrapped.label("epoch_wrapped"), IS_NEWEST.label("newest"), IS_BURIED.label("buried"))
     rows = select(artefacts, tenants.c.fence, *keys, *node, *bucket, *epoch).select_from(joined)
-    return rows.order_by(buckets.c.epoch.desc(), artefact_keys.c.serial.desc())
+    return rows.order_by(buckets.c.epoch.desc().nulls_last(), artefact_keys.c.serial.desc())
 
 
 _OF_ONE = _ways().where(artefacts.c.id == bindparam("artefact"))
@@ -121,7 +121,7 @@ class Opener:
         made: dict[str, bytes] = {}
         found = []
         for root, epoch in newest.items():
-            of_epoch = {"tenant": tenant, "root": root, "epoch": epoch.n, "kind": kind.value, "now": now_s}
+            of_epoch = {"tenant": tenant, "root": root, "epoch": epoch.n, "kind": kind.value, "now": int(now_s)}
             rows = connection.execute(_BUCKETS, of_epoch).all()
             keys = self._opened.get_each(tenant, fence, [row.id for row in rows])
             secret = newest_secret(self._provider, epoch) if len(keys) < len(rows) else b""

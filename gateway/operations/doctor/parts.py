@@ -18,19 +18,20 @@ from transcription.redaction.rampart import OFF, open_names
 
 CONNECT_S = 3.0  # to an external queue: longer than any network that is fit for one takes
 QUEUE_PORT = 4222
+_PARTS = ("data folder", "key provider", "object store", "catalogue")
 
 
 def store(settings: Settings) -> Iterator[Row]:
-    """Data folder, key provider and object store, as a start checks them."""
-    found = problems(settings.data_folder, settings.keys_url, settings.objects_url)
-    for name in ("data folder", "key provider", "object store"):
+    """Data folder, key provider, object store and catalogue, as a start checks them."""
+    found = problems(settings.data_folder, settings.keys_url, settings.objects_url, settings.store.catalogue)
+    for name in _PARTS:
         told = [text for text in found if text.startswith(name)]
         if told:
             yield from (Row(name, State.FAIL, *_cut(text.removeprefix(name).lstrip(": "))) for text in told)
-        elif name != "data folder":
+        elif name != "data folder" and (name != "catalogue" or settings.store.catalogue):
             yield Row(name, State.OK, "usable")
     for text in found:
-        if not text.startswith(("data folder", "key provider", "object store")):
+        if not text.startswith(_PARTS):
             yield Row("store", State.FAIL, *_cut(text))
 
 
