@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _client_commands(commands)
     _admin_commands(commands)
     _policy_commands(commands)
+    _rights_commands(commands)
     return top
 
 
@@ -260,6 +261,44 @@ def _policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     page.add_argument("--format", choices=("md", "html"), default="md")
     page.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     _configuration(page)
+
+
+def _rights_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    hold = _command(
+        commands,
+        "hold",
+        "gateway.commands.holds:hold",
+        "keep calls from being destroyed; list what is held; release it",
+    )
+    hold.add_argument("action", choices=("place", "list", "release"))
+    hold.add_argument("ids", nargs="*", help="place: the calls; release: the hold")
+    hold.add_argument("--ground", help="why; stands in certificates for ever")
+    hold.add_argument("--all", action="store_true", help="list: released ones, too")
+    hold.add_argument("--yes", action="store_true", help="do not ask")
+    _api(hold)
+    restrict = _command(
+        commands, "restrict", "gateway.commands.holds:restrict", "keep a call and let nobody hear or read it (Art. 18)"
+    )
+    restrict.add_argument("call", nargs="?", help="default: list those that are restricted")
+    restrict.add_argument("--lift", action="store_true", help="end the restriction")
+    restrict.add_argument("--ground", default="Art. 18(1) GDPR", help="why; kept for ever")
+    _api(restrict)
+    consent = _command(
+        commands,
+        "consent",
+        "gateway.commands.holds:consent",
+        "list, record or withdraw consents of a call's participants",
+    )
+    consent.add_argument("action", choices=("list", "give", "withdraw"))
+    consent.add_argument("call")
+    consent.add_argument("id", nargs="?", help="withdraw: which consent")
+    consent.add_argument("--purpose", help="give: what for")
+    consent.add_argument("--text", help="give: the version of the text that was consented to")
+    consent.add_argument("--participant", metavar="ID", help="give: whose; default: the call's as a whole")
+    consent.add_argument("--at", metavar="TIME", help="when, as 2026-03-01T12:00:00Z; default: now")
+    consent.add_argument("--how", default="", help="in words; sealed")
+    consent.add_argument("--yes", action="store_true", help="do not ask")
+    _api(consent)
 
 
 def _command(

@@ -56,6 +56,11 @@ class Client:
         with self._open("POST", path, json.dumps(body).encode(), {"Content-Type": "application/json"}) as response:
             return json.loads(response.read())
 
+    def delete(self, path: str) -> Any:
+        """The decoded answer to a DELETE. Raises ApiError."""
+        with self._open("DELETE", path, None, {}) as response:
+            return json.loads(response.read())
+
     def events(self, timeout_s: float = 60.0) -> Iterator[tuple[str, dict[str, Any]]]:
         """Live events from now on as (name, fields), until the server ends or nothing came for `timeout_s`."""
         response = self._open("GET", "/v1/events", None, {"Accept": "text/event-stream"}, timeout_s)

@@ -12,6 +12,7 @@ from storage.errors import AlreadyExists, Erased, NotFound
 from storage.liveness import alive
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, TenantId
 from storage.records import STREAMS, ArtefactRecord, CallRecord, Change, Day, NewCall
+from storage.standing import held_among, restricted_among
 from storage.tables import artefacts, calls
 
 _OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallState.NO_MEDIA)
@@ -185,6 +186,16 @@ def _with_artefacts(connection: Connection, rows: Sequence[Any]) -> list[CallRec
     found: dict[str, list[ArtefactRecord]] = {}
     for row in connection.execute(living.order_by(artefacts.c.serial)):
         found.setdefault(row.call, []).append(ArtefactRecord(artefact_ref(row), ArtefactState(row.state), row.size))
+    ids = [CallId(row.id) for row in rows]
+    restricted, held = restricted_among(connection, ids), held_among(connection, ids)
     return [
-        CallRecord(CallId(row.id), CallState(row.state), Day(row.day), tuple(found.get(row.id, ()))) for row in rows
+        CallRecord(
+            CallId(row.id),
+            CallState(row.state),
+            Day(row.day),
+            tuple(found.get(row.id, ())),
+            restricted=row.id in restricted,
+            held=row.id in held,
+        )
+        for row in rows
     ]

@@ -15,7 +15,8 @@
         │   └── Expired      its time is over: refused, and destroyed soon
         ├── NotReady         exists, but is not complete yet
         ├── Misplaced        its tenant's data may not be where this would bring it
-        └── OnHold           erasure is refused, the message names the ground
+        ├── OnHold           erasure is refused, the message names the ground
+        └── Restricted       it is kept, and nothing of it is read until the restriction is lifted
 
 Messages carry ids and sizes, never content, numbers, names or keys.
 """
@@ -83,3 +84,7 @@ class Misplaced(Refused):
 
 class OnHold(Refused):
     """Erasure is refused; the message names the ground."""
+
+
+class Restricted(Refused):
+    """It is kept, and nothing of it is read, exported or derived until the restriction (Art. 18 GDPR) is lifted."""

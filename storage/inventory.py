@@ -46,6 +46,7 @@ CLASSES: dict[str, str] = {
     Kind.IDENTITY: "metadata",
     Kind.CALL_DETAIL: "metadata",
     Kind.RATING: "metadata",
+    Kind.CONSENT: "metadata",
     MANIFEST: "metadata",
     STATISTICS: "metadata",
     LEFTOVER: "waste",

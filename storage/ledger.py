@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -49,6 +49,11 @@ class Ledger:
         row = {"seq": seq, "body": body.decode(), "previous": previous, "hash": digest, "signature": signature}
         connection.execute(ledger.insert(), row)
         return seq
+
+    def bodies(self, connection: Connection, wanted: Collection[int]) -> dict[int, dict[str, Any]]:
+        """What these entries say, by their sequence numbers."""
+        query = select(ledger.c.seq, ledger.c.body).where(ledger.c.seq.in_(wanted))
+        return {row.seq: parse_json(row.body.encode(), CERTIFICATE_BYTES_MAX) for row in connection.execute(query)}
 
     def certificate(self, connection: Connection, first: int, last: int) -> dict[str, Any]:
         """The certificate of the erasure whose INTENT and DONE are the entries `first` and `last`."""

@@ -45,6 +45,7 @@ class Kind(StrEnum):
     VOICEMAIL = "voicemail"
     CALL_DETAIL = "call_detail"
     RATING = "rating"
+    CONSENT = "consent"  # that somebody consented, or withdrew: see storage/consents.py
 
 
 class Root(StrEnum):

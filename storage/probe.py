@@ -44,13 +44,13 @@ def _artefacts(catalogue: Catalogue, call: CallId) -> list[tuple[TenantId, Artef
 
 def _opens(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> bool:
     try:
-        with recordings.stream(tenant, artefact) as stream:
+        with recordings.stream(tenant, artefact, recording=True) as stream:
             if next(iter(stream.read()), None) is not None:
                 return True
     except StoreError:
         pass
     try:
-        recordings.document(tenant, artefact)
+        recordings.document(tenant, artefact, recording=True)
     except StoreError:
         return False
     return True

@@ -23,15 +23,18 @@ from storage.audit import Audit, Weight
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
 from storage.confirmation import Confirmations
+from storage.consents import Consents
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings, Target
 from storage.errors import Erased, NotFound, NotReady, Refused
 from storage.expiry import Expiry
 from storage.heldepochs import DueOf
+from storage.holds import Holds
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.inventory import Inventory, take_inventory
 from storage.jobs import Jobs, delete_jobs, read_jobs
+from storage.keeping import Keeper
 from storage.keytree import KeyTree
 from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
@@ -57,12 +60,14 @@ from storage.records import (
     Wanted,
 )
 from storage.residency import Residency
+from storage.restrictions import Restrictions
 from storage.search import find_calls
 from storage.signing import Signer
 from storage.slicebook import SliceBook
 from storage.slices import SliceRow
 from storage.spoolindex import SpoolIndex
 from storage.spoolview import SpoolView, look
+from storage.standing import check_unrestricted
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
@@ -176,6 +181,13 @@ class Recordings:
         """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
         self.expiry = Expiry(catalogue, self.erasures, clock)
         """Destroys the keys of what is due."""
+        keeper = Keeper(catalogue, self._tree)
+        self.holds = Holds(catalogue, keeper, self.erasures, self._ledger, clock)
+        """What must not be destroyed, and on which ground."""
+        self.restrictions = Restrictions(catalogue, self._ledger, clock)
+        """What is kept and not read."""
+        self.consents = Consents(catalogue, self._tree, keeper, self.erasures, self._ledger, self.residency, clock)
+        """What rests on somebody's consent, and the evidence of it."""
 
     def serving(self) -> AbstractContextManager[None]:
         """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.
@@ -336,18 +348,27 @@ class Recordings:
         with self._catalogue.reading() as connection:
             return open_calls(connection, CallState.LIVE)
 
-    def document(self, tenant: TenantId, artefact: ArtefactId) -> bytes:
-        """A document or derived artefact, whole. NotFound, Erased, NotReady, DataError."""
+    def document(self, tenant: TenantId, artefact: ArtefactId, *, recording: bool = False) -> bytes:
+        """A document or derived artefact, whole. NotFound, Erased, NotReady, DataError, Restricted.
+
+        `recording`: it is read for the recording itself, to finish it, and for nobody: restrictions do not matter.
+        """
         with self._catalogue.reading() as connection:
             opened = self._tree.open(connection, artefact, tenant)
+            if not recording:
+                check_unrestricted(connection, opened.ref.call)
             found = find_content(connection, artefact)
         if isinstance(found, SliceRow):
             return open_whole(opened, found, self.objects)
         return open_document(opened, *found)
 
-    def stream(self, tenant: TenantId, artefact: ArtefactId) -> StreamReader:
-        """A stream's entries, from slices and from the spool alike. NotFound, Erased; close it after use."""
-        return open_stream(self._catalogue, self._tree, self.objects, self._spool_index, tenant, artefact)
+    def stream(self, tenant: TenantId, artefact: ArtefactId, *, recording: bool = False) -> StreamReader:
+        """A stream's entries, from slices and from the spool alike; close it after use. NotFound, Erased, Restricted.
+
+        `recording` as of `document`.
+        """
+        where = (self._catalogue, self._tree, self.objects, self._spool_index)
+        return open_stream(*where, tenant, artefact, recording=recording)
 
     # Jobs.
 

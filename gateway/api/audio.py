@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from gateway.api.context import AsCaller, InContext, OfCall
+from gateway.api.context import AsCaller, InContext, OfCall, check_kept
 from gateway.errors import NotOpus
 from gateway.ogg import OggOpus
 from gateway.playback import Manner, Wav
+from storage.model import Kind
 
 router = APIRouter(prefix="/v1/calls", tags=["audio"])
 
@@ -35,6 +36,7 @@ def audio(
     `Range: bytes=a-b` opens only what it needs. Where `conceal` has made something up, cue points behind the samples
     mark it, and `Link` names the list of it.
     """
+    check_kept(context, who, context.recordings.call(who.tenant, call), Kind.AUDIO)
     wav = Wav.open(context.recordings, who.tenant, call, track, how=Manner(comfort_noise, conceal))
     headers = {"Accept-Ranges": "bytes", "ETag": wav.etag, "Cache-Control": "no-store"}
     headers["Content-Disposition"] = f'attachment; filename="{call}.wav"'
@@ -74,6 +76,7 @@ def concealed(
 
     `complete` is false of a track with so many gaps that its gap map, and so this list, leaves some out.
     """
+    check_kept(context, who, context.recordings.call(who.tenant, call), Kind.AUDIO)
     with Wav.open(context.recordings, who.tenant, call, track) as wav:
         tracks = [
             {
@@ -96,6 +99,7 @@ def opus(
     track: Annotated[int, Query(ge=0, le=63, description="the track; only one fits into a file")] = 0,
 ) -> Response:
     """A track as Ogg Opus, its packets as they were received; 406 of one that was not received in Opus alone."""
+    check_kept(context, who, context.recordings.call(who.tenant, call), Kind.AUDIO)
     try:
         file = OggOpus.open(context.recordings, who.tenant, call, track)
     except NotOpus as error:

@@ -12,8 +12,10 @@ from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
 from gateway.promises.page import Facts
-from storage.model import CallId, TenantId, is_id
+from storage.errors import Expired
+from storage.model import CallId, Kind, TenantId, is_id
 from storage.recordings import Recordings
+from storage.records import CallRecord
 from storage.tokens import Role, Tokens
 
 TOKEN_CHARACTERS_MAX = 256  # ours have 50; anything longer is not looked up
@@ -89,6 +91,12 @@ def officer(who: Annotated[Caller, Depends(caller)]) -> Caller:
     if not who.hears_originals:
         raise HTTPException(403, "this needs the role officer or admin")
     return who
+
+
+def check_kept(context: Context, who: Caller, record: CallRecord, kind: Kind) -> None:
+    """Expired for those who are no officers, where nothing but a hold keeps artefacts of this kind any more."""
+    if record.held and not who.hears_originals and kind in context.recordings.holds.alone(record.id).values():
+        raise Expired(f"call {record.id}: the time of its {kind.value} is over")
 
 
 def call_id(call: str) -> CallId:

@@ -117,6 +117,8 @@ def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target
         _drop(connection, erasure, tenant, and_(of_purpose, ~growing))
     query = select(artefacts).select_from(WAYS)
     query = query.where(IS_NEWEST, of_purpose, artefacts.c.state.in_(ALIVE), ~IS_BURIED)
+    if target.participant is not None:
+        query = query.where(artefacts.c.participant == target.participant)
     if target.calls:
         _check_calls(connection, tenant, target.calls)
         rows = [

@@ -128,7 +128,7 @@ def test_an_unknown_profile_or_file_is_told(tmp_path: Path) -> None:
 def test_up_05_invoice_data_have_a_law_of_their_own_for_seven_years() -> None:
     rule = profile("upcall").rule(Kind.RATING, "service")
     assert (str(rule.term), rule.law) == ("7 years", "Art. 52(4) AWR")
-    assert STATUTORY == (Kind.RATING,)
+    assert STATUTORY == (Kind.RATING, Kind.CONSENT)
 
 
 def test_sp_06_the_period_of_invoices_is_data() -> None:
