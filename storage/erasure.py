@@ -26,6 +26,7 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
+from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
 from storage.errors import Erased, NotFound, NotReady, StoreError, Unavailable
@@ -126,7 +127,8 @@ class Eraser:
             )
             if earlier is not None:
                 return str(earlier)
-            if connection.scalar(select(calls.c.id).where(calls.c.id == call, calls.c.tenant == tenant)) is None:
+            of_tenant = select(calls.c.id).where(calls.c.id == call, calls.c.tenant == tenant, IS_CALL)
+            if connection.scalar(of_tenant) is None:
                 raise NotFound(f"no call {call}")
             bury(connection, erasure, tenant, call)
             statement = {"erasure": erasure, "tenant": tenant, "call": call, "ground": ground, "actor": actor}

@@ -34,7 +34,7 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
-from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.records import SELDOM, STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.slicerows import insert_slices
 from storage.tables import artefacts, buckets
 from storage.times import day_of
@@ -68,10 +68,11 @@ class Intake:
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str]) -> None:
         """Bucket keys for the next 48 hours, for each kind and purpose that the tenant has used or that is named."""
-        named = {(kind, self._checked(purpose)) for kind in Kind for purpose in purposes}
+        named = {(kind, self._checked(purpose)) for kind in Kind for purpose in purposes if kind not in SELDOM}
         query = select(buckets.c.kind, buckets.c.purpose).where(buckets.c.tenant == tenant).distinct()
         with self._catalogue.reading() as connection:
-            named |= {(Kind(kind), purpose) for kind, purpose in connection.execute(query)}
+            used = [(Kind(kind), purpose) for kind, purpose in connection.execute(query)]
+        named |= {(kind, purpose) for kind, purpose in used if kind not in SELDOM}
         days = [day_of(self._clock(), ahead) for ahead in range(PREPARED_DAYS)]
         self._tree.prepare(tenant, [Slot(kind, purpose, day) for kind, purpose in named for day in days])
 
@@ -80,8 +81,13 @@ class Intake:
         made = self._make(tenant, call, wanted)
         return NewCall(tenant, call, day_of(self._clock()), made)
 
-    def save(self, new_calls: Sequence[NewCall], documents: Mapping[ArtefactId, bytes]) -> None:
-        """Makes calls, keys and first documents durable in one transaction.
+    def save(
+        self,
+        new_calls: Sequence[NewCall],
+        documents: Mapping[ArtefactId, bytes],
+        also: Callable[[Connection], None] = lambda _connection: None,
+    ) -> None:
+        """Makes calls, keys and first documents durable in one transaction, with what `also` writes.
 
         Keys whose epoch ended meanwhile are wrapped again.
         """
@@ -95,11 +101,12 @@ class Intake:
             for item in items
             if _has(item.artefact, documents)
         ]
-        self._place(
-            items,
-            lambda connection: insert_calls(connection, new_calls),
-            lambda connection: put_documents(connection, sealed, replace=False),
-        )
+
+        def fill(connection: Connection) -> None:
+            put_documents(connection, sealed, replace=False)
+            also(connection)
+
+        self._place(items, lambda connection: insert_calls(connection, new_calls), fill)
 
     def extend(self, added: NewCall) -> None:
         """Makes further streams of a saved call, with their keys, durable, in the transaction that finds it live."""

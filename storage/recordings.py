@@ -23,6 +23,7 @@ from storage.audit import Audit, Weight
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
 from storage.content import find_content, open_document, open_whole
+from storage.dossiers import Dossiers, amend
 from storage.erasure import Eraser, Step, Surroundings
 from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
 from storage.installation import Installation, open_installation
@@ -144,6 +145,8 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.dossiers = Dossiers(catalogue, self._tree, self._intake)
+        """Sealed records that belong to no call: requests, orders, and what left."""
         locks = data_folder / "locks"
         self._eraser = Eraser(
             Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
@@ -252,6 +255,13 @@ class Recordings:
         AlreadyExists if one of the items is there already.
         """
         return self._intake.add_derived(tenant, call, sources, items)
+
+    def amend(self, tenant: TenantId, artefact: ArtefactId, change: Callable[[bytes], bytes]) -> bytes:
+        """Replaces an artefact's document by what `change` makes of it, and gives that; nobody's change gets lost.
+
+        `change` may be called again, if another one came first. NotFound, Erased, NotReady without a document.
+        """
+        return amend(self._catalogue, self._tree, tenant, artefact, change)
 
     # Going out.
 
