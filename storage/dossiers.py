@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, select, update
 
 from storage.calls import check_alive
 from storage.catalogue import Catalogue
@@ -139,5 +139,5 @@ def _artefact(connection: Connection, tenant: TenantId, id: CallId, kind: Kind) 
     return ArtefactId(row.artefact)
 
 
-def _record(row: Row[Any]) -> DossierRecord:
+def _record(row: Any) -> DossierRecord:
     return DossierRecord(CallId(row.id), TenantId(row.tenant), Kind(row.kind), Day(row.day))

@@ -26,6 +26,7 @@ from storage.content import find_content, open_document, open_whole
 from storage.dossiers import Dossiers, amend
 from storage.erasure import Eraser, Step, Surroundings
 from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
+from storage.exports import sign_index
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.jobs import Jobs, delete_jobs, read_jobs
@@ -122,7 +123,7 @@ class Recordings:
         clock: Callable[[], float],
         on_erasure_step: Callable[[Step], None],
     ) -> None:
-        signer = Signer(installation.ledger)
+        signer = self._signer = Signer(installation.ledger)
         self.node = node
         """The name of this machine, which spool files carry."""
         self.objects = objects
@@ -367,6 +368,10 @@ class Recordings:
             raise NotReady(f"call {call} has no manifest yet")
         manifest: dict[str, Any] = json.loads(body)
         return manifest
+
+    def sign_export(self, index: Mapping[str, Any]) -> dict[str, Any]:
+        """The index of an export, signed; `storage.exports` checks it."""
+        return sign_index(self._signer, index)
 
     def reconcile(self, explain: Explain, *, hashes: bool = False) -> Audit:
         """Compares catalogue, spool, objects and outbox; see `storage.reconcile`."""
