@@ -24,6 +24,7 @@ from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
 from storage.content import find_content, open_document, open_whole
 from storage.dossiers import Dossiers, amend
+from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings
 from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
 from storage.exports import sign_index
@@ -148,6 +149,8 @@ class Recordings:
         """Published counts of calls, and the calls of a period, to be counted."""
         self.dossiers = Dossiers(catalogue, self._tree, self._intake)
         """Sealed records that belong to no call: requests, orders, and what left."""
+        self.egress = EgressLedger(catalogue, self.dossiers, signer, clock)
+        """Each copy that left."""
         locks = data_folder / "locks"
         self._eraser = Eraser(
             Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
