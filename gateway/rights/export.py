@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from gateway.ogg import OggOpus
 from gateway.playback import Manner, Wav
 from gateway.rights.annotations import entries_of
 from gateway.rights.archive import Archive
+from gateway.rights.parts import Part, Words
 from gateway.rights.share import EVERYONE, Matched, OwnTrack, Share, share_of
 from storage.errors import NotReady, Refused
 from storage.model import Kind, TenantId
@@ -25,26 +25,6 @@ from transcription.redaction import restore
 
 AS_RECEIVED = Manner(comfort_noise=False, conceal=False)
 """Nothing that we made up is in somebody's data."""
-
-
-class Part(StrEnum):
-    """What can be in an export."""
-
-    AUDIO = "audio"
-    TRANSCRIPT = "transcript"
-    FACTS = "facts"  # of the tracks: gaps, times, quality
-    KEYS = "keys"
-    IDENTITY = "identity"
-    DETAIL = "detail"
-    ANNOTATIONS = "annotations"
-    MANIFEST = "manifest"
-
-
-class Words(StrEnum):
-    """Which transcript: a person's own words as spoken, or without the personal data in them, others' included."""
-
-    ORIGINAL = "original"
-    REDACTED = "redacted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any
 
 from gateway.rights.deadlines import Deadlines
-from gateway.rights.export import Words
+from gateway.rights.parts import Words
 from gateway.rights.share import Matched
 from storage.errors import Malformed, Refused
 

@@ -16,7 +16,8 @@ import av
 import pytest
 
 from gateway.rights.annotations import annotate
-from gateway.rights.export import Part, Plan, Words, exported
+from gateway.rights.export import Plan, exported
+from gateway.rights.parts import Part, Words
 from gateway.rights.share import EVERYONE, Matched, share_of
 from storage.errors import Erased, Malformed, NotFound, Tampered, WrongKey
 from storage.exports import check_file, parse_index

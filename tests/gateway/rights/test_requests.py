@@ -133,8 +133,8 @@ def test_up_17_rectification_stands_beside_what_was_recorded(
 def test_up_17_an_objection_is_decided_with_a_reason(desk: Desk) -> None:
     request = desk.open(Right.OBJECTION)
     desk.identify(request)
-    wrong: dict[str, Any]
-    for wrong in ({}, {"upheld": "yes", "reason": "x"}, {"upheld": True, "reason": ""}):
+    wrongs: list[dict[str, Any]] = [{}, {"upheld": "yes", "reason": "x"}, {"upheld": True, "reason": ""}]
+    for wrong in wrongs:
         with pytest.raises(Refused):
             desk.answer(request, **wrong)
     assert desk.answer(request, upheld=True, reason="no ground of ours outweighs it")["upheld"] is True
@@ -145,7 +145,8 @@ def test_up_17_an_objection_is_decided_with_a_reason(desk: Desk) -> None:
 def test_up_17_what_others_carry_out_is_closed_by_its_ids_alone(desk: Desk, right: Right) -> None:
     request = desk.open(right)
     desk.identify(request)
-    for wrong in ({}, {"references": []}, {"references": ["done"]}, {"references": "0" * 32}):
+    wrongs: list[dict[str, Any]] = [{}, {"references": []}, {"references": ["done"]}, {"references": "0" * 32}]
+    for wrong in wrongs:
         with pytest.raises(Refused):
             desk.answer(request, **wrong)
     assert desk.answer(request, references=[new_id()])
