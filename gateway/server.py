@@ -11,11 +11,12 @@ import resource
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.addresses import parse_address
 from gateway.api.app import create_app
@@ -39,9 +40,11 @@ from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
+from gateway.policy import Tenant
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.supervisor import Child
+from gateway.rights.watching import Watch
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
@@ -66,7 +69,7 @@ class Server:
         self._hub = Hub()
         self._notifier = Notifier.from_environment(os.environ)
         self._queue_awaited = True
-        self._zones: dict[TenantId, str] = {}
+        self._policies: dict[TenantId, Tenant] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
@@ -107,7 +110,7 @@ class Server:
             recordings,
             settings.store.spool_limit_mib << 20,
             Parts(
-                counters=lambda: board.counters + book.counters + sip.counters + whip.counters + jobs.counters,
+                counters=lambda: _together(board, book, sip, whip, jobs, watch),
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
                 media_complete=lambda: media.complete,
@@ -116,16 +119,18 @@ class Server:
                 registrations=lambda: sip.registrations.standings(time.monotonic()),
                 restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
                 queue_up=lambda: jobs.up,
+                requests=lambda: watch.counts,
             ),
         )
         jobs = Jobs(settings, recordings, self._hub, status.alarms)
+        watch = Watch(recordings, lambda: list(self._policies), status.alarms)
         book = CallBook(recordings)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
         care = look_after(recordings, lambda: _prepare_keys(recordings, self._settings), status.alarms)
         publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
-        for work in (jobs.run(), uploader.run(), book.run(), care, publishing, remarks):
+        for work in (jobs.run(), uploader.run(), book.run(), watch.run(), care, publishing, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
         received = settings.media
@@ -159,13 +164,15 @@ class Server:
             self._hub,
             board.end_by_id,
             ready=lambda: self._missing(board, media, jobs),
-            counters=lambda: dict(board.counters + book.counters + sip.counters + whip.counters + jobs.counters),
+            counters=lambda: _together(board, book, sip, whip, jobs, watch),
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
-            zone=lambda tenant: self._zones.get(tenant, "UTC"),
+            zone=lambda tenant: self._policies[tenant].zone if tenant in self._policies else "UTC",
             whip=whip,
             pauses=board.pauses,
+            destinations=lambda tenant: self._policies[tenant].destinations if tenant in self._policies else (),
+            released=watch.counters,
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))
@@ -208,13 +215,13 @@ class Server:
         announcements = Announcements.load(settings)
         try:
             _prepare_keys(recordings, settings)
-            zones = {recordings.tenant(tenant.name): tenant.zone for tenant in settings.tenants}
+            policies = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
         except BaseException:
             announcements.close()
             raise
         if self._announcements is not None:
             self._announcements.close()
-        self._announcements, self._zones, self._contexts = announcements, zones, certificates
+        self._announcements, self._policies, self._contexts = announcements, policies, certificates
         self._accounts = known
 
     def _take_announcements(self) -> Announcements:
@@ -274,6 +281,16 @@ def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
             taker(call)
 
     return tell
+
+
+class _Counting(Protocol):
+    @property
+    def counters(self) -> Counter[str]: ...
+
+
+def _together(*parts: _Counting) -> dict[str, int]:
+    """What all of them counted."""
+    return dict(sum((part.counters for part in parts), Counter[str]()))
 
 
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
@@ -11,6 +13,8 @@ from fastapi import Depends, HTTPException, Request
 from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
+from gateway.policy import Destination
+from gateway.rights.deadlines import Deadlines
 from storage.model import CallId, TenantId, is_id
 from storage.recordings import Recordings
 from storage.tokens import Role, Tokens
@@ -29,7 +33,8 @@ class Context:
     """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is
     not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
     `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin,
-    `whip` takes browsers' calls; without `pauses` no call is live."""
+    `whip` takes browsers' calls; without `pauses` no call is live. `deadlines` are what a tenant promises to people who
+    ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground."""
 
     recordings: Recordings
     tokens: Tokens
@@ -43,6 +48,10 @@ class Context:
     zone: Callable[[TenantId], str] = lambda tenant: "UTC"
     whip: WhipIngest | None = None
     pauses: Pauses | None = None
+    clock: Callable[[], float] = time.time
+    deadlines: Callable[[TenantId], Deadlines] = lambda tenant: Deadlines()
+    destinations: Callable[[TenantId], Sequence[Destination]] = lambda tenant: ()
+    released: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Caller:
 
     tenant: TenantId
     role: Role
+    token: str = ""  # its id: who did what is remembered by it
 
     @property
     def hears_originals(self) -> bool:
@@ -70,7 +80,7 @@ def bearer(request: Request) -> Caller:
     if scheme.lower() == "bearer" and 0 < len(token) <= TOKEN_CHARACTERS_MAX:
         found = context(request).tokens.lookup(token.strip())
         if found is not None:
-            return Caller(found.tenant, found.role)
+            return Caller(found.tenant, found.role, found.token)
     raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
 
 

@@ -118,6 +118,11 @@ class Request:
         return self.deadlines.due_s(self.received, self.zone, extended=self.extended)
 
     @property
+    def last_day(self) -> date:
+        """The day to whose end there is time."""
+        return self.deadlines.last_day(self.received, extended=self.extended)
+
+    @property
     def words(self) -> Words:
         """Which transcript goes out; the redacted one as long as nothing is decided."""
         return Words(self.decision["words"]) if self.decision else Words.REDACTED
@@ -193,7 +198,7 @@ def _decide(moved: Request, before: Request, entry: Mapping[str, Any], now_s: fl
     checked_text(entry["reason"], "the reason of a decision on others' data (Art. 15(4))")
     if not before.matches:
         raise Refused("what is decided about is named first")
-    return replace(moved, decision={name: entry[name] for name in ("words", "reason", "by", "at")})
+    return replace(moved, decision={name: entry.get(name) for name in ("words", "reason", "to", "key", "by", "at")})
 
 
 def _extend(moved: Request, before: Request, entry: Mapping[str, Any], now_s: float) -> Request:

@@ -11,12 +11,14 @@ from typing import Any
 
 from gateway.rights.answers import ANSWERS, Answering
 from gateway.rights.deadlines import Deadlines, today
-from gateway.rights.export import Plan, exported
+from gateway.rights.delivering import Delivery, Ground
+from gateway.rights.export import Plan
 from gateway.rights.request import EXPORTING, OPEN, Request, Right, State, Step, checked_text
 from gateway.rights.share import Matched, share_of
 from storage.errors import Erased, NotFound, NotReady, Refused
 from storage.model import CallId, Kind, TenantId
 from storage.recordings import Recordings
+from storage.sealedexport import Recipient
 
 OLDEST_DAYS = 366
 """How long ago a request may have come that is entered today."""
@@ -114,9 +116,11 @@ class Requests:
         about = {"request": id, "right": request.right.value, "others_data": decision}
         return Plan(tenant, request.matches, about, words=request.words)
 
-    def export(self, tenant: TenantId, id: CallId) -> Iterator[bytes]:
-        """The ZIP of a request for access or portability."""
-        return exported(self._recordings, self.plan(tenant, id))
+    def delivery(self, tenant: TenantId, id: CallId, *, by: str) -> Delivery:
+        """The same with where it goes."""
+        plan, decision = self.plan(tenant, id), self.read(tenant, id).decision or {}
+        key = Recipient.parse(decision["key"]) if decision.get("key") else None
+        return Delivery(plan, Ground.REQUEST, id, decision.get("to") or "", by, key)
 
     def remind(self, tenant: TenantId, now_s: float) -> list[Reminder]:
         """What is due to be told of open requests and was not: each share once. Remembered before it is given."""

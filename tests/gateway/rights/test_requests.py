@@ -14,6 +14,7 @@ import pytest
 from gateway.rights.annotations import entries_of
 from gateway.rights.answers import ANSWERS
 from gateway.rights.deadlines import Deadlines
+from gateway.rights.delivering import deliver
 from gateway.rights.request import EXPORTING, OPEN, TABLE, Request, Right, State, Step
 from gateway.rights.requests import ALL, Requests
 from gateway.rights.share import Matched
@@ -94,7 +95,9 @@ def test_sp_17_nothing_goes_out_before_it_is_established_who_asks(desk: Desk, ke
     assert desk.book.plan(desk.tenant, request).matches == (Matched(kept.call, kept.id_of(ALICE)),)
 
 
-def test_cl_09_the_decision_on_others_data_is_recorded_and_in_the_index(desk: Desk, kept: Kept) -> None:
+def test_cl_09_the_decision_on_others_data_is_recorded_and_in_the_index(
+    desk: Desk, kept: Kept, store: Recordings
+) -> None:
     request = desk.open()
     desk.match(request, (kept.call, kept.id_of(ALICE)))
     desk.identify(request)
@@ -102,7 +105,7 @@ def test_cl_09_the_decision_on_others_data_is_recorded_and_in_the_index(desk: De
         desk.take(request, Step.DECIDE, words="original", reason=" ")
     decided = desk.decide(request, "redacted").decision
     assert decided is not None and decided["words"] == "redacted"
-    archive = b"".join(desk.book.export(desk.tenant, request))
+    archive = b"".join(deliver(store, desk.book.delivery(desk.tenant, request, by=OFFICER)))
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         index = json.loads(opened.read("index.json"))
     assert index["others_data"] == {"words": "redacted", "reason": decided["reason"]}
