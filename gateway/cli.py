@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _server_commands(commands)
     _client_commands(commands)
+    _rights_commands(commands)
     _admin_commands(commands)
     return top
 
@@ -113,6 +114,54 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     verify = _command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")
     verify.add_argument("certificate", type=Path)
     verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
+
+
+def _rights_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    requests = _command(
+        commands,
+        "requests",
+        "gateway.commands.requests:command",
+        "requests of people who were recorded: enter, identify, match, decide, answer, export",
+    )
+    acts = "list show open identify candidates match decide extend refuse withdraw answer export"
+    requests.add_argument("action", nargs="?", choices=acts.split(), default="list")
+    requests.add_argument("id", nargs="?", default="", help="which request")
+    rights = "access rectification erasure restriction portability objection withdrawal"
+    requests.add_argument("--right", choices=rights.split(), help="open: what is asked for")
+    requests.add_argument("--received", metavar="DAY", help="open: YYYY-MM-DD, when it came, in the tenant's zone")
+    requests.add_argument("--subject", help="open: who asks; sealed")
+    requests.add_argument("--how", help="identify: how it was checked who asks")
+    requests.add_argument("--number", help="candidates: whose calls are looked for")
+    requests.add_argument("--match", action="append", metavar="CALL/WHO", help="match: a call, and who in it")
+    requests.add_argument("--words", choices=("original", "redacted"), help="decide: which transcript goes out")
+    requests.add_argument("--reason", help="decide, extend, answer: why")
+    requests.add_argument("--to", help="decide: who gets it, if not who asks")
+    requests.add_argument("--recipient", dest="key", metavar="KEY", help="decide: public key that it is sealed for")
+    requests.add_argument("--destination", help="decide: one that the configuration authorises")
+    requests.add_argument("--ground", help="refuse: on what ground")
+    requests.add_argument("--statement", help="answer: what is right, for rectification")
+    requests.add_argument("--upheld", action="store_true", help="answer: the objection is right")
+    requests.add_argument("--rejected", action="store_true", help="answer: it is not")
+    requests.add_argument("--reference", action="append", metavar="ID", help="answer: what carried it out")
+    requests.add_argument("--output", type=Path, metavar="FILE", help="export: where the copy goes")
+    _api(requests)
+    copies = _command(
+        commands, "copies", "gateway.commands.requests:copies", "copies that left, and notices to delete them"
+    )
+    copies.add_argument("action", nargs="?", choices=("list", "notice", "told"), default="list")
+    copies.add_argument("id", nargs="?", default="", help="which copy")
+    _api(copies)
+    key = _command(
+        commands, "export-key", "gateway.commands.exports:make_key", "make a key that exports are sealed for"
+    )
+    key.add_argument("file", type=Path, help="where the private key goes; the public one is printed")
+    opened = _command(
+        commands, "open-export", "gateway.commands.exports:open_export", "open a sealed export, and check it, offline"
+    )
+    opened.add_argument("file", type=Path)
+    opened.add_argument("--key", type=Path, metavar="FILE", help="the private key; without it the file is not sealed")
+    opened.add_argument("--output", type=Path, metavar="FILE", help="where the opened ZIP goes")
+    opened.add_argument("--fingerprint", help="the installation's: checks every file against the signed index")
 
 
 def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -35,6 +35,7 @@ CRM = Destination(
     to="CRM of the tenant",
     authorised_by="board",
     authorised_on=date(2026, 1, 1),
+    until=None,
     parts=tuple(Part),
     key=str(KEY.recipient),
 )
