@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _server_commands(commands)
     _client_commands(commands)
     _rights_commands(commands)
+    _operator_commands(commands)
     _admin_commands(commands)
     return top
 
@@ -164,6 +165,33 @@ def _rights_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     opened.add_argument("--fingerprint", help="the installation's: checks every file against the signed index")
 
 
+def _operator_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    orders = _command(
+        commands,
+        "disclosures",
+        "gateway.commands.disclosures:command",
+        "disclosure orders of authorities, for tokens of role operator: enter, approve by another token, export",
+    )
+    acts = "list show enter approve reject revoke export"
+    orders.add_argument("action", nargs="?", choices=acts.split(), default="list")
+    orders.add_argument("id", nargs="?", default="", help="which order")
+    orders.add_argument("--report", type=int, metavar="YEAR", help="the transparency report: numbers only")
+    orders.add_argument("--tenant", help="enter: whose calls")
+    orders.add_argument("--authority", help="enter: who orders it")
+    orders.add_argument("--ground", help="enter: by which law")
+    orders.add_argument("--call", action="append", metavar="CALL[/WHO]", help="enter: a call, or one person's share")
+    orders.add_argument("--number", help="enter: whose calls instead; that number's own share of each")
+    orders.add_argument("--first", metavar="TIME", help="enter: calls from then on, as 2026-03-01T00:00:00Z")
+    orders.add_argument("--last", metavar="TIME", help="enter: and before then")
+    orders.add_argument("--until", metavar="DAY", help="enter: last day on which it is carried out")
+    parts = "audio transcript facts keys identity detail annotations manifest"
+    orders.add_argument("--part", action="append", choices=parts.split(), help="enter: what is ordered")
+    orders.add_argument("--recipient", dest="key", metavar="KEY", help="enter: public key that it is sealed to")
+    orders.add_argument("--gagged", action="store_true", help="enter: the tenant is not to learn of it")
+    orders.add_argument("--output", type=Path, metavar="FILE", help="export: where it goes")
+    _api(orders)
+
+
 def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     tenant = _command(
         commands, "tenant", "gateway.commands.short:tenant", "show the configured tenants, their ids and policies"
@@ -172,7 +200,7 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     token = _command(commands, "token", "gateway.commands.short:token", "create, list or revoke API tokens")
     token.add_argument("action", choices=("create", "list", "revoke"))
     token.add_argument("--tenant", default="default")
-    token.add_argument("--role", choices=("agent", "officer", "admin", "whip"), default="agent")
+    token.add_argument("--role", choices=("agent", "officer", "admin", "whip", "operator"), default="agent")
     token.add_argument("--label", default="", help="what it is for; sealed")
     token.add_argument("--id", help="which token to revoke")
     _configuration(token)

@@ -173,6 +173,7 @@ class Server:
             pauses=board.pauses,
             destinations=lambda tenant: self._policies[tenant].destinations if tenant in self._policies else (),
             released=watch.counters,
+            tenants=lambda: {policy.name: tenant for tenant, policy in self._policies.items()},
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))

@@ -12,6 +12,7 @@ from gateway.api import (
     audio,
     calls,
     copies,
+    disclosures,
     events,
     health,
     keys,
@@ -55,7 +56,8 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    for module in (health, metrics, calls, search, audio, keys, pauses, statistics, requests, copies, events, whip):
+    of_calls = (calls, search, audio, keys, pauses, statistics)
+    for module in (health, metrics, *of_calls, requests, copies, disclosures, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(Unavailable, _unconfirmed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
 from gateway.policy import Destination
 from gateway.rights.deadlines import Deadlines
+from gateway.rights.orders import OPERATOR
 from storage.model import CallId, TenantId, is_id
 from storage.recordings import Recordings
 from storage.tokens import Role, Tokens
@@ -34,7 +35,8 @@ class Context:
     not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
     `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin,
     `whip` takes browsers' calls; without `pauses` no call is live. `deadlines` are what a tenant promises to people who
-    ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground."""
+    ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground,
+    `tenants` are the configured ones by name."""
 
     recordings: Recordings
     tokens: Tokens
@@ -52,6 +54,7 @@ class Context:
     deadlines: Callable[[TenantId], Deadlines] = lambda tenant: Deadlines()
     destinations: Callable[[TenantId], Sequence[Destination]] = lambda tenant: ()
     released: Counter[str] = field(default_factory=Counter)
+    tenants: Callable[[], Mapping[str, TenantId]] = dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +88,11 @@ def bearer(request: Request) -> Caller:
 
 
 def caller(who: Annotated[Caller, Depends(bearer)]) -> Caller:
-    """A caller who may see the tenant's calls; 403 for a token that only sends them."""
+    """A caller who may see the tenant's calls; 403 for a token that only sends them, and for the operator's."""
     if who.role is Role.WHIP:
         raise HTTPException(403, "this token only sends calls")
+    if who.role is Role.OPERATOR:
+        raise HTTPException(403, "the operator sees no tenant's calls")
     return who
 
 
@@ -95,6 +100,13 @@ def officer(who: Annotated[Caller, Depends(caller)]) -> Caller:
     """A caller who may erase and open originals; 403 for others."""
     if not who.hears_originals:
         raise HTTPException(403, "this needs the role officer or admin")
+    return who
+
+
+def operator(context: Annotated[Context, Depends(context)], who: Annotated[Caller, Depends(bearer)]) -> Caller:
+    """The operator; 403 for every tenant's token, whatever its role."""
+    if who.role is not Role.OPERATOR or who.tenant != context.recordings.tenant(OPERATOR):
+        raise HTTPException(403, "this is the operator's")
     return who
 
 
@@ -108,4 +120,5 @@ def call_id(call: str) -> CallId:
 InContext = Annotated[Context, Depends(context)]
 AsCaller = Annotated[Caller, Depends(caller)]
 AsOfficer = Annotated[Caller, Depends(officer)]
+AsOperator = Annotated[Caller, Depends(operator)]
 OfCall = Annotated[CallId, Depends(call_id)]

@@ -129,6 +129,8 @@ def plain(
     wanted_now = [Wanted(NO_PARTICIPANT, kind, PURPOSE) for kind in (Kind.CALL_DETAIL, Kind.IDENTITY)]
     new = recordings.begin(tenant, call, [*wanted_now, Wanted(person, Kind.AUDIO, PURPOSE)])
     recordings.save([new])
+    numbers = (caller.number, called.number)
+    recordings.identify(new, [i for number in numbers for i in wanted(Sort.NUMBER, number, sees_withheld=False)])
     identity = {
         **{"display": caller.name, "from_uri": f"sip:{caller.number}@a.example", "from_user": caller.number},
         **{"to_uri": f"sip:{called.number}@b.example", "to_user": called.number},
