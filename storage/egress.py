@@ -30,6 +30,8 @@ NOTICE_FORMAT = "callvault deletion request v1"
 CALLS_AT_ONCE = 400
 """In one record: with some ten artefacts a call, half of what a dossier holds. A copy of more calls has several."""
 NOTICE_BYTES_MAX = 1 << 20
+NAMED_MAX = 1_000
+"""Copies of one call that its certificate names, in 34 KiB; more are counted."""
 
 _LABEL = "callvault deletion request v1"
 
@@ -157,6 +159,16 @@ def copies_of(connection: Connection, call: CallId) -> list[Copy]:
     """The copies of a call that left, oldest first: what its certificate excepts. Hidden ones are not among them."""
     query = select(egress.c.id, egress.c.day).where(egress.c.call == call).order_by(egress.c.serial)
     return [Copy(CallId(row.id), Day(row.day)) for row in connection.execute(query)]
+
+
+def exceptions_of(connection: Connection, call: CallId) -> list[str]:
+    """What a call's certificate says of its copies: how many there are, and the ids of their records. Nobody's name."""
+    copies = copies_of(connection, call)
+    if not copies:
+        return []
+    named = ", ".join(copy.id for copy in copies[:NAMED_MAX])
+    more = f" and {len(copies) - NAMED_MAX} more" if len(copies) > NAMED_MAX else ""
+    return [f"{len(copies)} copies on record as having left: {named}{more}"]
 
 
 def verify_notice(text: bytes, fingerprint: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from sqlalchemy import Row, select, update
 
 from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
+from storage.egress import exceptions_of
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
 from storage.errors import Erased, NotFound, NotReady, StoreError, Unavailable
 from storage.keys import PROBE_AAD, provider_key
@@ -261,13 +262,14 @@ class Eraser:
             check_turn(connection, erasure.tenant, erasure.turn)
             steps = read_steps(connection, erasure.id)
             kept = count_kept(connection, erasure.call)
+            kept_words = [f"{kept} records kept under the statutory root"] if kept else []
             statement = {
                 "erasure": erasure.id,
                 "tenant": erasure.tenant,
                 "call": erasure.call,
                 "keys": steps[Step.DESTROY]["keys"],
                 "finality": self._with.provider.finality,
-                "exceptions": [*EXCEPTIONS, *([f"{kept} records kept under the statutory root"] if kept else [])],
+                "exceptions": [*EXCEPTIONS, *kept_words, *exceptions_of(connection, erasure.call)],
             }
             seq = self._with.ledger.append(connection, "done", self._with.clock(), statement)
             close_graves(connection, erasure.id)

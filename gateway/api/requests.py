@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -21,9 +22,12 @@ from gateway.rights.parts import Part, Words
 from gateway.rights.request import MATCHES_MAX, TEXT_CHARACTERS_MAX, Request, Right, Step
 from gateway.rights.requests import Requests
 from gateway.rights.share import Matched
+from storage.errors import Refused
 from storage.model import CallId, is_id
 from storage.recordings import Recordings
 from storage.sealedexport import recipient_of
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/requests", tags=["requests"])
 
@@ -180,7 +184,12 @@ def decide(context: InContext, who: AsOfficer, requests: InBook, request: OfRequ
     to, key = body.to, body.key
     if body.destination is not None:
         day = today(context.clock(), context.zone(who.tenant))
-        found = authorised(context.destinations(who.tenant), body.destination, tuple(Part), day)
+        try:
+            found = authorised(context.destinations(who.tenant), body.destination, tuple(Part), day)
+        except Refused:
+            log.warning("copy refused: destination not authorised", extra={"tenant": who.tenant, "token": who.token})
+            context.released["egress_refused"] += 1
+            raise
         to, key = found.to, found.key or key
     if key is not None:
         recipient_of(key)

@@ -9,6 +9,7 @@ import pytest
 
 from storage.egress import CALLS_AT_ONCE, Copy, Leaving, copies_of, verify_notice
 from storage.errors import Malformed, NotFound, NotReady, Refused, Tampered, WrongKey
+from storage.ledger import verify_certificate
 from storage.model import ArtefactId, CallId, Kind, TenantId, new_id
 from storage.recordings import Recordings
 from storage.records import NewCall
@@ -47,6 +48,17 @@ def test_cl_06_a_copy_is_counted_at_erasure_and_its_recipient_asked_to_delete(
     assert store.egress.waiting(tenant) == []
     store.erase_call(tenant, other.call, ground=GROUND, actor=ACTOR)
     assert [found.id for found in store.egress.waiting(tenant)] == [copy]  # of another call now
+
+
+def test_cl_06_the_certificate_lists_the_copies_and_nobody(store: Recordings, tenant: TenantId) -> None:
+    call, other = stored_call(store, tenant), stored_call(store, tenant)
+    made = [store.egress.record(tenant, [leaving(call)], ABOUT)[0] for _ in range(2)]
+    certificate = store.erase_call(tenant, call.call, ground=GROUND, actor=ACTOR)
+    findings = verify_certificate(certificate, store.fingerprint())
+    assert f"excepted: 2 copies on record as having left: {made[0]}, {made[1]}" in findings
+    assert "Pietersen" not in json.dumps(certificate)
+    certificate = store.erase_call(tenant, other.call, ground=GROUND, actor=ACTOR)
+    assert "on record" not in json.dumps(certificate)
 
 
 def test_a_notice_that_was_changed_or_is_anothers_is_refused(store: Recordings, tenant: TenantId) -> None:

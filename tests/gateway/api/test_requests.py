@@ -141,6 +141,7 @@ def test_up_09_only_what_is_authorised_by_name_goes_there(api: Api) -> None:
     for wrong in ("old", "narrow", "nobody"):
         body = {"words": "original", "reason": "x", "destination": wrong}
         api.ask("POST", f"/requests/{request}/decision", body, 403)
+    assert api.context.released == {"egress_refused": 3}
     api.ask("POST", f"/requests/{request}/decision", {"words": "original", "reason": "x", "key": "cvx1"}, 403)
 
 

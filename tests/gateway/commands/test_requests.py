@@ -1,4 +1,4 @@
-"""`callvault requests` against a real server: every step by the command line, and no half copy left behind."""
+"""`callvault requests` and `disclosures` against a real server: every step, and no half copy left behind."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from gateway.api.context import Context
 from gateway.cli import main
 from gateway.client import ApiError, Client
 from gateway.events import Hub
+from gateway.rights.orders import OPERATOR
 from storage.tokens import Role
 from tests.gateway.rights.corpus import ALICE, Kept, session
 from tests.gateway.store import opened
@@ -29,24 +30,30 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[tuple[Kept, Run]]:
-    """A call, and the command line of an officer of its tenant."""
+    """A call, and the command line of an officer of its tenant, or of one of two operators."""
     with opened(tmp_path / "store") as recordings:
         tenant = recordings.tenant("acme")
         call = session(tmp_path / "store", recordings, tenant)
-        app = create_app(Context(recordings, recordings.tokens, Hub(), lambda call: None, list, dict))
+        app = create_app(
+            Context(
+                recordings, recordings.tokens, Hub(), lambda call: None, list, dict, tenants=lambda: {"acme": tenant}
+            )
+        )
         server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
         thread = threading.Thread(target=server.run)
         thread.start()
         while not server.started:
             time.sleep(0.01)
         url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        token = recordings.tokens.create(tenant, Role.OFFICER, "test")
+        officer = recordings.tokens.create(tenant, Role.OFFICER, "test")
+        operators = [recordings.tokens.create(recordings.tenant(OPERATOR), Role.OPERATOR, "test") for _ in range(2)]
+        tokens = [officer, *operators]
 
-        def run(*arguments: str, code: int = 0) -> str:
+        def run(*arguments: str, code: int = 0, who: int = 0) -> str:
             out = io.StringIO()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("sys.stdout", out)
-                assert main([*arguments, "--url", url, "--token", token]) == code
+                assert main([*arguments, "--url", url, "--token", tokens[who]]) == code
             return out.getvalue()
 
         yield call, run
@@ -73,6 +80,24 @@ def test_up_17_a_request_goes_its_way_by_the_command_line(kept: tuple[Kept, Run]
     assert "answered" in run("requests")
     assert json.loads(run("copies"))["copies"][0]["reference"] == request
     run("requests", "export", request, code=1)  # where to?
+
+
+def test_sp_14_an_order_goes_its_way_by_the_command_line(kept: tuple[Kept, Run], tmp_path: Path) -> None:
+    run = kept[1]
+    until = datetime.now(UTC).date().isoformat()
+    entering = ("disclosures", "enter", "--tenant", "acme", "--authority", "Politie", "--ground", "Art. 126n Sv")
+    window = ("--first", "2026-03-01T00:00:00Z", "--last", "2026-03-02T00:00:00Z", "--until", until)
+    what = ("--number", ALICE.number, "--part", "audio", "--part", "detail", "--gagged")
+    order = json.loads(run(*entering, *window, *what, who=1))["id"]
+    run("disclosures", "approve", order, who=1, code=1)
+    run("disclosures", "approve", order, who=2)
+    run("disclosures", "export", order, "--output", str(tmp_path / "copy.zip"), who=1)
+    with zipfile.ZipFile(tmp_path / "copy.zip") as archive:
+        assert [Path(name).name for name in archive.namelist()] == ["detail.json", "track-0.wav", "index.json"]
+    assert "gagged" in run("disclosures", who=2)
+    assert "calls         1" in run("disclosures", "--report", str(datetime.now(UTC).year), who=2)
+    run("disclosures", code=1)  # an officer is not the operator
+    assert json.loads(run("copies"))["copies"] == []
 
 
 def test_a_download_that_breaks_off_is_an_error(tmp_path: Path) -> None:
