@@ -44,6 +44,9 @@ from gateway.policy import Tenant
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.supervisor import Child
+from gateway.promises.effective import policy_of
+from gateway.promises.page import Facts
+from gateway.rights.deadlines import promised
 from gateway.rights.watching import Watch
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
@@ -69,7 +72,7 @@ class Server:
         self._hub = Hub()
         self._notifier = Notifier.from_environment(os.environ)
         self._queue_awaited = True
-        self._policies: dict[TenantId, Tenant] = {}
+        self._tenants: dict[TenantId, Tenant] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
@@ -123,7 +126,7 @@ class Server:
             ),
         )
         jobs = Jobs(settings, recordings, self._hub, status.alarms)
-        watch = Watch(recordings, lambda: list(self._policies), status.alarms)
+        watch = Watch(recordings, lambda: list(self._tenants), status.alarms)
         book = CallBook(recordings)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
@@ -168,12 +171,14 @@ class Server:
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
-            zone=lambda tenant: self._policies[tenant].zone if tenant in self._policies else "UTC",
+            zone=lambda tenant: self._tenants[tenant].zone if tenant in self._tenants else "UTC",
+            facts=lambda tenant: Facts.of(self._tenants[tenant]) if tenant in self._tenants else None,
             whip=whip,
             pauses=board.pauses,
-            destinations=lambda tenant: self._policies[tenant].destinations if tenant in self._policies else (),
+            deadlines=lambda tenant: promised(recordings.policy(tenant)),
+            destinations=lambda tenant: self._tenants[tenant].destinations if tenant in self._tenants else (),
             released=watch.counters,
-            tenants=lambda: {policy.name: tenant for tenant, policy in self._policies.items()},
+            tenants=lambda: {policy.name: tenant for tenant, policy in self._tenants.items()},
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))
@@ -215,15 +220,16 @@ class Server:
         known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
+            _adopt(recordings, settings)  # before keys are made, whose ends depend on it
             _prepare_keys(recordings, settings)
-            policies = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
+            tenants = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
         except BaseException:
             announcements.close()
             raise
         if self._announcements is not None:
             self._announcements.close()
-        self._announcements, self._policies, self._contexts = announcements, policies, certificates
-        self._accounts = known
+        self._tenants = tenants
+        self._announcements, self._contexts, self._accounts = announcements, certificates, known
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
@@ -297,6 +303,14 @@ def _together(*parts: _Counting) -> dict[str, int]:
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:
     for tenant in settings.tenants:
         recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
+
+
+def _adopt(recordings: Recordings, settings: Settings) -> None:
+    for tenant in settings.tenants:
+        adopted = recordings.adopt(recordings.tenant(tenant.name), policy_of(tenant))
+        if adopted.changed:
+            counts = {"lowered": len(adopted.lowered), "raised": len(adopted.raised)}
+            log.info("policy adopted", extra=counts | {"ended_earlier": adopted.ended_earlier})
 
 
 def _settle_down() -> None:

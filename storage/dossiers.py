@@ -8,6 +8,7 @@ outlives what was erased.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,7 +45,10 @@ class DossierRecord:
 class Dossiers:
     """All tenants' dossiers; thread-safe. Every method may raise Unavailable."""
 
-    def __init__(self, catalogue: Catalogue, tree: KeyTree, intake: Intake) -> None:
+    def __init__(
+        self, catalogue: Catalogue, tree: KeyTree, intake: Intake, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
         self._catalogue = catalogue
         self._tree = tree
         self._intake = intake
@@ -82,7 +86,7 @@ class Dossiers:
         """Replaces a record by what `change` makes of it, and gives that; nobody's change gets lost."""
         with self._catalogue.reading() as connection:
             artefact = _artefact(connection, tenant, id, kind)
-        return amend(self._catalogue, self._tree, tenant, artefact, change)
+        return amend(self._catalogue, self._tree, tenant, artefact, change, self._clock)
 
     def list(
         self, tenant: TenantId, kind: Kind, *, limit: int = DOSSIERS_AT_ONCE_MAX, before: CallId | None = None
@@ -101,7 +105,12 @@ class Dossiers:
 
 
 def amend(
-    catalogue: Catalogue, tree: KeyTree, tenant: TenantId, artefact: ArtefactId, change: Callable[[bytes], bytes]
+    catalogue: Catalogue,
+    tree: KeyTree,
+    tenant: TenantId,
+    artefact: ArtefactId,
+    change: Callable[[bytes], bytes],
+    clock: Callable[[], float],
 ) -> bytes:
     """Replaces the document of an artefact by what `change` makes of it: read, sealed, and written only where nobody
     has written meanwhile, else all of it again. NotFound, Erased; NotReady if there is no document."""
@@ -114,7 +123,7 @@ def amend(
         body = change(open_document(opened, *found))
         sealed = seal_document(opened.ref, opened.key, opened.segment_bytes, body)
         with catalogue.writing() as connection:
-            check_alive(connection, tenant, opened.ref.call, [artefact])
+            check_alive(connection, tenant, opened.ref.call, [artefact], clock())
             now = sealed_document(connection, artefact)
             if now is None or now[0] != found[0]:
                 continue

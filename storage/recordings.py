@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,12 +21,15 @@ from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
+from storage.confirmation import Confirmations
 from storage.content import find_content, open_document, open_whole
 from storage.dossiers import Dossiers, amend
 from storage.egress import EgressLedger
-from storage.erasure import Eraser, Step, Surroundings
-from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
+from storage.erasure import Eraser, Step, Surroundings, Target
+from storage.errors import Erased, NotFound, NotReady, Refused
+from storage.expiry import Expiry
 from storage.exports import sign_index
+from storage.heldepochs import DueOf
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.jobs import Jobs, delete_jobs, read_jobs
@@ -36,6 +38,8 @@ from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
+from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
+from storage.policy.model import Policy
 from storage.providers import open_provider
 from storage.providers.measured import Measured
 from storage.reconcile import judged, reconcile, sweep
@@ -81,8 +85,6 @@ _TENANT_CHARS_MAX = 200
 _ENTRIES_CHECKED = 100
 """Entries of the ledger that `check` verifies, some 0.1 ms each: it is asked often."""
 
-log = logging.getLogger(__name__)
-
 
 class Recordings:
     """The recording store of one installation. Every method may raise Unavailable; what else it raises it says."""
@@ -96,11 +98,13 @@ class Recordings:
         *,
         node: str,
         clock: Callable[[], float] = time.time,
+        due_of: DueOf = due_of,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
-        `clock` gives Unix time; `on_erasure_step` is told of each step of an erasure once it is durable.
+        `clock` gives Unix time; `due_of` says until when what is new may be read, by default the tenant's policy;
+        `on_erasure_step` is told of each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
         provider = Measured(open_provider(provider_url, data_folder))
@@ -111,7 +115,7 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        return cls(catalogue, provider, objects, installation, data_folder, node, clock, on_erasure_step)
+        return cls(catalogue, provider, objects, installation, data_folder, node, clock, due_of, on_erasure_step)
 
     def __init__(
         self,
@@ -122,6 +126,7 @@ class Recordings:
         data_folder: Path,
         node: str,
         clock: Callable[[], float],
+        due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
     ) -> None:
         signer = self._signer = Signer(installation.ledger)
@@ -137,7 +142,7 @@ class Recordings:
         self._clock = clock
         self._tag_key = installation.tags
         self._tenants: dict[str, TenantId] = {}
-        self._tree = KeyTree(catalogue, provider)
+        self._tree = KeyTree(catalogue, provider, clock, due_of)
         self._ledger = Ledger(signer)
         self._intake = Intake(catalogue, self._tree, objects, clock)
         self.slices = SliceBook(catalogue, self._tree, signer)
@@ -147,14 +152,19 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
-        self.dossiers = Dossiers(catalogue, self._tree, self._intake)
+        self.dossiers = Dossiers(catalogue, self._tree, self._intake, clock)
         """Sealed records that belong to no call: requests, orders, and what left."""
         self.egress = EgressLedger(catalogue, self.dossiers, signer, clock)
         """Each copy that left."""
+        self.confirmations = Confirmations(installation.confirmations, clock)
+        """That a set of calls was shown before it is erased."""
         locks = data_folder / "locks"
-        self._eraser = Eraser(
+        self.erasures = Eraser(
             Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
         )
+        """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
+        self.expiry = Expiry(catalogue, self.erasures, clock)
+        """Destroys the keys of what is due."""
 
     def check(self) -> None:
         """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.
@@ -265,7 +275,27 @@ class Recordings:
 
         `change` may be called again, if another one came first. NotFound, Erased, NotReady without a document.
         """
-        return amend(self._catalogue, self._tree, tenant, artefact, change)
+        return amend(self._catalogue, self._tree, tenant, artefact, change, self._clock)
+
+    # Policies.
+
+    def adopt(self, tenant: TenantId, policy: Policy) -> Adopted:
+        """Puts a tenant's policy into effect, with an entry in the ledger; does nothing if it is already.
+
+        What it makes shorter applies to what is stored, what it makes longer only to what is new. Refused.
+        """
+        with self._catalogue.writing() as connection:
+            return adopt(connection, self._ledger, tenant, policy, self._clock())
+
+    def policy(self, tenant: TenantId) -> Policy:
+        """The policy in effect; callvault's own defaults before the first was adopted."""
+        with self._catalogue.reading() as connection:
+            return policy_of(connection, tenant)
+
+    def due_at_once(self, tenant: TenantId, policy: Policy) -> int:
+        """How many buckets (a day of a kind and purpose each) would end at once if a policy were adopted now."""
+        with self._catalogue.reading() as connection:
+            return due_at_once(connection, tenant, policy, self._clock())
 
     # Going out.
 
@@ -327,19 +357,11 @@ class Recordings:
         Reads are refused from the first step on. NotFound; Unavailable if a step failed: the rest is done at the next
         start, or when asked again. Ground and actor are kept for ever and may name no person or number (Refused).
         """
-        return self._eraser.erase(tenant, call, ground, actor)
+        return self.erasures.erase(tenant, Target.of_call(call), ground, actor)
 
     def resume_erasures(self) -> int:
         """Finishes what a crash or an absent provider left undone; at start. Gives how many were finished."""
-        finished = 0
-        for erasure in self._eraser.unfinished():
-            try:
-                self._eraser.run(erasure)
-            except StoreError as error:
-                log.error("erasure not finished", extra={"erasure": erasure, "reason": type(error).__name__})
-            else:
-                finished += 1
-        return finished
+        return self.erasures.resume()
 
     def leftovers(self) -> list[Leftover]:
         """Objects of erased calls that the object store's lock keeps, unreadable; the first thousand of them."""
@@ -352,7 +374,7 @@ class Recordings:
 
     def certificate(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
         """The certificate of a call's erasure; NotFound, or NotReady while it is under way."""
-        return self._eraser.certificate(tenant, call)
+        return self.erasures.certificate_of(tenant, call)
 
     # Manifests.
 

@@ -1,6 +1,6 @@
 """A file sealed for one recipient: a fresh key by HPKE (RFC 9180) to a public key, the file as a stream under it.
 
-FORMAT.md §9 has the bytes. Whoever has the private key opens it, and nobody else, the sender included. What is wrong
+FORMAT.md §10 has the bytes. Whoever has the private key opens it, and nobody else, the sender included. What is wrong
 with a file is told apart: made for another key, cut off, or changed.
 """
 

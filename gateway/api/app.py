@@ -13,11 +13,13 @@ from gateway.api import (
     calls,
     copies,
     disclosures,
+    erasures,
     events,
     health,
     keys,
     metrics,
     pauses,
+    policy,
     requests,
     search,
     statistics,
@@ -56,7 +58,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    of_calls = (calls, search, audio, keys, pauses, statistics)
+    of_calls = (calls, erasures, search, audio, keys, pauses, policy, statistics)
     for module in (health, metrics, *of_calls, requests, copies, disclosures, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)

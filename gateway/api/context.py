@@ -14,6 +14,7 @@ from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
 from gateway.policy import Destination
+from gateway.promises.page import Facts
 from gateway.rights.deadlines import Deadlines
 from gateway.rights.orders import OPERATOR
 from storage.model import CallId, TenantId, is_id
@@ -34,6 +35,7 @@ class Context:
     """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is
     not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
     `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin,
+    `facts` what the page about its policy tells of its settings, None if it is not configured;
     `whip` takes browsers' calls; without `pauses` no call is live. `deadlines` are what a tenant promises to people who
     ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground,
     `tenants` are the configured ones by name."""
@@ -48,6 +50,7 @@ class Context:
     alarms: Callable[[], list[str]] = list
     monitors: Callable[[], Sequence[str]] = lambda: LOOPBACK
     zone: Callable[[TenantId], str] = lambda tenant: "UTC"
+    facts: Callable[[TenantId], Facts | None] = lambda tenant: None
     whip: WhipIngest | None = None
     pauses: Pauses | None = None
     clock: Callable[[], float] = time.time

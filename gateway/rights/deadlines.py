@@ -14,6 +14,9 @@ import zoneinfo
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
+from storage.policy.model import Policy
+from storage.policy.term import Unit
+
 LAW_MONTHS = 1
 LAW_EXTENSION_MONTHS = 2
 
@@ -47,6 +50,15 @@ class Deadlines:
         """Each warning's share, and when it is due."""
         first, end = _midnight_s(received, zone), self.due_s(received, zone, extended=extended)
         return [(share, first + share * (end - first)) for share in sorted(self.warnings)]
+
+
+def promised(policy: Policy) -> Deadlines:
+    """What a tenant's policy says of requests."""
+    asked = policy.requests
+    counted = {"days": asked.term.count, "months": 0} if asked.term.unit is Unit.DAYS else {"months": asked.term.count}
+    extension = asked.extension.count if asked.extension.unit is Unit.MONTHS else 0
+    warnings = tuple(percent / 100 for percent in asked.warn_percent)
+    return Deadlines(**counted, extension_months=extension, warnings=warnings)
 
 
 def months_after(day: date, months: int) -> date:

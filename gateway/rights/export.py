@@ -1,6 +1,6 @@
 """The data itself, of one person (Art. 15 and 20 GDPR) or of an order's scope: one ZIP, made as it is sent.
 
-storage/FORMAT.md §8 describes it. What a call's turn finds erased or refused by then is told in the index and left
+storage/FORMAT.md §9 describes it. What a call's turn finds erased or refused by then is told in the index and left
 out; where the store itself fails the file breaks off, and no reader takes it for whole. Nothing is written to a disk.
 """
 

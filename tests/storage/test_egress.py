@@ -23,9 +23,9 @@ def leaving(call: NewCall) -> Leaving:
     return Leaving(call.call, [artefact.ref.artefact for artefact in call.artefacts])
 
 
-def copies(store: Recordings, call: CallId) -> list[Copy]:
+def copies(store: Recordings, call: CallId, name: str = "acme") -> list[Copy]:
     with store._catalogue.reading() as connection:
-        return copies_of(connection, call)
+        return copies_of(connection, store.tenant(name), [call])
 
 
 def test_cl_06_a_copy_is_counted_at_erasure_and_its_recipient_asked_to_delete(
