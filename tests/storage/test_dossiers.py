@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
-from storage.errors import AlreadyExists, NotFound, Refused
+from storage.errors import AlreadyExists, Erased, NotFound, Refused
 from storage.model import CallId, CallState, Kind, TenantId, new_id
 from storage.recordings import Recordings
-from storage.records import SELDOM
+from storage.records import SELDOM, Day
 from tests.storage.stores import ACTOR, GROUND, files_below, open_at, stored_call, upload
 
 NAME = b"Wilhelmina Rightholder, Keizersgracht 1"
@@ -123,3 +125,21 @@ def test_no_bucket_is_prepared_for_what_comes_seldom(store: Recordings, tenant: 
     counts = {Kind(kind): count for kind, count in rows}
     assert counts[Kind.REQUEST] == 1
     assert set(counts) & SELDOM == {Kind.REQUEST}
+
+
+def test_a_dossier_whose_time_is_over_is_refused_and_becomes_no_call(tmp_path: Path) -> None:
+    now = [1_772_366_400.0]
+
+    def two_days(_connection: Connection, _tenant: TenantId, _kind: Kind, _purpose: str, day: Day) -> int:
+        return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) + 2 * 86_400
+
+    with open_at(tmp_path, clock=lambda: now[0], due_of=two_days) as store:
+        tenant = store.tenant("acme")
+        dossier = store.dossiers.open(tenant, Kind.REQUEST, NAME)
+        now[0] += 3 * 86_400
+        for _ in range(2):  # due, and then destroyed
+            with pytest.raises(Erased):
+                store.dossiers.read(tenant, dossier, Kind.REQUEST)
+            assert store.calls(tenant) == []
+            store.expiry.run()
+        assert [record.id for record in store.dossiers.list(tenant, Kind.REQUEST)] == [dossier]

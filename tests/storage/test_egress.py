@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.egress import CALLS_AT_ONCE, Copy, Leaving, copies_of, verify_notice
+from storage.erasure import Target
 from storage.errors import Malformed, NotFound, NotReady, Refused, Tampered, WrongKey
 from storage.ledger import verify_certificate
 from storage.model import ArtefactId, CallId, Kind, TenantId, new_id
@@ -59,6 +60,16 @@ def test_cl_06_the_certificate_lists_the_copies_and_nobody(store: Recordings, te
     assert "Pietersen" not in json.dumps(certificate)
     certificate = store.erase_call(tenant, other.call, ground=GROUND, actor=ACTOR)
     assert "on record" not in json.dumps(certificate)
+
+
+def test_cl_06_certificates_of_persons_and_tenants_count_copies_too(store: Recordings, tenant: TenantId) -> None:
+    calls = [stored_call(store, tenant) for _ in range(3)]
+    copies = [store.egress.record(tenant, [leaving(call)], ABOUT)[0] for call in calls]
+    both = store.erasures.erase(tenant, Target.of_person([call.call for call in calls[:2]]), GROUND, ACTOR)
+    (said,) = [line for line in both["entries"][1]["body"]["exceptions"] if "on record" in line]
+    assert said.startswith("2 copies") and all(copy in said for copy in copies[:2]) and copies[2] not in said
+    everything = store.erasures.erase(tenant, Target.of_tenant(), GROUND, ACTOR)
+    assert "3 copies on record as having left" in everything["entries"][1]["body"]["exceptions"]
 
 
 def test_a_notice_that_was_changed_or_is_anothers_is_refused(store: Recordings, tenant: TenantId) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from gateway.rights.deadlines import Deadlines, months_after, today
+from gateway.rights.deadlines import Deadlines, months_after, promised, today
+from storage.policy.library import profile
 
 UPCALL = Deadlines(days=30, months=0)
 CIRCLELOOP = Deadlines(days=14, months=0, extension_months=0)
@@ -81,6 +82,23 @@ def test_months_are_the_calendars(day: date, months: int) -> None:
 def test_a_deadline_is_one_thing(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"deadline|extension"):
         Deadlines(**wrong)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "extended"),
+    [
+        ("upcall", "2026-03-31", "2026-05-31"),
+        ("circleloop", "2026-03-15", "2026-05-15"),
+        ("speakup", "2026-04-01", "2026-06-01"),
+        ("ipcallme", "2026-04-01", "2026-06-01"),
+    ],
+)
+def test_up_18_cl_08_ip_09_a_profiles_promise_counts(name: str, last: str, extended: str) -> None:
+    deadlines = promised(profile(name))
+    received = date(2026, 3, 1)
+    assert deadlines.last_day(received).isoformat() == last
+    assert deadlines.last_day(received, extended=True).isoformat() == extended
+    assert deadlines.warnings == (0.5, 0.8)
 
 
 def test_a_day_is_the_zones() -> None:
