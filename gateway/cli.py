@@ -108,6 +108,12 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     statistics.add_argument("period", nargs="?", help="YYYY-MM-DD or YYYY-MM, UTC")
     _api(statistics)
+    ratings = _command(
+        commands, "ratings", "gateway.commands.short:ratings", "totals of a month's calls for billing, erased ones too"
+    )
+    ratings.add_argument("month", help="YYYY-MM, UTC")
+    ratings.add_argument("--json", action="store_true", help="the same as JSON")
+    _api(ratings)
     _erase_command(commands)
     verify = _command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")
     verify.add_argument("certificate", type=Path)
@@ -243,6 +249,29 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
         help="seconds after which what is wrong is looked at again",
     )
     _configuration(reconcile)
+    inventory = _command(
+        commands,
+        "inventory",
+        "gateway.commands.inventory:command",
+        "what is stored of each tenant, every byte under one kind; exit 1 if something is of none",
+    )
+    inventory.add_argument("--json", action="store_true", help="everything, with all names")
+    inventory.add_argument(
+        "--settle",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds until what has no kind is looked for again",
+    )
+    _configuration(inventory)
+    residency = _command(
+        commands,
+        "residency",
+        "gateway.commands.residency:command",
+        "where each tenant's data is, was, and may be; exit 1 if some of it is where it may not",
+    )
+    residency.add_argument("--json", action="store_true", help="the same as JSON")
+    _configuration(residency)
     jobs = _command(
         commands, "jobs", "gateway.commands.jobs:command", "transcription jobs: what waits, and what was given up"
     )

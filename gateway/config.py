@@ -27,7 +27,8 @@ from pydantic import (
 from gateway.addresses import Advertised, Listening, parse_address, reached_by
 from gateway.errors import ConfigError
 from gateway.media_settings import Media
-from gateway.policy import Section, Tenant, Trunk, trunk_problems
+from gateway.places import places_of, residency_problems
+from gateway.policy import Region, Section, Tenant, Trunk, trunk_problems
 from gateway.promises.effective import promise_problems
 from gateway.sip.grammar import SECURE_PORT
 
@@ -148,6 +149,8 @@ class Whip(Section):
 class Store(Section):
     objects: str = Field("", description="object store URL; default: a folder in the data folder")
     keys: str = Field("", description="key provider URL; default: a folder beside the data folder, never inside it")
+    objects_region: Region = Field("", description="where the object store is; a folder: where this machine is")
+    keys_region: Region = Field("", description="where the key provider is; a folder: where this machine is")
     spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
     spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
 
@@ -161,6 +164,8 @@ class Queue(Section):
     )
     ca_file: Path | None = Field(None, description="PEM file that vouches for a tls:// server; default: the system's")
 
+    region: Region = Field("", description="where an external server is")
+
     @field_validator("url")
     @classmethod
     def _url(cls, text: str) -> str:
@@ -170,8 +175,8 @@ class Queue(Section):
 
     @model_validator(mode="after")
     def _external(self) -> Queue:
-        if self.url == "embedded" and (self.credentials or self.ca_file):
-            raise ValueError("credentials and ca_file are for an external server")
+        if self.url == "embedded" and (self.credentials or self.ca_file or self.region):
+            raise ValueError("credentials, ca_file and region are for an external server")
         if self.ca_file and not self.url.startswith("tls:"):
             raise ValueError("ca_file needs a tls:// url")
         return self
@@ -193,6 +198,7 @@ class Settings(Section):
     """The effective configuration; frozen."""
 
     data: Path = Path("callvault-data")
+    region: Region = ""  # where this machine is
     sip: Sip = Sip.model_validate({})
     media: Media = Media.model_validate({})
     http: Http = Http.model_validate({})
@@ -227,6 +233,7 @@ class Settings(Section):
                 "store.spool_limit_mib must hold a file of spool_file_mib for each of media.workers,"
                 " one for the worker that stands by, and one that drains"
             )
+        problems += residency_problems(self.tenants, places_of(self))
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -8,14 +8,46 @@ import zoneinfo
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gateway.peers import PeerName, RegistrarAddress, parse_source
 from gateway.rights.parts import Part
+from storage.regions import RULES_MAX, region_problem, rule_problem
 
 MASK = "**********"  # what a secret's dump shows; a child process that is given one has no use for the secret
+
+
+def _region(text: str) -> str:
+    if text and (problem := region_problem(text)):
+        raise ValueError(problem)
+    return text
+
+
+def _rule(text: str) -> str:
+    if problem := rule_problem(text):
+        raise ValueError(problem)
+    return text
+
+
+Region = Annotated[str, AfterValidator(_region), Field(description="such as NL or NL-AMS; empty: nobody says")]
+"""Where something is: a country or a part of one; empty where nobody says."""
+RegionRule = Annotated[str, AfterValidator(_rule)]
+"""Where something may be: a region, or a group of countries."""
+
+
+NEVER_KEPT = ("p-access-network-info", "geolocation", "geolocation-routing", "cellular-network-info", "contact", "m")
+"""Headers of a caller's place or device (RFC 7315, 6442, 5626): no policy makes them something to find calls by."""
 
 
 class Section(BaseModel):
@@ -97,6 +129,10 @@ class Tenant(Section):
         description="keys' tones in the audio: silenced before anything is kept, or kept as they are; "
         "with mask, Opus is asked to come without in-band FEC, which repeats what was silenced",
     )
+    rating: bool = Field(False, description="keep what calls are billed by; it outlives their erasure")
+    rating_numbers: tuple[str, ...] = Field(
+        (), max_length=1000, description="own numbers, E.164, that ratings may name; others never stand in one"
+    )
     profile: str = Field(
         "default", description="policy: default, upcall, speakup, circleloop, cloudtalk, ipcallme, or a file's path"
     )
@@ -106,6 +142,9 @@ class Tenant(Section):
         description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
     )
     destinations: tuple[Destination, ...] = Field((), description="where copies may go")
+    regions: tuple[RegionRule, ...] = Field(
+        (), max_length=RULES_MAX, description="where its data may be, such as NL, NL-AMS, EEA; empty: anywhere"
+    )
     zone: str = Field(
         "UTC", description="time zone, IANA: its times are shown and its terms counted in it; times are kept in UTC"
     )
@@ -116,6 +155,27 @@ class Tenant(Section):
         if len({value.name for value in values}) != len(values):
             raise ValueError("a destination is defined twice")
         return values
+
+    @property
+    def stores(self) -> bool:
+        """Whether anything of its calls is stored at all."""
+        return self.record != "events"
+
+    @field_validator("rating_numbers")
+    @classmethod
+    def _own(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(r"\+[1-9][0-9]{4,14}", value):
+                raise ValueError("own numbers are written as E.164: + and 5 to 15 digits")
+        return values
+
+    @model_validator(mode="after")
+    def _rated(self) -> Tenant:
+        if self.rating and not self.stores:
+            raise ValueError("rating: of a tenant of live events only nothing is stored, ratings neither")
+        if self.rating_numbers and not self.rating:
+            raise ValueError("rating_numbers are for a tenant with rating")
+        return self
 
     @field_validator("zone")
     @classmethod
@@ -206,6 +266,13 @@ class Trunk(Section):
         False, description="its peers may pause and resume their call's recording by SIP INFO (`Record: off`, `on`)"
     )
     numbers: Numbering = Numbering.model_validate({})
+
+    @field_validator("found_by")
+    @classmethod
+    def _telling(cls, text: str) -> str:
+        if text.lower() in NEVER_KEPT:
+            raise ValueError(f"{text} tells where a caller is, or with which device: nothing of it is ever kept")
+        return text
 
     @field_validator("tls_names")
     @classmethod

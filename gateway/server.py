@@ -40,6 +40,7 @@ from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
+from gateway.places import places_of, visited
 from gateway.policy import Tenant
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
@@ -88,7 +89,11 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what is being read is the newest
         settings = self._settings
         recordings = await asyncio.to_thread(
-            Recordings.open, settings.data_folder, settings.keys_url, settings.objects_url, node="gateway"
+            partial(Recordings.open, places=places_of(settings)),
+            settings.data_folder,
+            settings.keys_url,
+            settings.objects_url,
+            node="gateway",
         )
         try:
             async with AsyncExitStack() as stack:
@@ -220,6 +225,7 @@ class Server:
         known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
+            _settle(recordings, settings)
             _adopt(recordings, settings)  # before keys are made, whose ends depend on it
             _prepare_keys(recordings, settings)
             tenants = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
@@ -300,9 +306,19 @@ def _together(*parts: _Counting) -> dict[str, int]:
     return dict(sum((part.counters for part in parts), Counter[str]()))
 
 
+def _settle(recordings: Recordings, settings: Settings) -> None:
+    """Note where each tenant's data may be, and is going to be, before any of it comes."""
+    for tenant in settings.tenants:
+        of = recordings.tenant(tenant.name)
+        for place in recordings.residency.settle(of, tenant.regions, visited(tenant, recordings.residency.places)):
+            told = {"tenant": of, "part": place.part.value, "region": place.region or "unknown"}
+            log.info("a new location of a tenant's data", extra=told)
+
+
 def _prepare_keys(recordings: Recordings, settings: Settings) -> None:
     for tenant in settings.tenants:
-        recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
+        if tenant.stores:
+            recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
 
 
 def _adopt(recordings: Recordings, settings: Settings) -> None:

@@ -19,6 +19,10 @@ ORPHAN = "object that no slice names"
 """An upload that was cut off between object and row; its audio stands in another slice, or its sources are there."""
 
 
+FOREIGN = "object that is none of ours"
+"""Somebody else writes where only we should, or something is kept there that no erasure reaches."""
+
+
 class Weight(StrEnum):
     """How much a finding weighs."""
 

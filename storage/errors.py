@@ -14,6 +14,7 @@
         ├── Erased           its key is destroyed, or being destroyed
         │   └── Expired      its time is over: refused, and destroyed soon
         ├── NotReady         exists, but is not complete yet
+        ├── Misplaced        its tenant's data may not be where this would bring it
         └── OnHold           erasure is refused, the message names the ground
 
 Messages carry ids and sizes, never content, numbers, names or keys.
@@ -74,6 +75,10 @@ class Expired(Erased):
 
 class NotReady(Refused):
     """Exists, but is not complete yet."""
+
+
+class Misplaced(Refused):
+    """Its tenant's data may not be where this would bring it."""
 
 
 class OnHold(Refused):

@@ -34,7 +34,9 @@ from storage.model import (
 )
 from storage.objects import ObjectStore
 from storage.placing import Held, Placing
+from storage.rating import BILLING, check_purpose, check_rating
 from storage.records import SELDOM, STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.residency import Residency
 from storage.slicerows import insert_slices
 from storage.tables import artefacts, buckets
 from storage.times import day_of
@@ -56,16 +58,29 @@ _COMPLETE = (
 class Intake:
     """The store's entrance; thread-safe."""
 
-    def __init__(self, catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        tree: KeyTree,
+        objects: ObjectStore,
+        residency: Residency,
+        clock: Callable[[], float],
+    ) -> None:
         self._catalogue = catalogue
         self._tree = tree
         self._objects = objects
+        self._residency = residency
         self._clock = clock
         self._purposes: set[str] = set()  # that are well-formed
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str]) -> None:
-        """Bucket keys for the next 48 hours, for each kind and purpose that the tenant has used or that is named."""
-        named = {(kind, self._checked(purpose)) for kind in Kind for purpose in purposes if kind not in SELDOM}
+        """Bucket keys for the next 48 hours, for each kind and purpose that the tenant has used or that is named.
+
+        For ratings, too: they have a purpose of their own.
+        """
+        self._residency.enter(tenant)
+        kinds = [kind for kind in Kind if kind not in SELDOM | {Kind.RATING}]
+        named = {(kind, self._checked(purpose)) for kind in kinds for purpose in purposes} | {(Kind.RATING, BILLING)}
         query = select(buckets.c.kind, buckets.c.purpose).where(buckets.c.tenant == tenant).distinct()
         with self._catalogue.reading() as connection:
             used = [(Kind(kind), purpose) for kind, purpose in connection.execute(query)]
@@ -121,6 +136,7 @@ class Intake:
             raise Refused("a call becomes erased by erasing it")
         sealed = [_documents(change) for change in changes]  # before the catalogue is held
         with self._catalogue.writing() as connection:
+            self._residency.check(connection, (change.call.tenant for change in changes))
             found = outcomes(connection, changes)
             due = [number for number, outcome in enumerate(found) if outcome is None]
             made = [changes[number] for number in due]
@@ -166,6 +182,7 @@ class Intake:
             check_alive(connection, tenant, call, sources, self._clock())
             check_absent(connection, call, [(item.participant, item.kind) for item in items])
 
+        self._residency.enter(tenant)
         with self._catalogue.reading() as connection:
             check(connection)
         made = self._make(tenant, call, items)
@@ -176,6 +193,7 @@ class Intake:
             if len(item.data) <= INLINE_BYTES_MAX:
                 small.append(_sealed(new, item.data))
             else:
+                check_rating(new.ref, item.data)
                 large.append(seal_object(new.ref, new.key, new.segment_bytes, item.data))
 
         def fill(connection: Connection) -> None:
@@ -198,6 +216,7 @@ class Intake:
         after: Callable[[Connection], None] = lambda _connection: None,
     ) -> None:
         def write(connection: Connection, held: Held) -> None:
+            self._residency.check(connection, (item.artefact.ref.tenant for item in items))
             before(connection)
             self._tree.place(connection, items, held)
             after(connection)
@@ -220,6 +239,7 @@ class Intake:
         for item in wanted:
             middle, end = at + _ID_BYTES, at + _ID_BYTES + KEY_BYTES
             artefact = ArtefactId(random[at:middle].hex())
+            check_purpose(item.kind, item.purpose)
             ref = ArtefactRef(tenant, call, item.participant, artefact, item.kind, self._checked(item.purpose))
             made.append(NewArtefact(ref, Secret(random[middle:end])))
             at = end
@@ -234,6 +254,7 @@ class Intake:
 
 
 def _sealed(artefact: NewArtefact, data: bytes) -> SealedDocument:
+    check_rating(artefact.ref, data)
     return seal_document(artefact.ref, artefact.key, artefact.segment_bytes, data)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, and_, delete, func, select, update
+from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.catalogue import Catalogue
-from storage.tables import artefact_keys, buckets, epochs, nodes, tags
+from storage.model import ArtefactState
+from storage.survival import ALIVE
+from storage.tables import artefact_keys, artefacts, buckets, epochs, nodes, tags
 from storage.tags import ROWS_AT_ONCE, batches
 
 LEAVES_AT_ONCE = 32
@@ -42,12 +44,16 @@ def lapsed(connection: Connection, tenant: str, root: str, n: int) -> Lapsed:
 def sweep_tree(catalogue: Catalogue, tenant: str, root: str, n: int) -> None:
     """Zeroes and deletes every row of epochs up to `n` of a root that did not live on, a batch after the other.
 
-    Whoever had a wrap there only has been dealt with: it is these rows that tell who that was.
+    An artefact that has lost its last wrap by that is erased from then on.
     """
     with catalogue.reading() as connection:
         found = lapsed(connection, tenant, root, n)
     for batch in batches(found.leaves, LEAVES_AT_ONCE):
         with catalogue.writing() as connection:
+            wrapped = select(artefact_keys.c.artefact).where(artefact_keys.c.leaf.in_(batch))
+            elsewhere = exists().where(artefact_keys.c.artefact == artefacts.c.id, artefact_keys.c.leaf.not_in(batch))
+            lost = and_(artefacts.c.id.in_(wrapped), artefacts.c.state.in_(ALIVE), ~elsewhere)
+            connection.execute(update(artefacts).where(lost).values(state=ArtefactState.ERASED.value))
             shred(connection, artefact_keys, artefact_keys.c.leaf.in_(batch))
             connection.execute(delete(tags).where(tags.c.leaf.in_(batch)))
     for parents in (found.nodes, found.buckets):

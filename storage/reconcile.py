@@ -22,7 +22,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from storage.accounts import Accounts, Explain
-from storage.audit import NAMED_MAX, ORPHAN, Audit, Weight
+from storage.audit import FOREIGN, NAMED_MAX, ORPHAN, Audit, Weight
 from storage.catalogue import Catalogue
 from storage.epochs import ALIVE
 from storage.errors import NotFound
@@ -94,6 +94,8 @@ class _Objects:
         listed = self._objects.list("")
         while batch := list(islice(listed, _ROWS_AT_ONCE)):
             self._batch(batch, hashes=hashes)
+        for info in self._objects.foreign():
+            self._audit.find(Weight.UNEXPLAINED, FOREIGN, info.name)
         self._find_missing()
 
     def _batch(self, batch: Sequence[ObjectInfo], *, hashes: bool) -> None:

@@ -32,16 +32,19 @@ from storage.exports import sign_index
 from storage.heldepochs import DueOf
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
+from storage.inventory import Inventory, take_inventory
 from storage.jobs import Jobs, delete_jobs, read_jobs
 from storage.keytree import KeyTree
 from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
+from storage.places import Place
 from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
 from storage.policy.model import Policy
 from storage.providers import open_provider
 from storage.providers.measured import Measured
+from storage.ratings import Ratings
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
     ArtefactRecord,
@@ -55,6 +58,7 @@ from storage.records import (
     OutboxRow,
     Wanted,
 )
+from storage.residency import Residency
 from storage.search import find_calls
 from storage.signing import Signer
 from storage.slicebook import SliceBook
@@ -97,14 +101,16 @@ class Recordings:
         objects_url: str,
         *,
         node: str,
+        places: Sequence[Place] = (),
         clock: Callable[[], float] = time.time,
         due_of: DueOf = due_of,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
-        `clock` gives Unix time; `due_of` says until when what is new may be read, by default the tenant's policy;
-        `on_erasure_step` is told of each step of an erasure once it is durable.
+        `places` says where this process works, and with what: see `storage.residency`. `clock` gives Unix time;
+        `due_of` says until when what is new may be read, by default the tenant's policy; `on_erasure_step` is told of
+        each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
         provider = Measured(open_provider(provider_url, data_folder))
@@ -115,7 +121,9 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        return cls(catalogue, provider, objects, installation, data_folder, node, clock, due_of, on_erasure_step)
+        return cls(
+            catalogue, provider, objects, installation, data_folder, node, places, clock, due_of, on_erasure_step
+        )
 
     def __init__(
         self,
@@ -125,6 +133,7 @@ class Recordings:
         installation: Installation,
         data_folder: Path,
         node: str,
+        places: Sequence[Place],
         clock: Callable[[], float],
         due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
@@ -144,8 +153,10 @@ class Recordings:
         self._tenants: dict[str, TenantId] = {}
         self._tree = KeyTree(catalogue, provider, clock, due_of)
         self._ledger = Ledger(signer)
-        self._intake = Intake(catalogue, self._tree, objects, clock)
-        self.slices = SliceBook(catalogue, self._tree, signer)
+        self.residency = Residency(catalogue, self._ledger, places, clock)
+        """Where tenants' data may be, and where it is."""
+        self._intake = Intake(catalogue, self._tree, objects, self.residency, clock)
+        self.slices = SliceBook(catalogue, self._tree, signer, self.residency)
         """The catalogue as the uploader sees it."""
         self.jobs = Jobs(catalogue, clock)
         """The outbox as a count, and the jobs that were given up."""
@@ -156,6 +167,8 @@ class Recordings:
         """Sealed records that belong to no call: requests, orders, and what left."""
         self.egress = EgressLedger(catalogue, self.dossiers, signer, clock)
         """Each copy that left."""
+        self.ratings = Ratings(catalogue, self._tree)
+        """What calls are billed by."""
         self.confirmations = Confirmations(installation.confirmations, clock)
         """That a set of calls was shown before it is erased."""
         locks = data_folder / "locks"
@@ -403,6 +416,10 @@ class Recordings:
         return reconcile(
             self._catalogue, self._tree, self.objects, lambda: look(self.spool_folder), explain, hashes=hashes
         )
+
+    def inventory(self) -> Inventory:
+        """Every byte that is stored of each tenant, under its kind; see `storage.inventory`."""
+        return take_inventory(self._catalogue, self.objects, lambda: look(self.spool_folder))
 
     def spool_waits(self, spool: SpoolView) -> dict[tuple[ArtefactId, str], tuple[Weight, str]]:
         """Of each stream in the spool, by artefact and run, what it waits for."""

@@ -13,8 +13,9 @@ from storage.catalogue import Catalogue
 from storage.errors import Erased, NotFound, Refused, StoreError
 from storage.keytree import KeyTree, Opened
 from storage.manifest import Closing, make_manifests
-from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId
-from storage.records import STREAMS, Day
+from storage.model import ArtefactId, ArtefactState, CallId, CallState, Root, TenantId
+from storage.records import ROOTS, STREAMS, Day
+from storage.residency import Residency
 from storage.signing import Signer
 from storage.slicerows import add_slices, end_streams, read_stored
 from storage.slices import SliceRow, StreamKey
@@ -41,24 +42,30 @@ _CLOSE = update(calls).where(calls.c.id == bindparam("of")).values(state=bindpar
 class SliceBook:
     """Implements `storage.slices.Slices`; thread-safe."""
 
-    def __init__(self, catalogue: Catalogue, tree: KeyTree, signer: Signer) -> None:
+    def __init__(self, catalogue: Catalogue, tree: KeyTree, signer: Signer, residency: Residency) -> None:
         self._catalogue = catalogue
         self._tree = tree
         self._signer = signer
+        self._residency = residency
 
     def artefact_keys(self, wanted: Sequence[ArtefactId]) -> dict[ArtefactId, StreamKey | StoreError]:
         """The keys, and what is stored, in one snapshot; instead of a key what `KeyTree.open` would raise.
 
-        NotFound also for streams of a call that has its manifest.
+        NotFound also for streams of a call that has its manifest, Misplaced where its objects must not go.
         """
         with self._catalogue.reading() as connection:
             keys = self._tree.open_each(connection, wanted)
             stored = read_stored(connection, wanted)
             closed = set(connection.scalars(_CLOSED, {"ids": wanted}))
         outcomes: dict[ArtefactId, StreamKey | StoreError] = {}
+        refused = self._residency.refused({key.ref.tenant for key in keys.values() if isinstance(key, Opened)})
         for artefact, key in keys.items():
-            if artefact in closed and isinstance(key, Opened):  # sealing and storing would be for nothing
+            if isinstance(key, Opened) and ROOTS[key.ref.kind] is Root.STATUTORY:  # which holds no content
+                outcomes[artefact] = NotFound(f"artefact {artefact} is no stream")
+            elif artefact in closed and isinstance(key, Opened):  # sealing and storing would be for nothing
                 outcomes[artefact] = NotFound(f"the call of artefact {artefact} has its manifest")
+            elif isinstance(key, Opened) and key.ref.tenant in refused:
+                outcomes[artefact] = refused[key.ref.tenant]
             elif isinstance(key, Opened):
                 has = stored[artefact]
                 outcomes[artefact] = StreamKey(key.ref, key.key, key.segment_bytes, has.next_slice, has.uploaded)

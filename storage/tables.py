@@ -318,6 +318,25 @@ egress = Table(
     UniqueConstraint("id", "call"),
 )
 
+residency = Table(
+    "residency",
+    metadata,
+    Column("tenant", _ID, ForeignKey("tenants.id"), primary_key=True),
+    Column("rules", String(1000), nullable=False),  # where its data may be: codes of countries, their parts, groups
+)
+
+locations = Table(
+    "locations",  # for ever: where data of a tenant is or was. See storage/residency.py
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("part", _WORD, nullable=False),
+    Column("region", String(32), nullable=False),
+    Column("place", String(200), nullable=False),  # a host, a bucket: the operator's, and no person's
+    Column("day", _DAY, nullable=False),
+    Column("seq", Integer, nullable=False),  # of the ledger's entry about it
+)
+
 tokens = Table(
     "tokens",
     metadata,

@@ -11,6 +11,7 @@ What becomes of a job:
     what is stored is damaged     on the dead list at once: reading it again gives the same
     language unknown to engine    the same
     its worker dies of it         delivered to the next one; after DELIVERIES_MAX on the dead list, untouched
+    may not be here (residency)   again: another worker may be elsewhere; after DELIVERIES_MAX on the dead list
     no speech model               waits: nothing is taken (`transcription.serving`)
 """
 
@@ -174,6 +175,7 @@ class Worker:
         return Done()
 
     def _transcribe(self, job: Job) -> Done | Again:
+        self._recordings.residency.enter(job.tenant)
         record = self._recordings.call(job.tenant, job.call)
         if record.state is CallState.ERASED or not missing(record):
             return Done()

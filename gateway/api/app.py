@@ -20,6 +20,7 @@ from gateway.api import (
     metrics,
     pauses,
     policy,
+    ratings,
     requests,
     search,
     statistics,
@@ -58,7 +59,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    of_calls = (calls, erasures, search, audio, keys, pauses, policy, statistics)
+    of_calls = (calls, erasures, search, audio, keys, pauses, policy, statistics, ratings)
     for module in (health, metrics, *of_calls, requests, copies, disclosures, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)

@@ -17,6 +17,7 @@ from storage.errors import Erased, NotFound, NotReady
 from storage.model import ArtefactRef, ArtefactState, CallId, CallState, Kind, TenantId
 from storage.recordings import Recordings
 from storage.records import CallRecord
+from storage.residency import Location, held_in
 from transcription.model import RedactedTranscript, Transcript, turns_of
 from transcription.redaction import restore
 
@@ -42,15 +43,18 @@ def list_calls(
     Times are UTC; `zone` is the time zone that the tenant wants them shown in.
     """
     found = context.recordings.calls(who.tenant, limit=limit, before=CallId(before) if before else None)
-    rows = [summary(context.recordings, who.tenant, call) for call in found]
+    locations = context.recordings.residency.locations(who.tenant)
+    rows = [summary(context.recordings, who.tenant, call, locations) for call in found]
     return {"calls": rows, "zone": context.zone(who.tenant)}
 
 
 @router.get("/{call}")
 def one_call(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
     """One call: its state, when and how long, its artefacts, and of each track what was received and how good."""
-    record = context.recordings.call(who.tenant, call)
-    return summary(context.recordings, who.tenant, record) | {"tracks": _tracks(context.recordings, who.tenant, record)}
+    recordings = context.recordings
+    record = recordings.call(who.tenant, call)
+    shown_as = summary(recordings, who.tenant, record, recordings.residency.locations(who.tenant))
+    return shown_as | {"tracks": _tracks(recordings, who.tenant, record)}
 
 
 @router.get("/{call}/transcript")
@@ -106,11 +110,17 @@ def certificate(context: InContext, who: AsCaller, call: OfCall) -> dict[str, An
     return context.recordings.certificate(who.tenant, call)
 
 
-def summary(recordings: Recordings, tenant: TenantId, record: CallRecord) -> dict[str, Any]:
-    """A call as the list shows it: clear columns, and call detail where it still opens."""
+def summary(
+    recordings: Recordings, tenant: TenantId, record: CallRecord, locations: Sequence[Location]
+) -> dict[str, Any]:
+    """A call as the list shows it: clear columns, where it is, and call detail where it still opens.
+
+    `locations` are its tenant's.
+    """
     row: dict[str, Any] = {"id": record.id, "state": record.state.value, "day": record.day}
     if record.state is CallState.ERASED:
         return row
+    row["stored_in"] = held_in(locations, record.day)
     row["artefacts"] = [
         {"id": a.ref.artefact, "kind": a.ref.kind.value, "participant": a.ref.participant, "state": a.state.value}
         | {"size": a.size, "purpose": a.ref.purpose}

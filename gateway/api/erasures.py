@@ -72,7 +72,8 @@ def show_match(context: InContext, who: AsOfficer, request: MatchRequest) -> dic
     `shared` says why it may be several people's: then `calls` has to name those that are meant.
     """
     found = match(context.recordings, who.tenant, request.by, request.value)
-    rows = [summary(context.recordings, who.tenant, record) for record in found.calls[:SHOWN_MAX]]
+    locations = context.recordings.residency.locations(who.tenant)
+    rows = [summary(context.recordings, who.tenant, record, locations) for record in found.calls[:SHOWN_MAX]]
     token = context.recordings.confirmations.token(who.tenant, found.ids)
     return {"calls": list(found.ids), "shown": rows, "shared": list(found.shared), "token": token}
 

@@ -47,5 +47,6 @@ def search(context: InContext, who: AsCaller, request: SearchRequest) -> dict[st
         raise HTTPException(422, f"this is no {request.by.value}")
     before = CallId(request.before) if request.before else None
     records = context.recordings.find(who.tenant, found, limit=request.limit, before=before)
-    rows = [summary(context.recordings, who.tenant, record) for record in records]
+    locations = context.recordings.residency.locations(who.tenant)
+    rows = [summary(context.recordings, who.tenant, record, locations) for record in records]
     return {"calls": rows, "zone": context.zone(who.tenant)}

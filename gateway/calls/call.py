@@ -232,6 +232,10 @@ class Call:
             self.identifiers.add(Sort.NUMBER, self._read(address), withheld=withheld)
             self.identifiers.add(Sort.URI, address, withheld=withheld)
 
+    def number(self, uri: str) -> str:
+        """The number in a URI, as this call's trunk writes numbers: E.164 where its rules can read it."""
+        return self._read(uri)
+
     def _read(self, uri: str) -> str:
         """The number in a URI. Reading costs 50 µs, and the same two are asked for at a call's beginning and end."""
         if uri not in self._numbers:

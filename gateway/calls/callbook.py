@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.calls import keypresses
+from gateway.calls import keypresses, rated
 from gateway.calls.call import NOBODY, Call, outcome, track_document
 from gateway.calls.journal import Journal
 from gateway.calls.recovery import facts_of_lives, facts_together, recover_call
@@ -66,7 +66,8 @@ class CallBook:
             detail = call.detail(ended_s=None, why="", missing=[])
             call.gather()
             found = replace(new, identifiers=call.identifiers.take())
-            await self._beginnings.write(Beginning(found, _call_documents(call, new, detail)))
+            documents = _call_documents(call, new, detail) | rated.documents(call, new, None)
+            await self._beginnings.write(Beginning(found, documents))
         except StoreError:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be made durable", extra={"call": call.id})
@@ -126,6 +127,7 @@ class CallBook:
         if state is CallState.ENDED and any(missing):
             state = CallState.INTERRUPTED
         documents = _call_documents(call, call.new, call.detail(ended_s=ended_s, why=why, missing=missing))
+        documents |= rated.documents(call, call.new, ended_s)
         documents |= keypresses.documents(call)
         for leg in call.every_leg:
             if leg.artefact is not None:
@@ -138,11 +140,23 @@ class CallBook:
             await self._changes.write(Change(call.new, documents, state, jobs))
         except Erased:
             log.info("a call was erased while it lived", extra={"call": call.id})
+            await self._rate(call, call.new, ended_s)
         except StoreError:
             self.counters["calls_unrecorded_end"] += 1
             log.exception("a call's end could not be written", extra={"call": call.id})
         self.on_tracks(list(facts.values()))
         return Written(state, round(1000 * (time.time() - ended_s), 1))
+
+    async def _rate(self, call: Call, new: NewCall, ended_s: float) -> None:
+        """Of a call that was erased while it lived, what is billed outlives it."""
+        artefact = rated.artefact_of(new)
+        if artefact is None:
+            return
+        try:
+            await asyncio.to_thread(self._recordings.ratings.finish, artefact, rated.rating_of(call, new, ended_s))
+        except StoreError:
+            self.counters["calls_unrated"] += 1
+            log.exception("a call's rating could not be written", extra={"call": call.id})
 
     def _save_group(self, group: Sequence[Beginning]) -> Sequence[StoreError | None]:
         """All of them or, raising StoreError, none."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.calls import keypresses
+from gateway.calls import keypresses, rated
 from gateway.calls.call import Call, track_document
 from gateway.calls.losses import CORRUPTED, Spans, in_call_time, mark, readable
 from gateway.calls.resumption import missing as lost_with_workers
@@ -95,6 +95,8 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
         detail["ended"] = datetime.fromtimestamp(ended_s, UTC).isoformat(timespec="milliseconds")
         detail["duration_ms"] = until_ms
     documents[detail_id] = json.dumps(detail).encode()
+    heard_ms = max((facts.ended_us / 1000 for facts in replayed), default=None)
+    documents |= rated.recovered(recordings, tenant, new, heard_ms if until_ms is None else until_ms)
     spoken = state in (CallState.INTERRUPTED, CallState.ENDED)
     recordings.put_documents(new, documents, state, ["transcribe"] if spoken else [])
     return state

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from gateway.sip.errors import Malformed
+from gateway.sip.siprec.location import tells_location
 from gateway.sip.siprec.metadata import Participant, Stream, parse
 from gateway.sip.siprec.session import Named
 from gateway.sip.siprec.state import Line, Senders, State
@@ -134,7 +135,10 @@ class Roster:
         self._lines = list(lines)
 
     def hear(self, documents: Sequence[bytes], at_ms: float) -> None:
-        """Metadata has come. What cannot be read is kept all the same, and said in the facts."""
+        """Metadata has come. What cannot be read is kept all the same, and said in the facts.
+
+        What tells where somebody is, is read for who takes part, and not kept.
+        """
         for document in documents:
             self._keep(document, at_ms)
             try:
@@ -200,7 +204,7 @@ class Roster:
     def facts(self) -> dict[str, object]:
         """For call detail: ids, labels and times only."""
         people = [person.facts() for person in self._people.values()]
-        read = "unreadable" if self._unread else "read" if self._documents else "none"
+        read = "unreadable" if self._unread else "read" if self._documents or self._documents_omitted else "none"
         body: dict[str, object] = {"by": self.by, "metadata": read, "participants": people, "events": self._events}
         return body | {"events_omitted": self._omitted} if self._omitted else body
 
@@ -256,6 +260,10 @@ class Roster:
         return self._people.pop(same[0]) if len(same) == 1 else None
 
     def _keep(self, document: bytes, at_ms: float) -> None:
+        if tells_location(document):
+            self._documents_omitted += 1
+            self._note(at_ms, "metadata_not_kept", reason="location")
+            return
         entry: dict[str, object] = {"at_ms": at_ms, "xml": document.decode("utf-8", "backslashreplace")}
         size = _size(entry)
         if self._kept_bytes + size > XML_BYTES_MAX:

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from gateway.calls import emergency as emergencies
-from gateway.calls import keypresses, resumption
+from gateway.calls import keypresses, rated, resumption
 from gateway.calls.admission import Busy
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
@@ -54,7 +54,7 @@ from media.messages import (
 )
 from media.ports import PortPool
 from media.sdp import SessionDescription
-from storage.model import NO_PARTICIPANT, ArtefactId, CallId, Kind, ParticipantId, new_id
+from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, ParticipantId, new_id
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
 
@@ -156,6 +156,7 @@ class Switchboard:
         people = [track.participant for track in tracks] or [ParticipantId(new_id()) for _ in labels][:LEGS_MAX]
         purpose = match.tenant.purpose
         wanted = [Wanted(NO_PARTICIPANT, Kind.CALL_DETAIL, purpose), Wanted(NO_PARTICIPANT, Kind.IDENTITY, purpose)]
+        wanted += rated.wanted(match.tenant)
         if not why_not:
             wanted += [Wanted(person, Kind.AUDIO, purpose) for person in people]
             wanted += keypresses.wanted(match.tenant, people)
@@ -213,7 +214,7 @@ class Switchboard:
         self.counters["calls_answered"] += 1
         if call.new is not None:
             call.saved = self.tasks.create_task(self._save_safely(call, call.new))
-        self._publish("call_started", call)
+        self._publish("call_started", call, storage=_storage(call))
 
     def update(
         self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = (), of: Collection[int] | None = None
@@ -393,8 +394,15 @@ class Switchboard:
             if written.ready_ms is not None:
                 self.on_ready(written.ready_ms / 1000)
             detail = {} if written.ready_ms is None else {"ready_ms": written.ready_ms}
-            self._publish("call_ended", call, state=written.state.value, **detail)
+            self._publish("call_ended", call, state=written.state.value, storage=_storage(call), **detail)
+        elif call.new is None:
+            self._publish("call_ended", call, state=CallState.NOT_RECORDED.value, storage=_storage(call))
         self.counters["calls_ended"] += 1
 
     def _publish(self, name: str, call: Call, **detail: object) -> None:
         self._hub.publish(LiveEvent(name, call.tenant, call.id, detail=detail))
+
+
+def _storage(call: Call) -> str:
+    """What is stored of a call: of a tenant of live events only nothing, ever; of others what there is, sealed."""
+    return "none" if call.new is None else "sealed"

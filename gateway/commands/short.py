@@ -118,6 +118,23 @@ def statistics(arguments: argparse.Namespace) -> int:
     return _asking(run)
 
 
+def ratings(arguments: argparse.Namespace) -> int:
+    """Show a month's totals for billing."""
+
+    def run() -> None:
+        found = Client.of(arguments.url, arguments.token).json(f"/v1/ratings?month={quote(arguments.month)}")
+        if arguments.json:
+            _print(json.dumps(found, indent=2))
+            return
+        rows = [(arguments.month, found)]
+        rows += [row for part in ("days", "directions", "numbers") for row in found[part].items()]
+        for name, row in rows:
+            unknown = f"  {row['without_length']} without a length" if row["without_length"] else ""
+            _print(f"{name:<16}  {row['calls']:>8} calls  {row['seconds']:>10} s{unknown}")
+
+    return _asking(run)
+
+
 def verify(arguments: argparse.Namespace) -> int:
     """Check a certificate with nothing but itself and a fingerprint that is trusted."""
     try:

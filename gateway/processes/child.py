@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import threading
@@ -34,5 +35,6 @@ def settings_from_stdin() -> tuple[Settings, threading.Event]:
 
 
 def protect_memory() -> None:
-    """No core dump of this process: it holds keys (prctl(2), PR_SET_DUMPABLE)."""
+    """No core dump of this process, which holds keys and audio (prctl(2), PR_SET_DUMPABLE), nor of what it starts."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a program that is executed is dumpable again
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from gateway.calls.losses import name_losses
+from gateway.places import places_of
 from gateway.processes.child import settings_from_stdin
 from gateway.processes.upload_report import Report
 from storage.errors import StoreError
@@ -25,7 +26,13 @@ DRAIN_S = 10.0  # at shutdown, for what the media worker committed last
 def main() -> None:
     """Run until standard input ends, then seal what is left, within a limit."""
     settings, stop = settings_from_stdin()
-    recordings = Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="uploader")
+    recordings = Recordings.open(
+        settings.data_folder,
+        settings.keys_url,
+        settings.objects_url,
+        node="uploader",
+        places=places_of(settings),
+    )
     uploader = Uploader(
         recordings.spool_folder,
         recordings.slices,

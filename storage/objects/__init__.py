@@ -38,6 +38,9 @@ class ObjectStore(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object whose name begins with `prefix`, in no order; those being put or deleted may be missing."""
 
+    def foreign(self) -> Iterator[ObjectInfo]:
+        """What lies there under names that are none of ours: `list` does not have it."""
+
     def check(self) -> None:
         """`Unavailable`, saying what would mend it, unless objects can be written and read here now."""
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from storage.errors import AlreadyExists, Malformed, NotFound, Unavailable
+from storage.errors import AlreadyExists, NotFound, Unavailable
 from storage.objects.address import BucketAddress
 from storage.objects.credentials import CredentialSource
-from storage.objects.names import ObjectInfo, check_name, check_prefix
+from storage.objects.names import ObjectInfo, check_name, check_prefix, is_name
 from storage.objects.openness import Openness, is_open_list, policy_openness
 from storage.objects.outcomes import Finding, Kept, Purged
 from storage.objects.s3 import DELETES_AT_ONCE, S3, Unreachable, Version
@@ -92,10 +92,15 @@ class BucketStore:
         """See `ObjectStore.list`. A fault between two pages is `Unavailable`: what was given stands, the rest waits."""
         for key, size in self._s3.list(self._prefix + check_prefix(prefix)):
             name = key.removeprefix(self._prefix)
-            try:
-                yield ObjectInfo(check_name(name), size)
-            except Malformed:  # the probe, or what somebody else put there
-                continue
+            if is_name(name):  # not the probe, nor what somebody else put there
+                yield ObjectInfo(name, size)
+
+    def foreign(self) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.foreign`. What lies outside our prefix is others' business."""
+        for key, size in self._s3.list(self._prefix):
+            name = key.removeprefix(self._prefix)
+            if name != _PROBE and not is_name(name):
+                yield ObjectInfo(name, size)
 
     def check(self) -> None:
         """See `ObjectStore.check`. Writes only where that overwrites or is refused, so it may be asked often."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from storage.errors import AlreadyExists, Malformed, NotFound, Unavailable
-from storage.objects.names import ObjectInfo, check_name, check_prefix
+from storage.objects.names import ObjectInfo, check_name, check_prefix, is_name
 from storage.objects.outcomes import Finding, Kept, Purged
 
 _INCOMING = ".incoming"
@@ -93,7 +93,11 @@ class FolderStore:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """See `ObjectStore.list`."""
         folder, _, beginning = check_prefix(prefix).rpartition("/")
-        yield from self._walk(self._root / folder, beginning)
+        yield from (found for found in self._walk(self._root / folder, beginning) if is_name(found.name))
+
+    def foreign(self) -> Iterator[ObjectInfo]:
+        """See `ObjectStore.foreign`."""
+        yield from (found for found in self._walk(self._root, "") if not is_name(found.name))
 
     def check(self) -> None:
         """See `ObjectStore.check`. Also sweeps what dead writers left behind."""

@@ -26,6 +26,11 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_name(text: str) -> bool:
+    """Whether it is one of ours by its form."""
+    return _NAME.match(text) is not None
+
+
 def check_prefix(prefix: str) -> str:
     """`prefix` itself, or `Malformed`: any beginning of a name, the empty one too."""
     if not _PREFIX.match(prefix):

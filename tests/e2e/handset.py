@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -24,14 +25,24 @@ class Handset:
     """Calls on entering, hangs up on leaving."""
 
     def __init__(
-        self, target: tuple[str, int], user: str, to: str = "100", *, host: str = HOST, codec: Codec = PCMA
+        self,
+        target: tuple[str, int],
+        user: str,
+        to: str = "100",
+        *,
+        host: str = HOST,
+        codec: Codec = PCMA,
+        headers: Sequence[str] = (),
+        contact: str = "",
     ) -> None:
+        """`headers` are the INVITE's own, `contact` are parameters of its Contact."""
         self._target, self._codec = target, codec
         self._ticks = codec.clock_hz // 8000  # of 1/8 ms
         self._sip = _socket(host)
         self._rtp = _socket(host)
         self._host, self._user, self._to, self._call_id = host, user, to, f"{user}-{time.monotonic_ns()}"
         self._tag = ""
+        self._headers, self._contact = headers, contact
         self._seq = 0
         self._media: tuple[str, int] = (HOST, 0)
         self._number, self._timestamp = 1000, 160_000
@@ -46,7 +57,7 @@ class Handset:
             f"a=rtpmap:{codec.offered_as} {codec.name}/{codec.clock_hz}{channels}\r\n"
             f"a=rtpmap:{EVENT_PT} telephone-event/{codec.clock_hz}\r\n"
         ).encode()
-        answer = self.ask("INVITE", body=body, extra="Content-Type: application/sdp")
+        answer = self.ask("INVITE", body=body, extra="\n".join([*self._headers, "Content-Type: application/sdp"]))
         assert answer.status == 200, answer.status
         self._tag = answer.to.tag
         description = parse_sdp(answer.body)
@@ -107,7 +118,7 @@ class Handset:
             f"To: {to}",
             f"Call-ID: {self._call_id}",
             f"CSeq: {seq} {method}",
-            f"Contact: <sip:{self._user}@{host}:{port}>",
+            f"Contact: <sip:{self._user}@{host}:{port}>{self._contact}",
             "Max-Forwards: 70",
             *extra.splitlines(),
             f"Content-Length: {len(body)}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from media.codecs import BY_NAME, g711
 from media.framelog import Frames, Reason, Tally, decode, encode, noise_step
 from media.timeline import facts_from_chunks
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.places import Place
 from storage.recordings import Recordings
 from storage.records import Wanted
 from storage.spool import SpoolWriter
@@ -25,10 +26,10 @@ FRAME_SAMPLES = 160
 
 
 @contextmanager
-def opened(folder: Path, kind: type[Recordings] = Recordings) -> Iterator[Recordings]:
+def opened(folder: Path, kind: type[Recordings] = Recordings, places: Sequence[Place] = ()) -> Iterator[Recordings]:
     """A fresh store in a folder."""
-    objects = folder / "objects"
-    with kind.open(folder / "data", f"file:{folder / 'keys'}", f"file:{objects}", node="test") as recordings:
+    keys, objects = f"file:{folder / 'keys'}", f"file:{folder / 'objects'}"
+    with kind.open(folder / "data", keys, objects, node="test", places=places) as recordings:
         yield recordings
 
 

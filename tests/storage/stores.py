@@ -11,6 +11,7 @@ from pathlib import Path
 from storage.erasure import Step
 from storage.heldepochs import DueOf
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.places import Place
 from storage.policies import due_of
 from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
@@ -30,6 +31,7 @@ def open_at(
     objects: str = "",
     clock: Callable[[], float] = time.time,
     on_step: Callable[[Step], None] = lambda _step: None,
+    places: Sequence[Place] = (),
     due_of: DueOf = due_of,
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
@@ -39,9 +41,10 @@ def open_at(
         f"file:{root}/keys",
         objects or f"file:{folder}/objects",
         node="n1",
+        places=places,
         clock=clock,
-        on_erasure_step=on_step,
         due_of=due_of,
+        on_erasure_step=on_step,
     )
 
 

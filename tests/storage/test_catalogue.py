@@ -51,6 +51,8 @@ _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
 _DAYS = {"day", "period"}
 """A period of statistics is a day or a month."""
+_PLACES = {"rules", "part", "region", "place"}
+"""Countries that a tenant allows, and where which part of the work is: the operator's machines, no call, no person."""
 _ENDS = {"due"}
 """The end of a bucket's time, computed from its day and the policy alone: a date."""
 _SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts", "target", "ground"}
@@ -80,6 +82,7 @@ def test_a_column_holds_nothing_that_says_whom_or_what(column: object) -> None:
         | _SEALED
         | _DAYS
         | _ENDS
+        | _PLACES
         | _SIGNED_WITHOUT_PERSONS
         | _CLOCKS
     )

@@ -21,6 +21,7 @@ from storage.keys import PROBE_AAD, provider_key
 from storage.ledger import Ledger, verify_certificate
 from storage.model import ArtefactId, CallId, CallState, Kind, Root, Secret, TenantId, new_id
 from storage.providers import KeyProvider, open_provider
+from storage.rating import Rating
 from storage.recordings import Recordings
 from storage.records import Derived, Identifier, NewCall
 from storage.signing import Signer
@@ -131,10 +132,11 @@ def test_its_jobs_are_dropped(store: Recordings, tenant: TenantId) -> None:
 def test_a_rating_under_the_statutory_root_outlives_its_call_and_is_named(store: Recordings, tenant: TenantId) -> None:
     new = stored_call(store, tenant)
     source = audio_of(new)[0].ref
-    items = [Derived(source.participant, Kind.RATING, "billing", b"60 s")]
+    sealed = Rating(new.day, 60).to_json()
+    items = [Derived(source.participant, Kind.RATING, "billing", sealed)]
     (rating,) = store.add_derived(tenant, new.call, [source.artefact], items)
     certificate = erase(store, new)
-    assert store.document(tenant, rating) == b"60 s"
+    assert store.document(tenant, rating) == sealed
     assert "excepted: 1 records kept under the statutory root" in verify_certificate(certificate, store.fingerprint())
 
 

@@ -51,9 +51,14 @@ def provider(tmp_path: Path) -> KeyProvider:
     return open_provider(f"file:{tmp_path}/keys", tmp_path / "data")
 
 
+def tree_without_ends(catalogue: Catalogue, provider: KeyProvider) -> KeyTree:
+    """As another process has it, and whatever the day is."""
+    return KeyTree(catalogue, provider, due_of=lambda *_of: None)
+
+
 @pytest.fixture
 def tree(catalogue: Catalogue, provider: KeyProvider) -> KeyTree:
-    return KeyTree(catalogue, provider)
+    return tree_without_ends(catalogue, provider)
 
 
 @pytest.fixture
@@ -118,7 +123,7 @@ def test_placed_keys_open_again_also_for_another_process(
 ) -> None:
     items = make_items(catalogue, tenant)
     place(catalogue, tree, items)
-    for reader in (tree, KeyTree(catalogue, provider)):
+    for reader in (tree, tree_without_ends(catalogue, provider)):
         assert [key_of(catalogue, reader, item) for item in items] == [bytes(32), bytes([1] * 32)]
 
 
@@ -126,7 +131,7 @@ def test_artefacts_of_one_kind_purpose_and_day_share_a_leaf(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
     place(catalogue, tree, make_items(catalogue, tenant))
-    place(catalogue, KeyTree(catalogue, provider), make_items(catalogue, tenant))
+    place(catalogue, tree_without_ends(catalogue, provider), make_items(catalogue, tenant))
     assert len(leaf_ids(catalogue)) == 1
     place(catalogue, tree, make_items(catalogue, tenant, kind=Kind.TRANSCRIPT))
     place(catalogue, tree, make_items(catalogue, make_tenant(catalogue)))
@@ -156,11 +161,11 @@ def test_a_leaf_is_filled_before_the_next_by_other_processes_too(
     items = make_items(catalogue, tenant, LEAF_KEYS - 1)
     place(catalogue, tree, items)
     more = [item for _ in range(3) for item in make_items(catalogue, tenant, 1)]
-    place(catalogue, KeyTree(catalogue, provider), more[:1])  # goes on where the day is
-    place(catalogue, KeyTree(catalogue, provider), more[1:])
+    place(catalogue, tree_without_ends(catalogue, provider), more[:1])  # goes on where the day is
+    place(catalogue, tree_without_ends(catalogue, provider), more[1:])
     assert numbered(leaves_of(catalogue, [*items, *more])) == [0] * LEAF_KEYS + [1] * 2
     for item in [*items, *more]:
-        assert key_of(catalogue, KeyTree(catalogue, provider), item) == item.key.reveal()
+        assert key_of(catalogue, tree_without_ends(catalogue, provider), item) == item.key.reveal()
 
 
 def test_the_keys_of_a_call_are_in_one_leaf_however_many_calls_are_placed_at_once(
@@ -172,7 +177,7 @@ def test_the_keys_of_a_call_are_in_one_leaf_however_many_calls_are_placed_at_onc
     assert {len(leaves) for leaves in by_call} == {1}
     sizes = Counter(leaves_of(catalogue, [item for call in group for item in call]))
     assert list(sizes.values()) == [65, 65, 65, 5]
-    fresh = KeyTree(catalogue, provider)
+    fresh = tree_without_ends(catalogue, provider)
     assert [key_of(catalogue, fresh, item) for item in group[-1]] == [item.key.reveal() for item in group[-1]]
 
 
@@ -202,7 +207,7 @@ def test_what_a_rolled_back_transaction_made_is_made_again(
         place(catalogue, tree, items)
     assert count_of(catalogue, nodes) == 2
     for item in [*lost[0], *lost[1]]:
-        assert key_of(catalogue, KeyTree(catalogue, provider), item) == item.key.reveal()
+        assert key_of(catalogue, tree_without_ends(catalogue, provider), item) == item.key.reveal()
 
 
 def test_a_change_replaces_one_leaf_of_a_day_with_what_is_above_it_and_carries_the_others_over(
@@ -228,9 +233,9 @@ def test_a_change_replaces_one_leaf_of_a_day_with_what_is_above_it_and_carries_t
         [True] * LEAF_KEYS + [False] * LEAF_KEYS + [True] * LEAF_KEYS
     )
     for item in items:
-        assert key_of(catalogue, KeyTree(catalogue, provider), item) == item.key.reveal()
+        assert key_of(catalogue, tree_without_ends(catalogue, provider), item) == item.key.reveal()
     more = make_items(catalogue, tenant, 1)
-    place(catalogue, KeyTree(catalogue, provider), more)
+    place(catalogue, tree_without_ends(catalogue, provider), more)
     assert leaves_of(catalogue, more)[0] not in after
 
 
@@ -254,7 +259,7 @@ def test_an_erasure_in_a_bucket_of_ten_thousand_keys_writes_a_leaf_its_siblings_
         assert written["buckets"] == 1
     with catalogue.reading() as connection:
         assert read_back(connection, provider, tenant, Root.CONTENT, 3) == counts["keys_rewrapped"]
-    assert key_of(catalogue, KeyTree(catalogue, provider), items[0]) == items[0].key.reveal()
+    assert key_of(catalogue, tree_without_ends(catalogue, provider), items[0]) == items[0].key.reveal()
 
 
 def greatest(catalogue: Catalogue, table: Table) -> int:
@@ -343,7 +348,7 @@ def test_a_change_replaces_the_buckets_of_the_named_leaves_and_carries_the_other
     with catalogue.reading() as connection:
         assert read_back(connection, provider, tenant, Root.CONTENT, 1) == 3
     provider.destroy(f"{tenant}-content-0")
-    fresh = KeyTree(catalogue, provider)
+    fresh = tree_without_ends(catalogue, provider)
     for item in [*kept, *rewrapped]:
         assert key_of(catalogue, fresh, item) == item.artefact.key.reveal()
 

@@ -203,6 +203,7 @@ def test_what_was_dropped_opens_from_no_copy(bench: Bench, tmp_path: Path) -> No
     assert_refused(bench.store, dropped, Expired)
     copy_data(tmp_path, "changed")
     sweep_tree(bench.catalogue, bench.tenant, Root.CONTENT, 0)
+    assert_refused(bench.store, dropped, Erased)
     copy_data(tmp_path, "after")
     assert recover(tmp_path, ["before", "changed", "after"], bench.provider, dropped) == set()
     alive = {artefact.ref.artefact for artefact in kept.artefacts}
@@ -246,6 +247,8 @@ def test_a_second_wrap_keeps_an_artefact_alive_and_it_dies_with_the_last(bench: 
     bench.drop(bench.buckets(further, root), root, swept=False)
     assert_refused(bench.store, new, Expired)
     assert bench.found() == []
+    sweep_tree(bench.catalogue, bench.tenant, root, 1)
+    assert_refused(bench.store, new, Erased)
 
 
 def test_a_backup_from_before_opens_what_is_still_held(bench: Bench, tmp_path: Path) -> None:

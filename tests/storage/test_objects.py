@@ -229,3 +229,15 @@ def test_files_are_for_their_owner_only(tmp_path: Path) -> None:
 def test_url_that_names_no_store_is_malformed(url: str) -> None:
     with pytest.raises(Malformed):
         open_store(url)
+
+
+def test_what_somebody_else_put_there_is_told_apart_from_ours(store: ObjectStore, tmp_path: Path) -> None:
+    store.check()
+    store.put("a/b/c", b"ours")
+    assert list(store.foreign()) == []
+    if isinstance(store, FolderStore):
+        (tmp_path / "objects" / "a" / "Call 1.WAV").write_bytes(b"theirs")
+    else:
+        store._s3.put(store._prefix + "a/Call 1.WAV", b"theirs")  # type: ignore[attr-defined]  # behind its back
+    assert list(store.foreign()) == [ObjectInfo("a/Call 1.WAV", 6)]
+    assert list(store.list()) == [ObjectInfo("a/b/c", 4)]

@@ -66,7 +66,8 @@ def slow_promise(second: int, term: Term, zone: str, keep: Keep) -> int:
         day = date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
     target = datetime.combine(day, wall.time())
     rough = int(target.replace(tzinfo=UTC).timestamp())
-    around = range(rough - 30 * 3600, rough + 30 * 3600, 900)
+    first = rough - rough % 900 - 30 * 3600  # clocks change at a quarter of an hour
+    around = range(first, first + 60 * 3600, 900)
     distances = [(at, _wall(at, here) - datetime.fromtimestamp(at, UTC).replace(tzinfo=None)) for at in around]
     offsets = {distance for _, distance in distances}
     readings = {rough - int(offset.total_seconds()) for offset in offsets}

@@ -110,7 +110,7 @@ def test_pages_follow_each_other_over_days_and_purposes(tmp_path: Path) -> None:
         for _ in range(5):
             expected += [saved_with(store, tenant, NUMBER).call for _ in range(3)]
             saved_with(store, tenant, OTHER)
-            now[0] += 20 * DAY_S
+            now[0] += 15 * DAY_S
         expected.reverse()
         read: list[CallId] = []
         while page := store.find(tenant, [NUMBER], limit=4, before=read[-1] if read else None):

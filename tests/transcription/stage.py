@@ -17,6 +17,7 @@ from media.codecs import PCMA
 from media.framelog import NEW_PIECE, Frames, decode, encode
 from media.timeline import facts_from_chunks
 from storage.model import CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.places import Place
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
 from storage.spool import SpoolWriter
@@ -31,11 +32,10 @@ Samples = NDArray[np.int16]
 
 
 @contextmanager
-def opened_store(folder: Path) -> Iterator[Recordings]:
+def opened_store(folder: Path, places: Sequence[Place] = ()) -> Iterator[Recordings]:
     """A store with everything embedded."""
-    store = Recordings.open(
-        folder / "data", f"file:{folder / 'keys'}", f"file:{folder / 'data' / 'objects'}", node="test"
-    )
+    keys, objects = f"file:{folder / 'keys'}", f"file:{folder / 'data' / 'objects'}"
+    store = Recordings.open(folder / "data", keys, objects, node="test", places=places)
     with store:
         yield store
 

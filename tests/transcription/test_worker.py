@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from storage.model import ArtefactState, CallId, CallState, Kind, TenantId, new_id
+from storage.places import Part, Place
 from storage.recordings import Recordings
 from tests.transcription.stage import RATE_HZ, begin_call, end_call, opened_store, recorded_call
 from transcription.engines import Engine
@@ -167,6 +168,19 @@ def test_a_call_of_another_tenant_or_none_is_dropped(tmp_path: Path) -> None:
         worker = worker_with(store, Script())
         assert worker.work(Job(other, call)) == Done()
         assert worker.work(Job(other, CallId(new_id()))) == Done()
+
+
+def test_up_08_a_worker_where_a_tenants_data_may_not_be_leaves_its_jobs_to_others_and_opens_nothing(
+    tmp_path: Path,
+) -> None:
+    with opened_store(tmp_path, [Place(Part.TRANSCRIPTION, "NL")]) as store:
+        ids = recorded_call(store, [noise(2)])
+        store.residency.settle(ids[0], ["NL"])
+        engine = Script()
+        with opened_store(tmp_path, [Place(Part.TRANSCRIPTION, "US")]) as elsewhere:
+            assert isinstance(worker_with(elsewhere, engine).work(job_of(ids)), Again)
+        assert engine.heard == []
+        assert worker_with(store, engine).work(job_of(ids, 2)) == Done()
 
 
 def test_a_job_that_outruns_its_call_waits(tmp_path: Path) -> None:
