@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from storage.errors import AlreadyExists, Unavailable
 
-HEAD = "0006"
+HEAD = "0011"
 """The newest migration. Starting at it skips loading Alembic, which takes longer than everything else here."""
 
 _BUSY_TIMEOUT_S = 20

@@ -28,7 +28,7 @@ from sqlalchemy import Row, select, update
 
 from storage.catalogue import Catalogue
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
-from storage.errors import Erased, NotFound, NotReady, StoreError, Unavailable
+from storage.errors import Erased, NotFound, NotReady, StoreError, Unavailable, WrongProvider
 from storage.keys import PROBE_AAD, provider_key
 from storage.lease import LEASE_S
 from storage.ledger import Ledger, check_words
@@ -237,6 +237,9 @@ class Eraser:
             with self._with.catalogue.reading() as connection:
                 check_turn(connection, erasure.tenant, erasure.turn)
                 row = epoch_row(connection, erasure.tenant, root, n)
+                following = epoch_row(connection, erasure.tenant, root, n + 1)
+            if following is not None:
+                self._expect(following)
             name = provider_key(erasure.tenant, root, n)
             answer = self._with.provider.destroy(name)
             destroyed_at = utc(self._with.clock())
@@ -245,6 +248,13 @@ class Eraser:
             key = {"name": name, "answer": answer, "destroyed_at": destroyed_at, "probe_failed_at": failed_at}
             keys.append(key)
         self._write(erasure, Step.DESTROY, {"keys": keys})
+
+    def _expect(self, following: Row[Any]) -> None:
+        """Unavailable if the provider has not the next epoch's key: then it is another one, and proves nothing."""
+        try:
+            open_secret(self._with.provider, following)
+        except Erased as error:
+            raise WrongProvider("the key provider has no key of the next epoch: nothing is destroyed") from error
 
     def _probe(self, name: str, probe: bytes) -> None:
         """Unavailable if a destroyed key still opens its probe, or if nobody knows whether it does."""
@@ -264,7 +274,7 @@ class Eraser:
                 "tenant": erasure.tenant,
                 "call": erasure.call,
                 "keys": steps[Step.DESTROY]["keys"],
-                "finality": self._with.provider.finality,
+                "finality": self._with.provider.behind(erasure.tenant).finality,
                 "exceptions": [*EXCEPTIONS, *([f"{kept} records kept under the statutory root"] if kept else [])],
             }
             seq = self._with.ledger.append(connection, "done", self._with.clock(), statement)

@@ -32,13 +32,14 @@ from storage.epochs import (
     make_epoch,
     open_secret,
 )
-from storage.errors import Erased, NotFound, StoreError, Unavailable
+from storage.errors import Erased, NotFound, StoreError, Unavailable, WrongProvider
 from storage.keys import Bucket, Slot, artefact_aad, bucket_aad, fresh_key, unwrap, wrap, wrap_bucket
 from storage.model import ArtefactId, ArtefactRef, ArtefactState, Kind, Root, Secret, TenantId, new_id
 from storage.providers import KeyProvider
 from storage.records import ROOTS, Day, Identifier, NewArtefact
 from storage.tables import artefact_keys, artefacts, buckets, epochs, tenants, tombstones
 from storage.tags import write_tags
+from storage.tenantkeys import note_first_key
 
 BUCKET_KEYS = 2048
 """Keys in a bucket, after which its day gets another one: what an erasure wraps anew is one bucket of each kind,
@@ -283,7 +284,9 @@ class KeyTree:
         try:
             return open_secret(self._provider, row)
         except Erased as error:
-            raise Unavailable("the newest epoch's key is destroyed: is this catalogue an old backup?") from error
+            raise WrongProvider(
+                "the key provider has no key of a tenant's newest epoch: is it another one, or this an old backup?"
+            ) from error
 
     def _newest(self, tenant: TenantId, root: Root) -> Row[Any]:
         with self._catalogue.reading() as connection:
@@ -294,6 +297,7 @@ class KeyTree:
         with self._catalogue.writing() as connection:
             if epoch_row(connection, tenant, root) is None:
                 first.insert(connection)
+                note_first_key(connection, self._provider, tenant)
             row = epoch_row(connection, tenant, root)
         assert row is not None
         return row

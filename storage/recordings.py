@@ -12,6 +12,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +26,7 @@ from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings
-from storage.errors import Erased, NotFound, NotReady, Refused, StoreError
+from storage.errors import Erased, NotFound, NotReady, Refused, StoreError, Unavailable
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.jobs import Jobs, delete_jobs, read_jobs
@@ -35,6 +37,7 @@ from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
 from storage.providers import open_provider
 from storage.providers.measured import Measured
+from storage.providers.routed import Routed
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
     ArtefactRecord,
@@ -57,6 +60,7 @@ from storage.spoolview import SpoolView, look
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
+from storage.tenantkeys import misplaced
 from storage.tokens import Tokens
 
 __all__ = [
@@ -92,15 +96,18 @@ class Recordings:
         objects_url: str,
         *,
         node: str,
+        tenant_keys: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
-        `clock` gives Unix time; `on_erasure_step` is told of each step of an erasure once it is durable.
+        `tenant_keys` has, by name, the providers of tenants that have their own; one that is away does not keep the
+        store from opening. All processes of an installation must be told the same. `clock` gives Unix time;
+        `on_erasure_step` is told of each step of an erasure once it is durable.
         """
         objects = open_store(objects_url)
-        provider = Measured(open_provider(provider_url, data_folder))
+        provider = Routed(open_provider(provider_url, data_folder))
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalogue = Catalogue(data_folder)
         try:
@@ -108,12 +115,18 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        return cls(catalogue, provider, objects, installation, data_folder, node, clock, on_erasure_step)
+        opened = cls(catalogue, provider, objects, installation, data_folder, node, clock, on_erasure_step)
+        try:
+            opened._route(tenant_keys or {}, data_folder)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
     def __init__(
         self,
         catalogue: Catalogue,
-        provider: Measured,
+        routed: Routed,
         objects: ObjectStore,
         installation: Installation,
         data_folder: Path,
@@ -122,6 +135,7 @@ class Recordings:
         on_erasure_step: Callable[[Step], None],
     ) -> None:
         signer = Signer(installation.ledger)
+        provider = Measured(routed)
         self.node = node
         """The name of this machine, which spool files carry."""
         self.objects = objects
@@ -130,6 +144,7 @@ class Recordings:
         """What manifests and ledger are signed with."""
         self._spool_index = SpoolIndex(self.spool_folder)
         self._catalogue = catalogue
+        self._routed = routed
         self._provider = provider
         self._clock = clock
         self._tag_key = installation.tags
@@ -158,6 +173,23 @@ class Recordings:
         self.objects.check()
         with self._catalogue.reading() as connection:
             self._ledger.verify(connection, newest=_ENTRIES_CHECKED)
+
+    def _route(self, tenant_keys: Mapping[str, str], data_folder: Path) -> None:
+        openers = {self.tenant(name): partial(open_provider, url, data_folder) for name, url in tenant_keys.items()}
+        with self._catalogue.reading() as connection:
+            barred = misplaced(connection, openers.keys())
+        self._routed.route(openers, barred)
+        for tenant in openers.keys() - barred:
+            with suppress(Unavailable):  # away: it is opened later
+                self._routed.behind(tenant)
+
+    def own_providers(self) -> Mapping[TenantId, StoreError | None]:
+        """The tenants that have a key provider of their own, each with what is wrong with it now. Asks each of them."""
+        return self._routed.check_each()
+
+    def key_region(self, tenant: TenantId) -> str:
+        """Where the tenant's keys are, as the operator states it; "" if nobody does."""
+        return self._provider.behind(tenant).region
 
     def key_operations(self) -> Mapping[str, KeyOperations]:
         """What was asked of the key provider since this store was opened, by operation."""
