@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -35,12 +35,14 @@ from gateway.ingest.sip import SipIngest
 from gateway.ingest.whip import WhipIngest
 from gateway.operations import logs
 from gateway.operations.alarms import Alarm
+from gateway.operations.key_care import prepare_keys, refuse_wrong
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
+from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
@@ -70,6 +72,7 @@ class Server:
         self._announcements: Announcements | None = None  # read, and not yet in place
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
+        self._keys_away: Collection[str] = frozenset()  # tenants whose key provider did not answer, by name
 
     async def run(self) -> None:
         """Start everything, serve until told to stop, then end in order. Raises ConfigError, StoreError."""
@@ -81,9 +84,7 @@ class Server:
             loop.add_signal_handler(signum, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what is being read is the newest
         settings = self._settings
-        recordings = await asyncio.to_thread(
-            Recordings.open, settings.data_folder, settings.keys_url, settings.objects_url, node="gateway"
-        )
+        recordings = await asyncio.to_thread(partial(open_recordings, settings, node="gateway"))
         try:
             async with AsyncExitStack() as stack:
                 stack.enter_context(serving(settings.data_folder))
@@ -93,11 +94,11 @@ class Server:
             await asyncio.to_thread(recordings.close)
 
     async def _recover(self, recordings: Recordings) -> None:
+        await asyncio.to_thread(self._prepare, recordings, self._settings)  # first: are these the right providers?
         erased = await asyncio.to_thread(recordings.resume_erasures)
         recovered = await asyncio.to_thread(recover_all, recordings)
         if erased or recovered:
             log.info("finished what was left open", extra={"erasures": erased, "calls": recovered})
-        await asyncio.to_thread(self._prepare, recordings, self._settings)
 
     async def _serve(self, recordings: Recordings, stack: AsyncExitStack) -> None:
         """Services are entered in order and left in the opposite one."""
@@ -122,7 +123,7 @@ class Server:
         book = CallBook(recordings)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
-        care = look_after(recordings, lambda: _prepare_keys(recordings, self._settings), status.alarms)
+        care = look_after(recordings, partial(self._keys_prepared, recordings), status.alarms)
         publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
         for work in (jobs.run(), uploader.run(), book.run(), care, publishing, remarks):
@@ -131,6 +132,7 @@ class Server:
         received = settings.media
         ports = PortPool(received.address, received.port_first, received.port_last, address6=received.address6)
         board = Switchboard(recordings, book, ports, self._hub, calls)
+        board.keyless.away = lambda: self._keys_away
         sip = SipIngest(settings, Directory(settings), board)
         sip.secure(self._contexts)
         whip = WhipIngest(settings, recordings, board, ports)
@@ -207,7 +209,8 @@ class Server:
         known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
-            _prepare_keys(recordings, settings)
+            keys_away = prepare_keys(recordings, settings)
+            refuse_wrong(keys_away)
             zones = {recordings.tenant(tenant.name): tenant.zone for tenant in settings.tenants}
         except BaseException:
             announcements.close()
@@ -216,6 +219,14 @@ class Server:
             self._announcements.close()
         self._announcements, self._zones, self._contexts = announcements, zones, certificates
         self._accounts = known
+        self._keys_away = frozenset(keys_away)
+
+    def _keys_prepared(self, recordings: Recordings) -> None:
+        """Hourly, and each minute while it fails for a tenant: Unavailable then, which is an alarm."""
+        away = prepare_keys(recordings, self._settings)
+        self._keys_away = frozenset(away)
+        for error in away.values():
+            raise error
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
@@ -274,11 +285,6 @@ def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
             taker(call)
 
     return tell
-
-
-def _prepare_keys(recordings: Recordings, settings: Settings) -> None:
-    for tenant in settings.tenants:
-        recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
 
 
 def _settle_down() -> None:

@@ -59,6 +59,8 @@ class Epoch:
     n: int
     secret: bytes = field(repr=False)
     slots: dict[Slot, Bucket] = field(repr=False)
+    until: Day
+    """The last day that the provider was asked for: buckets up to it are made without it, later ones are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +112,24 @@ class KeyTree:
         self._opened: dict[str, tuple[int, dict[str, bytes]]] = {}  # tenant → fence seen, bucket id → key
 
     def prepare(self, tenant: TenantId, slots: Iterable[Slot]) -> None:
-        """Makes the buckets under the newest epoch and holds exactly their keys, so that `hold` asks no provider."""
+        """Makes the buckets under the newest epoch and holds exactly their keys, so that `hold` asks no provider.
+
+        Always asks it, once for each root: so a provider that is away, or was closed to us, is noticed.
+        """
         by_root: dict[Root, set[Slot]] = {}
         for slot in slots:
             by_root.setdefault(ROOTS[slot.kind], set()).add(slot)
         for root, wanted in by_root.items():
-            self._learn(tenant, root, wanted, known={})
+            self._learn(tenant, root, wanted, known={}, ask=True)
         with self._lock:
             held = {bucket.id for epoch in self._current.values() for bucket in epoch.slots.values()}
             self._room = {bucket: room for bucket, room in self._room.items() if bucket in held}
+
+    def ready(self, tenant: TenantId, root: Root, day: Day) -> bool:
+        """Whether keys of that day can be placed without the provider."""
+        with self._lock:
+            epoch = self._current.get((tenant, root))
+        return epoch is not None and day <= epoch.until
 
     def hold(self, items: Sequence[Placing]) -> Held:
         """The epochs and bucket keys under which these artefacts' keys can be placed; from memory where prepared."""
@@ -258,22 +269,30 @@ class KeyTree:
             self._opened[row.tenant] = (row.fence, keys)
         return key
 
-    def _learn(self, tenant: TenantId, root: Root, wanted: set[Slot], known: dict[Slot, Bucket]) -> Epoch:
+    def _learn(
+        self, tenant: TenantId, root: Root, wanted: set[Slot], known: dict[Slot, Bucket], *, ask: bool = False
+    ) -> Epoch:
         """The newest epoch with at least the wanted buckets, keeping the known ones if they are of this epoch."""
+        last = max(slot.day for slot in wanted)
         with self._lock:
             held = self._current.get((tenant, root))
         for _ in range(_ATTEMPTS):
             row = self._newest(tenant, root)
             same = held is not None and held.n == row.n
-            secret = held.secret if held is not None and same else self._open_secret(row)
+            if held is not None and same and last <= held.until and not ask:
+                secret, until = held.secret, held.until
+            else:
+                secret, until = self._open_secret(row), max(last, held.until) if held is not None and same else last
             try:
                 with self._catalogue.writing() as connection:
                     compare_epochs(connection, {(tenant, root): row.n})
-                    filled = _slots(connection, Epoch(tenant, root, row.n, secret, {}), wanted, self._bucket_keys)
+                    filled = _slots(
+                        connection, Epoch(tenant, root, row.n, secret, {}, until), wanted, self._bucket_keys
+                    )
             except EpochMovedError:
                 continue
             slots = {slot: bucket for slot, (bucket, _) in filled.items()}
-            epoch = Epoch(tenant, root, row.n, secret, {**known, **slots} if same else slots)
+            epoch = Epoch(tenant, root, row.n, secret, {**known, **slots} if same else slots, until)
             with self._lock:
                 self._current[tenant, root] = epoch
                 self._room |= {bucket.id: self._bucket_keys - keys for bucket, keys in filled.values()}

@@ -231,8 +231,15 @@ class Recordings:
         return self._tenants[name]
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str] = ()) -> None:
-        """Makes and holds bucket keys for 48 hours: at start, with the purposes configured, and then hourly."""
+        """Makes and holds bucket keys for 48 hours: at start, with the purposes configured, and then hourly.
+
+        WrongProvider, an Unavailable, if the provider answers and has not the tenant's keys: no new ones are made.
+        """
         self._intake.prepare(tenant, purposes)
+
+    def ready(self, tenant: TenantId) -> bool:
+        """Whether a call that begins today can be saved while the key provider is away. From memory, at once."""
+        return self._intake.ready(tenant)
 
     def begin(self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted]) -> NewCall:
         """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""

@@ -8,7 +8,7 @@ from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from storage.errors import Malformed
-from storage.providers import file, openbao, pkcs11
+from storage.providers import file, openbao
 from storage.providers.options import URL_CHARACTERS_MAX
 
 
@@ -72,9 +72,15 @@ def open_provider(url: str, data_folder: Path) -> KeyProvider:
     return make(parts, data_folder)
 
 
+def _open_pkcs11(parts: SplitResult, data_folder: Path) -> KeyProvider:
+    from storage.providers import pkcs11  # noqa: PLC0415  # its SDK is slow to load and seldom needed
+
+    return pkcs11.from_url(parts, data_folder)
+
+
 _SCHEMES: dict[str, Callable[[SplitResult, Path], KeyProvider]] = {
     "file": file.from_url,
-    "pkcs11": pkcs11.from_url,
+    "pkcs11": _open_pkcs11,
     "openbao": openbao.from_url,
     "openbao+http": openbao.from_url,
 }
