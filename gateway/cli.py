@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _server_commands(commands)
     _client_commands(commands)
     _admin_commands(commands)
+    _policy_commands(commands)
     return top
 
 
@@ -105,14 +106,29 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     statistics.add_argument("period", nargs="?", help="YYYY-MM-DD or YYYY-MM, UTC")
     _api(statistics)
-    erase = _command(commands, "erase", "gateway.commands.short:erase", "destroy a call's keys; prints the certificate")
-    erase.add_argument("call")
-    erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")
-    erase.add_argument("--yes", action="store_true", help="do not ask")
-    _api(erase)
+    _erase_command(commands)
     verify = _command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")
     verify.add_argument("certificate", type=Path)
     verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
+
+
+def _erase_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    erase = _command(
+        commands,
+        "erase",
+        "gateway.commands.erase:command",
+        "destroy the keys of a call, a part of it, a person's calls or a purpose; prints the certificate",
+    )
+    erase.add_argument("call", nargs="?")
+    erase.add_argument("--kind", action="append", help="only this kind of the call, as audio; may be repeated")
+    erase.add_argument("--participant", metavar="ID", help="only this participant of the call, and what speaks of all")
+    erase.add_argument("--person", metavar="BY:VALUE", help="all calls of number:+31… or uri:sip:…, shown first")
+    erase.add_argument("--only", nargs="+", metavar="CALL", help="with --person: those of the calls that are meant")
+    erase.add_argument("--all", action="store_true", help="with --person: all of them, though the number looks shared")
+    erase.add_argument("--purpose", help="what is kept for this purpose only, of all calls")
+    erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")
+    erase.add_argument("--yes", action="store_true", help="do not ask")
+    _api(erase)
 
 
 def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -181,6 +197,40 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     _configuration(doctor)
+
+
+def _policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    policy = commands.add_parser(
+        "policy",
+        help="what tenants promise: show it, check it, compare it, print the page about it",
+        description="What tenants promise about their calls: terms by kind and purpose, deadlines, places, rights.",
+    )
+    actions = policy.add_subparsers(title="actions", metavar="ACTION", required=True)
+    show = _command(actions, "show", "gateway.commands.policy:show", "tenants' policies, or the profiles there are")
+    show.add_argument("tenant", nargs="?", help="one tenant; default: all")
+    show.add_argument("--profiles", action="store_true", help="the profiles that come with callvault, side by side")
+    show.add_argument("--json", action="store_true", help="everything, as JSON")
+    _configuration(show)
+    check = _command(
+        actions, "check", "gateway.commands.policy:check", "say everything that is wrong with a profile or with tenants"
+    )
+    check.add_argument("file", nargs="?", type=Path, help="a profile; default: the configuration's tenants")
+    _configuration(check)
+    diff = _command(
+        actions, "diff", "gateway.commands.policy:diff", "what becomes shorter or longer, and what that ends at once"
+    )
+    diff.add_argument("before", help="a tenant, a profile, or a profile's path")
+    diff.add_argument("after", nargs="?", help="the same; default: from what the store has of a tenant to its settings")
+    diff.add_argument("--json", action="store_true", help="as JSON")
+    _configuration(diff)
+    page = _command(
+        actions, "page", "gateway.commands.policy:page", 'the page "what we keep", made of the policy in effect'
+    )
+    page.add_argument("tenant")
+    page.add_argument("--lang", choices=("nl", "de", "en"), default="en")
+    page.add_argument("--format", choices=("md", "html"), default="md")
+    page.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    _configuration(page)
 
 
 def _command(

@@ -28,6 +28,7 @@ from gateway.addresses import Advertised, Listening, parse_address, reached_by
 from gateway.errors import ConfigError
 from gateway.media_settings import Media
 from gateway.policy import Section, Tenant, Trunk, trunk_problems
+from gateway.promises.effective import promise_problems
 from gateway.sip.grammar import SECURE_PORT
 
 ENV_PREFIX = "CALLVAULT_"
@@ -219,6 +220,7 @@ class Settings(Section):
         reached = [named for _, named in self.sip.reached_by() if named[1]]
         twice = sorted({f"{host}:{port}" for host, port in reached if reached.count((host, port)) > 1})
         problems += [f"several listeners are reached by {place}: give one of them another address" for place in twice]
+        problems += promise_problems(self.tenants)
         problems += trunk_problems([listener.name for listener in self.sip.listeners], self.sip.realm, self.trunks)
         if self.store.spool_limit_mib < (self.media.workers + 2) * self.store.spool_file_mib:
             problems.append(

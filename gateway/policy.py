@@ -39,6 +39,15 @@ class Numbering(Section):
         return values
 
 
+class Retention(Section):
+    """How long a tenant keeps a kind for a purpose, where that is not what its profile says."""
+
+    kind: str = Field("*", description="audio, transcript, call_detail, ... ; *: all content, never what a law keeps")
+    purpose: str = Field("*", description="one of the profile's; *: all")
+    term: str = Field(description='"90 days", "4 months", "2 years", "while-in-use", "account-life", "for ever"')
+    reason: str = Field("", description="in words, where it is longer than the profile allows; stands in the ledger")
+
+
 class Tenant(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     record: Literal["all", "events"] = Field("all", description="`events`: live speech events only, nothing is stored")
@@ -80,11 +89,17 @@ class Tenant(Section):
         description="keys' tones in the audio: silenced before anything is kept, or kept as they are; "
         "with mask, Opus is asked to come without in-band FEC, which repeats what was silenced",
     )
+    profile: str = Field(
+        "default", description="policy: default, upcall, speakup, circleloop, cloudtalk, ipcallme, or a file's path"
+    )
+    retention: tuple[Retention, ...] = Field((), max_length=64, description="its own terms, before the profile's")
     statistics: Literal["day", "month"] = Field(
         "day",
         description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
     )
-    zone: str = Field("UTC", description="time zone that its times are shown in, IANA; kept are UTC")
+    zone: str = Field(
+        "UTC", description="time zone, IANA: its times are shown and its terms counted in it; times are kept in UTC"
+    )
 
     @field_validator("zone")
     @classmethod

@@ -44,6 +44,8 @@ from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
+from gateway.promises.effective import policy_of
+from gateway.promises.page import Facts
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
@@ -69,6 +71,7 @@ class Server:
         self._notifier = Notifier.from_environment(os.environ)
         self._queue_awaited = True
         self._zones: dict[TenantId, str] = {}
+        self._facts: dict[TenantId, Facts] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
@@ -166,6 +169,7 @@ class Server:
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
             zone=lambda tenant: self._zones.get(tenant, "UTC"),
+            facts=self._facts_of,
             whip=whip,
             pauses=board.pauses,
         )
@@ -209,16 +213,18 @@ class Server:
         known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
+            _adopt(recordings, settings)  # before keys are made, whose ends depend on it
             keys_away = prepare_keys(recordings, settings)
             refuse_wrong(keys_away)
-            zones = {recordings.tenant(tenant.name): tenant.zone for tenant in settings.tenants}
+            tenants = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
         except BaseException:
             announcements.close()
             raise
         if self._announcements is not None:
             self._announcements.close()
-        self._announcements, self._zones, self._contexts = announcements, zones, certificates
-        self._accounts = known
+        self._zones = {tenant: one.zone for tenant, one in tenants.items()}
+        self._facts = {tenant: Facts.of(one) for tenant, one in tenants.items()}
+        self._announcements, self._contexts, self._accounts = announcements, certificates, known
         self._keys_away = frozenset(keys_away)
 
     def _keys_prepared(self, recordings: Recordings) -> None:
@@ -227,6 +233,9 @@ class Server:
         self._keys_away = frozenset(away)
         for error in away.values():
             raise error
+
+    def _facts_of(self, tenant: TenantId) -> Facts | None:
+        return self._facts.get(tenant)
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
@@ -285,6 +294,14 @@ def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
             taker(call)
 
     return tell
+
+
+def _adopt(recordings: Recordings, settings: Settings) -> None:
+    for tenant in settings.tenants:
+        adopted = recordings.adopt(recordings.tenant(tenant.name), policy_of(tenant))
+        if adopted.changed:
+            counts = {"lowered": len(adopted.lowered), "raised": len(adopted.raised)}
+            log.info("policy adopted", extra=counts | {"ended_earlier": adopted.ended_earlier})
 
 
 def _settle_down() -> None:

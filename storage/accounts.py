@@ -11,16 +11,17 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, select
+from sqlalchemy import BindParameter, Connection, bindparam, or_, select
 
 from storage.audit import Audit, Weight
 from storage.catalogue import Catalogue
 from storage.content import open_document, sealed_document
-from storage.errors import DataError, Refused
+from storage.epochs import ALIVE
+from storage.errors import DataError, Erased, Refused
 from storage.keytree import KeyTree
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, TenantId
 from storage.records import STREAMS
-from storage.tables import artefacts, calls, erasures, manifests, slices
+from storage.tables import artefacts, calls, changes, erased_calls, erasures, manifests, slices
 
 CALLS_AT_ONCE = 250
 """Looked up with one query: with their manifests some megabytes."""
@@ -40,7 +41,12 @@ class Accounts:
         .join(artefacts, artefacts.c.id == slices.c.artefact)
         .where(artefacts.c.call.in_(_IDS))
     )
-    _ERASING = select(erasures.c.call).where(erasures.c.call.in_(_IDS), erasures.c.finished.is_(False))
+    _ERASING = (
+        select(erased_calls.c.call)
+        .join(erasures, erasures.c.id == erased_calls.c.erasure)
+        .outerjoin(changes, changes.c.id == erasures.c.change)
+        .where(erased_calls.c.call.in_(_IDS), or_(changes.c.id.is_(None), changes.c.finished.is_(False)))
+    )
 
     def __init__(
         self, catalogue: Catalogue, tree: KeyTree, audit: Audit, spooled: Collection[ArtefactId], explain: Explain
@@ -86,7 +92,8 @@ class Accounts:
                     self._hear(connection, row, parts.get(row.id, []))
 
     def _ended(self, row: Any, parts: Sequence[Any], signed: str | None, sliced: Mapping[str, set[str]]) -> None:
-        streams = [part for part in parts if Kind(part.kind) in STREAMS]
+        ever = [part for part in parts if Kind(part.kind) in STREAMS]
+        streams = [part for part in ever if part.state in ALIVE]
         writing = [part for part in streams if part.state == ArtefactState.WRITING]
         if row.closed and (writing or signed is None):
             what = "closed call with an open stream" if writing else "closed call without a manifest"
@@ -97,7 +104,7 @@ class Accounts:
                 self._audit.find(Weight.UNEXPLAINED, "ended call with a stream that nothing will end", row.id)
             else:
                 self._audit.find(Weight.PENDING, "ended call that waits for its manifest", row.id)
-        if row.state == CallState.STORED and not any(part.id in sliced for part in streams):
+        if row.state == CallState.STORED and len(streams) == len(ever) and not any(part.id in sliced for part in ever):
             self._audit.find(Weight.UNEXPLAINED, "stored call without stored audio", row.id)
         if row.state == CallState.STORED and any(part.interrupted for part in streams):
             self._audit.find(Weight.UNEXPLAINED, "stored call with an interrupted stream", row.id)
@@ -107,12 +114,14 @@ class Accounts:
     def _hear(self, connection: Connection, row: Any, parts: Sequence[Any]) -> None:
         """What the call itself says, under seal, of why it is not stored whole."""
         for part in parts:
-            if part.kind != Kind.CALL_DETAIL:
+            if part.kind != Kind.CALL_DETAIL or part.state not in ALIVE:
                 continue
             try:
                 opened = self._tree.open(connection, ArtefactId(part.id), TenantId(row.tenant))
                 found = sealed_document(connection, ArtefactId(part.id))
                 wrong = self._explain(CallState(row.state), open_document(opened, *found)) if found else "no detail"
+            except Erased:
+                continue  # its time is over, or it has been erased since its row was read
             except (DataError, Refused) as error:
                 wrong = f"call detail that does not open: {type(error).__name__}"
             if wrong:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, bindparam, exists, select, update
 
 from storage.epochs import ALIVE, artefact_ref
 from storage.errors import AlreadyExists, Erased, NotFound
+from storage.liveness import alive
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, TenantId
 from storage.records import STREAMS, ArtefactRecord, CallRecord, Change, Day, NewCall
 from storage.tables import artefacts, calls
@@ -20,7 +21,7 @@ WITHOUT_STREAMS = (CallState.NOT_RECORDED, CallState.NO_MEDIA)
 """States in which no stream is going to be ended by a spool."""
 
 _STATES = select(calls.c.tenant, calls.c.id, calls.c.state).where(calls.c.id.in_(bindparam("ids", expanding=True)))
-_ALIVE = select(artefacts.c.id).where(
+_THERE = select(artefacts.c.id).where(
     artefacts.c.id.in_(bindparam("ids", expanding=True)), artefacts.c.state.in_(ALIVE)
 )
 _MOVE = update(calls).where(calls.c.id == bindparam("of")).values(state=bindparam("to"))
@@ -81,10 +82,10 @@ def read_mark(connection: Connection, tenant: TenantId, call: CallId) -> Mark:
     return Mark(Day(found.day), found.serial)
 
 
-def marks_of(connection: Connection, tenant: TenantId, living: Sequence[ArtefactId]) -> set[Mark]:
+def marks_of(connection: Connection, tenant: TenantId, wanted: Sequence[ArtefactId], now_s: float) -> set[Mark]:
     """The calls of a tenant that have one of these artefacts, as far as it is alive."""
     query = select(calls.c.day, calls.c.serial).join(artefacts, artefacts.c.call == calls.c.id)
-    query = query.where(artefacts.c.id.in_(living), calls.c.tenant == tenant, artefacts.c.state.in_(ALIVE))
+    query = query.where(artefacts.c.id.in_(alive(connection, wanted, now_s)), calls.c.tenant == tenant)
     return {Mark(Day(row.day), row.serial) for row in connection.execute(query)}
 
 
@@ -103,16 +104,19 @@ def read_call(connection: Connection, tenant: TenantId, call: CallId) -> CallRec
     return _with_artefacts(connection, rows)[0]
 
 
-def check_alive(connection: Connection, tenant: TenantId, call: CallId, needed: Sequence[ArtefactId]) -> CallState:
-    """The call's state; NotFound, or Erased if the call or one of these artefacts of it is, or is about to be."""
+def check_alive(
+    connection: Connection, tenant: TenantId, call: CallId, needed: Sequence[ArtefactId], now_s: float
+) -> CallState:
+    """The call's state; NotFound, or Erased if the call or one of these artefacts of it is not alive at that time."""
     state = connection.scalar(select(calls.c.state).where(calls.c.id == call, calls.c.tenant == tenant))
     if state is None:
         raise NotFound(f"no call {call}")
     if state == CallState.ERASED:
         raise Erased(f"call {call} is erased")
-    where = (artefacts.c.id.in_(needed), artefacts.c.call == call, artefacts.c.state.in_(ALIVE))
-    if set(connection.scalars(select(artefacts.c.id).where(*where))) != set(needed):
-        raise Erased(f"an artefact of call {call} is erased")
+    if needed:
+        where = (artefacts.c.id.in_(alive(connection, needed, now_s)), artefacts.c.call == call)
+        if set(connection.scalars(select(artefacts.c.id).where(*where))) != set(needed):
+            raise Erased(f"an artefact of call {call} is erased, or its time is over")
     return CallState(state)
 
 
@@ -121,14 +125,14 @@ def outcomes(connection: Connection, changes: Sequence[Change]) -> list[NotFound
     calls_named = [change.call.call for change in changes]
     states = {(row.tenant, row.id): row.state for row in connection.execute(_STATES, {"ids": calls_named})}
     needed = [artefact for change in changes for artefact in change.documents]
-    alive = set(connection.scalars(_ALIVE, {"ids": needed})) if needed else set()
+    there = set(connection.scalars(_THERE, {"ids": needed})) if needed else set()
     found: list[NotFound | Erased | None] = []
     for change in changes:
         call = change.call.call
         state = states.get((change.call.tenant, call))
         if state is None:
             found.append(NotFound(f"no call {call}"))
-        elif state == CallState.ERASED or not alive.issuperset(change.documents):
+        elif state == CallState.ERASED or not there.issuperset(change.documents):
             found.append(Erased(f"call {call} is erased, or an artefact of it"))
         else:
             found.append(None)
@@ -177,8 +181,9 @@ def close_call(connection: Connection, call: CallId, state: CallState) -> None:
 
 def _with_artefacts(connection: Connection, rows: Sequence[Any]) -> list[CallRecord]:
     of_calls = artefacts.c.call.in_([row.id for row in rows if row.state != CallState.ERASED])
+    living = select(artefacts).where(of_calls, artefacts.c.state.in_(ALIVE))
     found: dict[str, list[ArtefactRecord]] = {}
-    for row in connection.execute(select(artefacts).where(of_calls).order_by(artefacts.c.serial)):
+    for row in connection.execute(living.order_by(artefacts.c.serial)):
         found.setdefault(row.call, []).append(ArtefactRecord(artefact_ref(row), ArtefactState(row.state), row.size))
     return [
         CallRecord(CallId(row.id), CallState(row.state), Day(row.day), tuple(found.get(row.id, ()))) for row in rows

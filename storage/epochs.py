@@ -1,8 +1,9 @@
 """Epochs of a tenant's keys, and the change from one to the next that makes every older copy waste paper.
 
-A change replaces the buckets that ever held what is being erased, wraps their surviving keys anew, carries all other
-buckets over, and leaves the old rows in place until the old provider key is destroyed: so up to there nothing is
-lost whatever goes wrong, and `read_back` has something to compare with.
+A change replaces the leaves that ever held what is being erased, with the node and the bucket above each, and wraps
+anew what survives below them; other buckets it carries over, those that are dropped it leaves behind. Old rows stay in
+place until the old provider key is destroyed: so up to there nothing is lost whatever goes wrong, and `read_back` has
+something to compare with.
 """
 
 from __future__ import annotations
@@ -13,31 +14,41 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, select
 
-from storage.envelope import check_commitment
 from storage.errors import DataError, Unavailable
 from storage.keys import (
     PROBE_AAD,
     Bucket,
-    Slot,
-    artefact_aad,
-    bucket_aad,
     epoch_aad,
     fresh_key,
+    open_bucket,
     provider_key,
-    unwrap,
-    wrap,
+    slot_of,
     wrap_bucket,
 )
-from storage.model import ArtefactId, ArtefactRef, ArtefactState, CallId, Kind, ParticipantId, Secret, TenantId, new_id
+from storage.model import TenantId, new_id
 from storage.providers import KeyProvider
-from storage.tables import artefact_keys, artefacts, buckets, epochs
-from storage.tags import batches, compare_tags, move_tags
+from storage.survival import ALIVE, Comparison, Rewrapping, artefact_ref
+from storage.tables import buckets, epochs, nodes
+from storage.tags import ROWS_AT_ONCE, batches
 
-ALIVE = (ArtefactState.WRITING.value, ArtefactState.COMPLETE.value)
-"""Whoever is in one of these states survives an epoch change."""
+__all__ = [
+    "ALIVE",
+    "EpochMovedError",
+    "NewEpoch",
+    "artefact_ref",
+    "change_epoch",
+    "compare_epochs",
+    "epoch_row",
+    "make_epoch",
+    "open_secret",
+    "read_back",
+]
 
-_ROWS_AT_ONCE = 1_000
-"""Keys rewrapped between two statements: bounds memory, costs nothing in speed."""
+COUNTS = (
+    *("buckets_kept", "buckets_replaced", "buckets_dropped"),
+    *("nodes_kept", "nodes_replaced", "leaves_kept", "leaves_replaced", "keys_rewrapped", "tags_moved"),
+)
+"""What a change counts. A bucket that is kept is a row, and so is a node or leaf below one that is replaced."""
 
 
 class EpochMovedError(Exception):
@@ -94,33 +105,44 @@ def compare_epochs(connection: Connection, expected: dict[tuple[TenantId, Any], 
         raise EpochMovedError
 
 
-def change_epoch(connection: Connection, old: bytes, new: NewEpoch, replaced: Collection[str]) -> dict[str, int]:
+def change_epoch(
+    connection: Connection, old: bytes, new: NewEpoch, replaced: Collection[str], dropped: Collection[str] = ()
+) -> dict[str, int]:
     """Writes epoch `new` with all that survives; gives counts. `old` is the secret of the epoch before.
 
+    `replaced` are leaves that live on, if anything of them does, under a new key in a new node of a new bucket; those
+    of other roots and of epochs long over are passed over. `dropped` are buckets of which nothing lives on.
     Raises EpochMovedError if `new` does not follow the newest epoch.
     """
     compare_epochs(connection, {(TenantId(new.tenant), new.root): new.n - 1})
     new.insert(connection)
-    counts = {"buckets_kept": 0, "buckets_replaced": 0, "keys_rewrapped": 0, "tags_moved": 0}
-    for rows in batches(_buckets(connection, new.tenant, new.root, new.n - 1), _ROWS_AT_ONCE):
-        changes = [(_open_bucket(row, old), _slot(row)) for row in rows]
-        changed = [(before, _successor(before, replaced), slot) for before, slot in changes]
-        connection.execute(
-            buckets.insert(),
-            [wrap_bucket(after, slot, new.tenant, new.root, new.n, new.secret) for _, after, slot in changed],
-        )
-        for before, after, _ in changed:
-            if after is before:
+    counts = dict.fromkeys(COUNTS, 0)
+    touched = _touched(connection, new, replaced)
+    for rows in batches(_buckets(connection, new.tenant, new.root, new.n - 1), ROWS_AT_ONCE):
+        filled = _filled(connection, [row.id for row in rows])
+        after = []
+        for row in rows:
+            before, slot = open_bucket(row, old), slot_of(row)
+            if row.id in dropped:
+                counts["buckets_dropped"] += 1
+            elif row.id in touched:
+                bucket = Bucket(new_id(), fresh_key(), before.due)
+                below = Rewrapping(connection, new.tenant, slot.purpose, counts)
+                if below.bucket(before, bucket, touched[row.id]):
+                    after.append((bucket, slot))
+                    counts["buckets_replaced"] += 1
+            elif row.id in filled:
+                after.append((before, slot))
                 counts["buckets_kept"] += 1
-                continue
-            counts["buckets_replaced"] += 1
-            keys, tags = _rewrap(connection, before, after)
-            counts["keys_rewrapped"] += keys
-            counts["tags_moved"] += tags
+        if after:
+            at = (new.tenant, new.root, new.n, new.secret)
+            connection.execute(buckets.insert(), [wrap_bucket(bucket, slot, *at) for bucket, slot in after])
     return counts
 
 
-def read_back(connection: Connection, provider: KeyProvider, tenant: str, root: str, n: int) -> int:
+def read_back(
+    connection: Connection, provider: KeyProvider, tenant: str, root: str, n: int, dropped: Collection[str] = ()
+) -> int:
     """Opens all of epoch `n` from its rows and compares it with the epoch before; gives the number of keys compared.
 
     Raises Unavailable at the first thing missing, DataError at the first that is not what it should be.
@@ -129,92 +151,39 @@ def read_back(connection: Connection, provider: KeyProvider, tenant: str, root: 
     if rows[0] is None or rows[1] is None:
         raise Unavailable(f"epoch {n} or the one before is missing: nothing is destroyed")
     old, new = (open_secret(provider, row) for row in rows)
-    after = {(_slot(row), row.part): _open_bucket(row, new) for row in _buckets(connection, tenant, root, n)}
+    after = {slot_of(row): open_bucket(row, new) for row in _buckets(connection, tenant, root, n)}
     compared = 0
     for row in _buckets(connection, tenant, root, n - 1):
-        before, successor = _open_bucket(row, old), after.get((_slot(row), row.part))
-        if successor is None:
-            raise Unavailable(f"bucket {before.id} has no successor: nothing is destroyed")
-        if successor.id == before.id:
+        before, successor = open_bucket(row, old), after.get(slot_of(row))
+        if row.id in dropped:
+            if successor is not None and successor.id == before.id:
+                raise DataError(f"bucket {before.id} was to be dropped and lives on: nothing is destroyed")
+        elif successor is not None and successor.id == before.id:
             if successor.key != before.key:
                 raise DataError(f"bucket {before.id} was carried over with another key: nothing is destroyed")
-            continue
-        compared += _compare_survivors(connection, before, successor)
-        compare_tags(connection, before.id, successor.id, ALIVE)
+        else:
+            compared += Comparison(connection, tenant, row.purpose).bucket(before, successor)
     return compared
-
-
-def replaced_buckets(connection: Connection, tenant: str, root: str, n: int) -> list[str]:
-    """Ids of the buckets of epoch `n` and before that did not live on in the next one."""
-    of_root = and_(buckets.c.tenant == tenant, buckets.c.root == root)
-    living = select(buckets.c.id).where(of_root, buckets.c.epoch > n)
-    query = select(buckets.c.id).where(of_root, buckets.c.epoch <= n, buckets.c.id.not_in(living)).distinct()
-    return list(connection.scalars(query))
 
 
 def _buckets(connection: Connection, tenant: str, root: str, n: int) -> list[Row[Any]]:
     where = and_(buckets.c.tenant == tenant, buckets.c.root == root, buckets.c.epoch == n)
-    return list(connection.execute(select(buckets).where(where)))
+    return list(connection.execute(select(buckets).where(where).order_by(buckets.c.serial)))
 
 
-def _slot(row: Row[Any]) -> Slot:
-    return Slot(Kind(row.kind), row.purpose, row.day)
+def _filled(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Those of these buckets that have nodes: others were only prepared, and are made again when they are needed."""
+    return set(connection.scalars(select(nodes.c.parent).distinct().where(nodes.c.parent.in_(ids))))
 
 
-def _open_bucket(row: Row[Any], secret: bytes) -> Bucket:
-    key = unwrap(secret, row.wrapped, bucket_aad(row.tenant, row.root, row.epoch, row.id, _slot(row)))
-    return Bucket(row.id, key, row.part)
-
-
-def _successor(before: Bucket, replaced: Collection[str]) -> Bucket:
-    return Bucket(new_id(), fresh_key(), before.part) if before.id in replaced else before
-
-
-def _rewrap(connection: Connection, before: Bucket, after: Bucket) -> tuple[int, int]:
-    """Gives the survivors their keys and tags under the new bucket; how many of each."""
-    survivors = connection.execute(_survivors(before)).all()
-    tagged = 0
-    counts: dict[bytes, int] = {}
-    for start in range(0, len(survivors), _ROWS_AT_ONCE):
-        rows, opened = [], []
-        for row in survivors[start : start + _ROWS_AT_ONCE]:
-            ref = artefact_ref(row)
-            key = unwrap(before.key, row.wrapped, artefact_aad(ref, before.id))
-            check_commitment(Secret(key), row.commitment)
-            wrapped = wrap(after.key, key, artefact_aad(ref, after.id))
-            rows.append({"artefact": ref.artefact, "bucket": after.id, "wrapped": wrapped})
-            opened.append((ref, Secret(key)))
-        connection.execute(artefact_keys.insert(), rows)
-        tagged += move_tags(connection, after, opened, counts)
-    return len(survivors), tagged
-
-
-def _compare_survivors(connection: Connection, before: Bucket, after: Bucket) -> int:
-    query = select(artefact_keys.c.artefact, artefact_keys.c.wrapped).where(artefact_keys.c.bucket == after.id)
-    wrapped = {row.artefact: row.wrapped for row in connection.execute(query)}
-    compared = 0
-    for row in connection.execute(_survivors(before)):
-        if row.id not in wrapped:
-            raise Unavailable(f"artefact {row.id} has no key in the new epoch: nothing is destroyed")
-        key = unwrap(after.key, wrapped[row.id], artefact_aad(artefact_ref(row), after.id))
-        check_commitment(Secret(key), row.commitment)
-        compared += 1
-    return compared
-
-
-def _survivors(bucket: Bucket) -> Any:
-    joined = artefacts.join(artefact_keys, artefact_keys.c.artefact == artefacts.c.id)
-    query = select(artefacts, artefact_keys.c.wrapped).select_from(joined)
-    return query.where(artefact_keys.c.bucket == bucket.id, artefacts.c.state.in_(ALIVE))
-
-
-def artefact_ref(row: Any) -> ArtefactRef:
-    """The reference in a row of `artefacts`."""
-    return ArtefactRef(
-        tenant=TenantId(row.tenant),
-        call=CallId(row.call),
-        participant=ParticipantId(row.participant),
-        artefact=ArtefactId(row.id),
-        kind=Kind(row.kind),
-        purpose=row.purpose,
-    )
+def _touched(connection: Connection, new: NewEpoch, replaced: Collection[str]) -> dict[str, dict[str, set[str]]]:
+    """Bucket → node → its leaves that are replaced, in the epoch before."""
+    leaf, node = nodes.alias("leaf"), nodes.alias("node")
+    joined = leaf.join(node, node.c.id == leaf.c.parent).join(buckets, buckets.c.id == node.c.parent)
+    query = select(leaf.c.id.label("leaf"), node.c.id.label("node"), buckets.c.id.label("bucket")).select_from(joined)
+    query = query.where(buckets.c.tenant == new.tenant, buckets.c.root == new.root, buckets.c.epoch == new.n - 1)
+    found: dict[str, dict[str, set[str]]] = {}
+    for batch in batches(replaced, ROWS_AT_ONCE):
+        for row in connection.execute(query.where(leaf.c.id.in_(batch))):
+            found.setdefault(row.bucket, {}).setdefault(row.node, set()).add(row.leaf)
+    return found

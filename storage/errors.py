@@ -13,6 +13,7 @@
         ├── NotFound         no such thing for this tenant
         ├── AlreadyExists    immutable things are written once
         ├── Erased           its key is destroyed, or being destroyed
+        │   └── Expired      its time is over: refused, and destroyed soon
         ├── NotReady         exists, but is not complete yet
         └── OnHold           erasure is refused, the message names the ground
 
@@ -70,6 +71,10 @@ class AlreadyExists(Refused):
 
 class Erased(Refused):
     """Its key is destroyed, or being destroyed."""
+
+
+class Expired(Erased):
+    """Its time is over: refused, whether its key is destroyed already or only soon."""
 
 
 class NotReady(Refused):

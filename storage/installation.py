@@ -1,4 +1,4 @@
-"""The installation's own secrets: what signs the ledger, tags tenants' names, seals labels and statistics.
+"""The installation's own secrets: what signs the ledger, tags tenants' names, seals labels and statistics, confirms.
 
 They are wrapped by the provider's key `installation`, which is never destroyed: nothing about a call hangs on it.
 """
@@ -19,18 +19,19 @@ from storage.tables import installation
 
 PROVIDER_KEY = "installation"
 """Its name at the store's provider."""
-_NAMES = ("ledger", "tags", "labels", "statistics")
+_NAMES = ("ledger", "tags", "labels", "statistics", "confirmations")
 _SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Four secrets of 32 bytes, each for one use."""
+    """Secrets of 32 bytes, each for one use."""
 
     ledger: Secret
     tags: Secret
     labels: Secret
     statistics: Secret
+    confirmations: Secret
 
 
 def open_installation(catalogue: Catalogue, provider: KeyProvider) -> Installation:

@@ -18,11 +18,10 @@ from storage.content import (
     seal_document,
     seal_object,
 )
-from storage.epochs import EpochMovedError
 from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
 from storage.jobs import insert_jobs
 from storage.keys import KEY_BYTES, Slot
-from storage.keytree import Held, KeyTree, Placing
+from storage.keytree import KeyTree
 from storage.model import (
     ArtefactId,
     ArtefactRef,
@@ -35,6 +34,7 @@ from storage.model import (
     TenantId,
 )
 from storage.objects import ObjectStore
+from storage.placing import Held, Placing
 from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.slicerows import insert_slices
 from storage.tables import artefacts, buckets
@@ -42,9 +42,6 @@ from storage.times import day_of
 
 PREPARED_DAYS = 3
 """Today and the next 48 hours: so long calls go on being recorded while the key provider is away."""
-
-_ATTEMPTS = 8
-"""How often keys are wrapped again because the epoch moved: changes come seconds apart, so one is usual."""
 
 _ID_BYTES = 16
 
@@ -111,7 +108,7 @@ class Intake:
         items = [Placing(artefact, added.day, ArtefactState.WRITING, 0) for artefact in added.artefacts]
 
         def check(connection: Connection) -> None:
-            if check_alive(connection, added.tenant, added.call, ()) is not CallState.LIVE:
+            if check_alive(connection, added.tenant, added.call, (), self._clock()) is not CallState.LIVE:
                 raise Refused("a call that is over gets no further streams")
 
         self._place(items, check)
@@ -138,16 +135,17 @@ class Intake:
         """Further identifiers that a saved call is found by from now on; Erased, NotFound."""
         identity = new.find(Kind.IDENTITY)
         with self._catalogue.reading() as connection:
-            check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
-            self._tree.open(connection, identity.ref.artefact)  # so that no transaction waits for the provider
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._clock())
+            # So that no transaction waits for the provider:
+            self._tree.open_leaves(connection, identity.ref.artefact, new.tenant)
         with self._catalogue.writing() as connection:
-            check_alive(connection, new.tenant, new.call, [identity.ref.artefact])
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._clock())
             self._tree.tag(connection, identity, found)
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call's keys again, after a restart; Erased, NotFound."""
         with self._catalogue.reading() as connection:
-            check_alive(connection, tenant, call, ())
+            check_alive(connection, tenant, call, (), self._clock())
             day = read_mark(connection, tenant, call).day  # on which it began: its buckets are that day's
             query = select(artefacts.c.id).where(artefacts.c.call == call).order_by(artefacts.c.serial)
             opened = [self._tree.open(connection, ArtefactId(found), tenant) for found in connection.scalars(query)]
@@ -163,7 +161,7 @@ class Intake:
         """
 
         def check(connection: Connection) -> None:
-            check_alive(connection, tenant, call, sources)
+            check_alive(connection, tenant, call, sources, self._clock())
             check_absent(connection, call, [(item.participant, item.kind) for item in items])
 
         with self._catalogue.reading() as connection:
@@ -202,20 +200,7 @@ class Intake:
             self._tree.place(connection, items, held)
             after(connection)
 
-        self._follow(items, write)
-
-    def _follow(self, items: Sequence[Placing], write: Callable[[Connection, Held], None]) -> None:
-        """Writes under the newest epoch, again as long as it moves."""
-        for _ in range(_ATTEMPTS):
-            held = self._tree.hold(items)
-            try:
-                with self._catalogue.writing() as connection:
-                    write(connection, held)
-            except EpochMovedError:
-                self._tree.forget(held)
-                continue
-            return
-        raise Unavailable("the epoch of a tenant's keys does not come to rest; try again")
+        self._tree.write(items, write)
 
     def _withdraw(self, unused: Sequence[SealedObject]) -> None:
         """Best effort: what stays is an orphan whose key was never stored."""

@@ -1,13 +1,13 @@
 """How one key wraps another, and what each wrapping is bound to.
 
 AES-256-GCM with random nonces. Everything that says what a key is for is associated data, length-prefixed, so no
-row can be moved to another tenant, epoch, bucket or artefact. FORMAT.md has the bytes.
+row can be moved to another tenant, epoch, bucket, node or artefact. FORMAT.md has the bytes.
 """
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,7 +19,8 @@ from storage.records import Day
 
 KEY_BYTES = 32
 _NONCE_BYTES = 12
-_EPOCH_LABEL, _BUCKET_LABEL, _ARTEFACT_LABEL = b"callvault epoch v1", b"callvault bucket v1", b"callvault artefact v1"
+_EPOCH_LABEL, _BUCKET_LABEL = b"callvault epoch v1", b"callvault bucket v1"
+_NODE_LABEL, _ARTEFACT_LABEL = b"callvault node v1", b"callvault artefact v1"
 
 PROBE_AAD = b"callvault probe v1"
 """What the probe of an epoch is bound to: bytes kept to show that a destroyed key opens nothing."""
@@ -34,14 +35,47 @@ class Slot(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """A bucket's id, which names its key, and the key; which part of its day it is."""
+    """A bucket's id, which names its key, and the key; the Unix second from which reads are refused, None: no end."""
 
     id: str
     key: bytes
-    part: int = 0
+    due: int | None = None
 
     def __repr__(self) -> str:
         return f"Bucket({self.id})"
+
+
+class Node(NamedTuple):
+    """A node below a bucket, or a leaf below a node: its id, which names its key, the key, and the parent's id."""
+
+    id: str
+    key: bytes
+    parent: str
+
+    def __repr__(self) -> str:
+        return f"Node({self.id})"
+
+
+class BucketRow(NamedTuple):
+    """What opening a bucket needs of its row."""
+
+    id: str
+    tenant: str
+    root: str
+    epoch: int
+    kind: str
+    purpose: str
+    day: str
+    due: int | None
+    wrapped: bytes
+
+
+class NodeRow(NamedTuple):
+    """What opening a node or leaf needs of its row."""
+
+    id: str
+    parent: str
+    wrapped: bytes
 
 
 def fresh_key() -> bytes:
@@ -50,7 +84,7 @@ def fresh_key() -> bytes:
 
 
 def wrap(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
-    """Nonce, ciphertext, tag. Random nonces: a bucket wraps some 10⁶ keys, the bound is 2³²."""
+    """Nonce, ciphertext, tag. Random nonces: an epoch secret wraps some 10⁵ keys, the bound is 2³²."""
     nonce = os.urandom(_NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, aad)
 
@@ -79,9 +113,14 @@ def bucket_aad(tenant: str, root: str, n: int, bucket: str, slot: Slot) -> bytes
     return length_prefixed(_BUCKET_LABEL, *(part.encode() for part in where))
 
 
-def artefact_aad(ref: ArtefactRef, bucket: str) -> bytes:
+def node_aad(tenant: str, node: str, parent: str) -> bytes:
+    """What the key of a node or leaf is bound to."""
+    return length_prefixed(_NODE_LABEL, tenant.encode(), node.encode(), parent.encode())
+
+
+def artefact_aad(ref: ArtefactRef, leaf: str) -> bytes:
     """What an artefact key is bound to."""
-    where = (ref.tenant, ref.call, ref.participant, ref.artefact, ref.kind.value, ref.purpose, bucket)
+    where = (ref.tenant, ref.call, ref.participant, ref.artefact, ref.kind.value, ref.purpose, leaf)
     return length_prefixed(_ARTEFACT_LABEL, *map(str.encode, where))
 
 
@@ -95,6 +134,28 @@ def wrap_bucket(bucket: Bucket, slot: Slot, tenant: str, root: str, n: int, secr
         "kind": slot.kind.value,
         "purpose": slot.purpose,
         "day": slot.day,
-        "part": bucket.part,
+        "due": bucket.due,
         "wrapped": wrap(secret, bucket.key, bucket_aad(tenant, root, n, bucket.id, slot)),
     }
+
+
+def open_bucket(row: Any, secret: bytes) -> Bucket:
+    """The bucket in a row of `buckets`; Tampered if this is not its epoch's secret."""
+    aad = bucket_aad(row.tenant, row.root, row.epoch, row.id, slot_of(row))
+    return Bucket(row.id, unwrap(secret, row.wrapped, aad), row.due)
+
+
+def slot_of(row: Any) -> Slot:
+    """What the bucket of a row is for."""
+    return Slot(Kind(row.kind), row.purpose, row.day)
+
+
+def wrap_node(node: Node, tenant: str, parent_key: bytes) -> dict[str, object]:
+    """The row of a node or leaf, its key wrapped by its parent's."""
+    wrapped = wrap(parent_key, node.key, node_aad(tenant, node.id, node.parent))
+    return {"id": node.id, "parent": node.parent, "wrapped": wrapped}
+
+
+def open_node(row: Any, tenant: str, parent_key: bytes) -> Node:
+    """The node or leaf in a row of `nodes`; Tampered if this is not its parent's key."""
+    return Node(row.id, unwrap(parent_key, row.wrapped, node_aad(tenant, row.id, row.parent)), row.parent)

@@ -14,10 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from storage.errors import Malformed, NotFound, Refused, Tampered, WrongKey
+from storage.errors import Malformed, NotFound, Tampered, WrongKey
 from storage.signing import Signer, canonical, fingerprint_of, parse_json, verify_signature
 from storage.tables import ledger
 from storage.times import utc
+from storage.words import check_words
+
+__all__ = ["CERTIFICATE_BYTES_MAX", "FORMAT", "Ledger", "check_words", "parse_certificate", "verify_certificate"]
 
 FORMAT = "callvault erasure certificate v1"
 CERTIFICATE_BYTES_MAX = 1 << 20
@@ -27,20 +30,6 @@ _LABEL = "callvault ledger v1"
 _START = "0" * 64
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _ENTRY_MEMBERS = {"body", "previous", "hash", "signature"}
-_WORDS = re.compile(r"[ -~]{1,200}\Z")
-_PERSONAL = re.compile(r"@|sips?:|tel:|\d(?:[ ./-]?\d){5,}")
-"""An address, or six digits in a row however they are spaced: nothing that a ground needs."""
-_INNOCENT = re.compile(r"[0-9a-f]{32}|\b\d{4}-\d\d-\d\d\b")
-"""Random identifiers and days are digits, too."""
-
-
-def check_words(ground: str, actor: str) -> None:
-    """Refused if ground or actor could not stand in a ledger for ever."""
-    for words in (ground, actor):
-        if _PERSONAL.search(_INNOCENT.sub("", words)):
-            raise Refused("ground and actor are kept for ever: name no number, address or person in them")
-    if not _WORDS.match(ground) or not _WORDS.match(actor):
-        raise Refused("ground and actor are 1 to 200 printable ASCII characters")
 
 
 class Ledger:
@@ -120,14 +109,16 @@ def verify_certificate(document: dict[str, Any], fingerprint: str) -> list[str]:
         raise Tampered("the two entries do not stand in one chain")
     if (intent["type"], done["type"]) != ("intent", "done"):
         raise Malformed("a certificate joins an INTENT and a DONE")
-    if any(intent[member] != done[member] for member in ("erasure", "tenant", "call")):
+    if not {"target", "ground", "actor"} <= intent.keys() or not {"keys", "sanitization", "exceptions"} <= done.keys():
+        raise Malformed("the entries of a certificate say what was erased, why, and how")
+    if any(intent[member] != done[member] for member in ("erasure", "tenant")):
         raise Tampered("the two entries speak of different erasures")
     return _findings(intent, done)
 
 
 def _findings(intent: dict[str, Any], done: dict[str, Any]) -> list[str]:
     findings = [
-        f"call {done['call']} of tenant {done['tenant']}: erasure {done['erasure']}",
+        f"{target_words(intent['target'])} of tenant {done['tenant']}: erasure {done['erasure']}",
         f"asked for at {intent['at']} by {intent['actor']}, ground: {intent['ground']}",
         f"done at {done['at']}; ledger entries {intent['seq']} and {done['seq']} are signed and stand in one chain",
     ]
@@ -136,10 +127,20 @@ def _findings(intent: dict[str, Any], done: dict[str, Any]) -> list[str]:
         f"a kept probe failed to open at {key['probe_failed_at']}"
         for key in done["keys"]
     ]
+    findings += [f"{name}: {words}" for name, words in sorted(done["sanitization"].items())]
     findings += [f"excepted: {exception}" for exception in done["exceptions"]]
     findings.append(f"finality bound of the key provider: {done['finality']}")
     findings.append("no RFC 3161 stamp: the time rests on the operator's word")
     return findings
+
+
+def target_words(target: dict[str, Any]) -> str:
+    """What was erased, in a line."""
+    scope, named = target["scope"], target.get("calls", [])
+    details = [f"{name} {target[name]}" for name in ("participant", "purpose", "hold") if name in target]
+    details += [f"{len(target[name])} {name}" for name in ("artefacts", "buckets") if name in target]
+    details += [f"call {named[0]}"] if len(named) == 1 else [f"{len(named)} calls"] if named else []
+    return " ".join([scope, *([f"({', '.join(details)})"] if details else [])])
 
 
 def _check_shape(document: dict[str, Any]) -> None:

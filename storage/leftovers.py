@@ -18,7 +18,7 @@ from storage.catalogue import Catalogue
 from storage.ledger import Ledger
 from storage.model import CallId, TenantId
 from storage.objects import Kept, ObjectStore
-from storage.tables import erasures, leftovers
+from storage.tables import leftovers
 from storage.times import day_of
 
 AT_ONCE = 1000
@@ -61,11 +61,11 @@ def retry_day(until: float | None, now_s: float) -> str:
 
 def read_leftovers(connection: Connection, day: str | None = None) -> list[Leftover]:
     """The oldest of what is kept, or of what may go on that day."""
-    query = select(leftovers, erasures.c.call).join(erasures, erasures.c.id == leftovers.c.erasure)
+    query = select(leftovers)
     if day is not None:
         query = query.where(leftovers.c.day <= day)
     return [
-        Leftover(row.erasure, TenantId(row.tenant), CallId(row.call), row.name, row.day)
+        Leftover(row.erasure, TenantId(row.tenant), CallId(row.name.split("/")[1]), row.name, row.day)
         for row in connection.execute(query.order_by(leftovers.c.serial).limit(AT_ONCE))
     ]
 
@@ -92,5 +92,5 @@ def _forget(connection: Connection, ledger: Ledger, gone: Leftover, now_s: float
     forgotten = connection.execute(delete(leftovers).where(leftovers.c.name == gone.name)).rowcount
     left = connection.scalar(select(leftovers.c.serial).where(leftovers.c.erasure == gone.erasure).limit(1))
     if forgotten and left is None:  # not forgotten by another process before
-        facts = {"erasure": gone.erasure, "tenant": gone.tenant, "call": gone.call, "kept": 0}
+        facts = {"erasure": gone.erasure, "tenant": gone.tenant, "kept": 0}
         ledger.append(connection, "swept", now_s, facts)

@@ -4,7 +4,7 @@ Rules (those of calls stand in `accounts`):
 
 - Each slice has its object, of its size and, if asked, its hash; slices of a stream are numbered without a hole.
 - Each object belongs to a slice. One of a known call that no slice names is a leftover: an upload that was cut off.
-- Each search tag belongs to an artefact and to a bucket whose key may still be there.
+- Each search tag belongs to an artefact and to a leaf whose key may still be there.
 - Each spool record above what is uploaded belongs to a stream that may still grow.
 
 Everything moves while it is compared. So only rows are judged that stood before the first look (what they need was
@@ -31,7 +31,7 @@ from storage.model import ArtefactId, is_id
 from storage.objects import ObjectInfo, ObjectStore
 from storage.slicerows import Stored, read_stored
 from storage.spoolview import SpoolView, StreamView
-from storage.tables import artefacts, buckets, calls, dead_jobs, outbox, slices, tags, tombstones
+from storage.tables import artefacts, calls, dead_jobs, nodes, outbox, slices, tags, tombstones
 
 _ROWS_AT_ONCE = 500
 """Looked up with one query: below SQLite's oldest limit of 999 values."""
@@ -162,10 +162,10 @@ def _compare_numbers(connection: Connection, audit: Audit) -> None:
 
 
 def _compare_tags(connection: Connection, audit: Audit) -> None:
-    """A tag stands under a bucket, and leads to an artefact, that are there."""
-    of_bucket = select(tags.c.bucket).distinct().where(tags.c.bucket.not_in(select(buckets.c.id)))
-    for bucket in connection.scalars(of_bucket.limit(NAMED_MAX)):
-        audit.find(Weight.UNEXPLAINED, "search tags of a bucket that is not there", bucket)
+    """A tag stands under a leaf, and leads to an artefact, that are there."""
+    of_leaf = select(tags.c.leaf).distinct().where(tags.c.leaf.not_in(select(nodes.c.id)))
+    for leaf in connection.scalars(of_leaf.limit(NAMED_MAX)):
+        audit.find(Weight.UNEXPLAINED, "search tags of a leaf that is not there", leaf)
     lost = tags.outerjoin(artefacts, artefacts.c.id == tags.c.artefact)
     of_artefact = select(tags.c.artefact).distinct().select_from(lost).where(artefacts.c.id.is_(None))
     for artefact in connection.scalars(of_artefact.limit(NAMED_MAX)):
@@ -190,7 +190,8 @@ def judged(connection: Connection, spool: SpoolView) -> Iterator[tuple[StreamVie
         rows = select(artefacts.c.id, artefacts.c.state, calls.c.closed).join(calls, calls.c.id == artefacts.c.call)
         known = {row.id: row for row in connection.execute(rows.where(artefacts.c.id.in_(ids)))}
         stored = read_stored(connection, ids)
-        buried = set(connection.scalars(select(tombstones.c.artefact).where(tombstones.c.artefact.in_(ids))))
+        whole = select(tombstones.c.artefact).where(tombstones.c.artefact.in_(ids), tombstones.c.purpose == "")
+        buried = set(connection.scalars(whole))
         for stream in batch:
             yield stream, _judge(stream, known.get(stream.artefact), stored, stream.artefact in buried)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -24,9 +23,12 @@ from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
+from storage.confirmation import Confirmations
 from storage.content import find_content, open_document, open_whole
-from storage.erasure import Eraser, Step, Surroundings
-from storage.errors import Erased, NotFound, NotReady, Refused, StoreError, Unavailable
+from storage.erasure import Eraser, Step, Surroundings, Target
+from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
+from storage.expiry import Expiry
+from storage.heldepochs import DueOf
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.jobs import Jobs, delete_jobs, read_jobs
@@ -35,6 +37,8 @@ from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
+from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
+from storage.policy.model import Policy
 from storage.providers import open_provider
 from storage.providers.measured import Measured
 from storage.providers.routed import Routed
@@ -82,8 +86,6 @@ _TENANT_CHARS_MAX = 200
 _ENTRIES_CHECKED = 100
 """Entries of the ledger that `check` verifies, some 0.1 ms each: it is asked often."""
 
-log = logging.getLogger(__name__)
-
 
 class Recordings:
     """The recording store of one installation. Every method may raise Unavailable; what else it raises it says."""
@@ -98,13 +100,15 @@ class Recordings:
         node: str,
         tenant_keys: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
+        due_of: DueOf = due_of,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
         `tenant_keys` has, by name, the providers of tenants that have their own; one that is away does not keep the
-        store from opening. All processes of an installation must be told the same. `clock` gives Unix time;
-        `on_erasure_step` is told of each step of an erasure once it is durable.
+        store from opening. All processes of an installation must be told the same. `clock` gives Unix time; `due_of`
+        says until when what is new may be read, by default the tenant's policy; `on_erasure_step` is told of each step
+        of an erasure once it is durable.
         """
         objects = open_store(objects_url)
         provider = Routed(open_provider(provider_url, data_folder))
@@ -115,7 +119,7 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        opened = cls(catalogue, provider, objects, installation, data_folder, node, clock, on_erasure_step)
+        opened = cls(catalogue, provider, objects, installation, data_folder, node, clock, due_of, on_erasure_step)
         try:
             opened._route(tenant_keys or {}, data_folder)
         except BaseException:
@@ -132,6 +136,7 @@ class Recordings:
         data_folder: Path,
         node: str,
         clock: Callable[[], float],
+        due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
     ) -> None:
         signer = Signer(installation.ledger)
@@ -149,7 +154,7 @@ class Recordings:
         self._clock = clock
         self._tag_key = installation.tags
         self._tenants: dict[str, TenantId] = {}
-        self._tree = KeyTree(catalogue, provider)
+        self._tree = KeyTree(catalogue, provider, clock, due_of)
         self._ledger = Ledger(signer)
         self._intake = Intake(catalogue, self._tree, objects, clock)
         self.slices = SliceBook(catalogue, self._tree, signer)
@@ -159,10 +164,15 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.confirmations = Confirmations(installation.confirmations, clock)
+        """That a set of calls was shown before it is erased."""
         locks = data_folder / "locks"
-        self._eraser = Eraser(
+        self.erasures = Eraser(
             Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
         )
+        """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
+        self.expiry = Expiry(catalogue, self.erasures, clock)
+        """Destroys the keys of what is due."""
 
     def check(self) -> None:
         """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.
@@ -183,7 +193,7 @@ class Recordings:
             with suppress(Unavailable):  # away: it is opened later
                 self._routed.behind(tenant)
 
-    def own_providers(self) -> Mapping[TenantId, StoreError | None]:
+    def own_providers(self) -> Mapping[TenantId, Unavailable | None]:
         """The tenants that have a key provider of their own, each with what is wrong with it now. Asks each of them."""
         return self._routed.check_each()
 
@@ -231,10 +241,7 @@ class Recordings:
         return self._tenants[name]
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str] = ()) -> None:
-        """Makes and holds bucket keys for 48 hours: at start, with the purposes configured, and then hourly.
-
-        WrongProvider, an Unavailable, if the provider answers and has not the tenant's keys: no new ones are made.
-        """
+        """Makes and holds bucket keys for 48 hours: at start, with the purposes configured, and then hourly."""
         self._intake.prepare(tenant, purposes)
 
     def ready(self, tenant: TenantId) -> bool:
@@ -291,6 +298,26 @@ class Recordings:
         AlreadyExists if one of the items is there already.
         """
         return self._intake.add_derived(tenant, call, sources, items)
+
+    # Policies.
+
+    def adopt(self, tenant: TenantId, policy: Policy) -> Adopted:
+        """Puts a tenant's policy into effect, with an entry in the ledger; does nothing if it is already.
+
+        What it makes shorter applies to what is stored, what it makes longer only to what is new. Refused.
+        """
+        with self._catalogue.writing() as connection:
+            return adopt(connection, self._ledger, tenant, policy, self._clock())
+
+    def policy(self, tenant: TenantId) -> Policy:
+        """The policy in effect; callvault's own defaults before the first was adopted."""
+        with self._catalogue.reading() as connection:
+            return policy_of(connection, tenant)
+
+    def due_at_once(self, tenant: TenantId, policy: Policy) -> int:
+        """How many buckets (a day of a kind and purpose each) would end at once if a policy were adopted now."""
+        with self._catalogue.reading() as connection:
+            return due_at_once(connection, tenant, policy, self._clock())
 
     # Going out.
 
@@ -352,19 +379,11 @@ class Recordings:
         Reads are refused from the first step on. NotFound; Unavailable if a step failed: the rest is done at the next
         start, or when asked again. Ground and actor are kept for ever and may name no person or number (Refused).
         """
-        return self._eraser.erase(tenant, call, ground, actor)
+        return self.erasures.erase(tenant, Target.of_call(call), ground, actor)
 
     def resume_erasures(self) -> int:
         """Finishes what a crash or an absent provider left undone; at start. Gives how many were finished."""
-        finished = 0
-        for erasure in self._eraser.unfinished():
-            try:
-                self._eraser.run(erasure)
-            except StoreError as error:
-                log.error("erasure not finished", extra={"erasure": erasure, "reason": type(error).__name__})
-            else:
-                finished += 1
-        return finished
+        return self.erasures.resume()
 
     def leftovers(self) -> list[Leftover]:
         """Objects of erased calls that the object store's lock keeps, unreadable; the first thousand of them."""
@@ -377,7 +396,7 @@ class Recordings:
 
     def certificate(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
         """The certificate of a call's erasure; NotFound, or NotReady while it is under way."""
-        return self._eraser.certificate(tenant, call)
+        return self.erasures.certificate_of(tenant, call)
 
     # Manifests.
 

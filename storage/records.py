@@ -112,7 +112,7 @@ class ArtefactRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call as the catalogue knows it; an erased call has no artefacts."""
+    """One call as the catalogue knows it, with those of its artefacts that are not erased."""
 
     id: CallId
     state: CallState

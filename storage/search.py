@@ -1,4 +1,4 @@
-"""Finds calls by an identifier: one tag for each living bucket, the newest day first, until a page is full."""
+"""Finds calls by an identifier: one tag for each living leaf, the newest day first, until a page is full."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storage.keys import Bucket
 from storage.keytree import KeyTree
 from storage.model import CallId, Kind, TenantId
 from storage.records import CallRecord, Day, Identifier
-from storage.tags import ROWS_AT_ONCE, batches, find_tagged, index_key
+from storage.tags import ROWS_AT_ONCE, batches, find_tagged
 
 _BUCKETS_MAX = 256
 """Looked into before asking whether the page is full; of whole days. It begins with one and four times as many follow,
@@ -32,10 +32,10 @@ def find_calls(
     buckets = tree.open_buckets(connection, tenant, Kind.IDENTITY)
     found: list[Mark] = []
     for group in _whole_days([(day, bucket) for day, bucket in buckets if mark is None or day <= mark.day]):
-        tagged = find_tagged(connection, [index_key(bucket) for bucket in group], wanted)
         marks: set[Mark] = set()
-        for batch in batches(tagged, ROWS_AT_ONCE):
-            marks |= marks_of(connection, tenant, batch)
+        for keys in tree.index_keys(connection, tenant, group):
+            for batch in batches(find_tagged(connection, keys, wanted), ROWS_AT_ONCE):
+                marks |= marks_of(connection, tenant, batch, tree.now())
         found += sorted((at for at in marks if mark is None or at < mark), reverse=True)
         if len(found) >= limit:
             break

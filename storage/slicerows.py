@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import BindParameter, Connection, bindparam, func, select, update
+from sqlalchemy import BindParameter, Connection, and_, bindparam, func, select, update
 
 from storage.epochs import ALIVE
 from storage.errors import AlreadyExists, Erased, NotFound, Refused
@@ -27,7 +27,7 @@ _GROWING = (
     select(artefacts.c.id, artefacts.c.state, calls.c.closed, tombstones.c.erasure)
     .select_from(artefacts)
     .outerjoin(calls, calls.c.id == artefacts.c.call)
-    .outerjoin(tombstones, tombstones.c.artefact == artefacts.c.id)
+    .outerjoin(tombstones, and_(tombstones.c.artefact == artefacts.c.id, tombstones.c.purpose == ""))
     .where(artefacts.c.id.in_(_IDS))
 )
 _BURIED = select(tombstones.c.artefact).where(tombstones.c.artefact.in_(_IDS))

@@ -111,7 +111,12 @@ class Slices(Protocol):
 
 def object_name(ref: ArtefactRef, stream_id: str) -> str:
     """Where a slice's object lies."""
-    return f"{ref.tenant}/{ref.call}/{stream_id}"
+    return stored_name(ref.tenant, ref.call, stream_id)
+
+
+def stored_name(tenant: str, call: str, stream_id: str) -> str:
+    """The same, from rows."""
+    return f"{tenant}/{call}/{stream_id}"
 
 
 def seal_index(key: Secret, stream_id: str, aad: bytes, index: SliceIndex, nonce: bytes) -> bytes:

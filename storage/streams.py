@@ -179,7 +179,7 @@ def open_stream(
             after = uploaded(connection, artefact)
         left = tuple(record for record in spooled.records if record.seq > after.get(record.run, -1))
         spooled = SpooledRecords(left, ended=spooled.ended)
-    return StreamReader(opened, rows, spooled, objects, Lease(catalogue, artefact, asked_at_s))
+    return StreamReader(opened, rows, spooled, objects, Lease(catalogue, artefact, asked_at_s, tree.now))
 
 
 def slice_rows(connection: Connection, artefact: ArtefactId) -> list[SliceRow]:

@@ -81,10 +81,20 @@ buckets = Table(
     Column("kind", _WORD, nullable=False),
     Column("purpose", _WORD, nullable=False),
     Column("day", _DAY, nullable=False),
-    Column("part", Integer, nullable=False),  # of the day: see BUCKET_KEYS in storage/keytree.py
+    Column("due", BigInteger),  # Unix second from which reads are refused: its day and the policy; 0: dropped
     Column("wrapped", LargeBinary, nullable=False),  # the bucket key under the epoch secret
-    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day", "part"),
+    UniqueConstraint("tenant", "root", "epoch", "kind", "purpose", "day"),
     UniqueConstraint("id", "epoch"),
+)
+
+nodes = Table(
+    "nodes",  # leaves below nodes below buckets; an epoch change gives a node that lives on a row with its new parent
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False),  # names the node's key: a replaced key is a new node
+    Column("parent", _ID, nullable=False, index=True),  # a bucket's id, or of a leaf a node's
+    Column("wrapped", LargeBinary, nullable=False),  # the node's key under its parent's
+    UniqueConstraint("id", "parent"),
 )
 
 calls = Table(
@@ -123,16 +133,16 @@ artefact_keys = Table(
     metadata,
     _serial(),
     Column("artefact", _ID, ForeignKey("artefacts.id"), nullable=False),
-    Column("bucket", _ID, nullable=False, index=True),
-    Column("wrapped", LargeBinary, nullable=False),  # the artefact key under the bucket key
-    UniqueConstraint("artefact", "bucket"),
+    Column("leaf", _ID, nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),  # the artefact key under the leaf's
+    UniqueConstraint("artefact", "leaf"),
 )
 
 tags = Table(
-    "tags",  # what calls are found by: see storage/tags.py. Waste with the bucket's key, so deleted without zeros
+    "tags",  # what calls are found by: see storage/tags.py. Waste with the leaf's key, so deleted without zeros
     metadata,
     _serial(),
-    Column("bucket", _ID, nullable=False, index=True),
+    Column("leaf", _ID, nullable=False, index=True),
     Column("artefact", _ID, nullable=False),
     Column("tag", LargeBinary, nullable=False, unique=True),  # no two are equal, also where identifiers are
 )
@@ -206,9 +216,51 @@ tombstones = Table(
     "tombstones",  # for ever: what a restored backup must not bring back
     metadata,
     Column("artefact", _ID, primary_key=True),
+    Column("purpose", _WORD, primary_key=True),  # the wraps in buckets of this purpose; empty: the whole artefact
     Column("tenant", _ID, nullable=False),
     Column("call", _ID, nullable=False, index=True),
     Column("erasure", _ID, nullable=False, index=True),
+)
+
+drops = Table(
+    "drops",  # for ever, as tombstones: buckets that were dropped whole, whatever was in them
+    metadata,
+    _serial(),
+    Column("tenant", _ID, nullable=False),
+    Column("root", _WORD, nullable=False),
+    Column("kind", _WORD, nullable=False),
+    Column("purpose", _WORD, nullable=False),
+    Column("day", _DAY, nullable=False),
+    Column("erasure", _ID, nullable=False, index=True),
+    UniqueConstraint("tenant", "root", "kind", "purpose", "day", "erasure"),
+)
+
+holds = Table(
+    "holds",  # why something must not be erased; what is held has a wrap in the bucket with the hold's id as purpose
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("ground", String(200), nullable=False),  # words that may stand in the ledger
+    Column("released", Boolean, nullable=False),
+)
+
+changes = Table(
+    "changes",  # of epochs: each carries out the erasures that were asked for before it began
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("finished", Boolean, nullable=False),
+    Index("changes_of_tenant", "tenant", "finished"),
+)
+
+change_steps = Table(
+    "change_steps",
+    metadata,
+    Column("change", _ID, ForeignKey("changes.id"), primary_key=True),
+    Column("step", _WORD, primary_key=True),
+    Column("facts", Text, nullable=False),  # JSON: epochs, counts, times, the provider's answer
 )
 
 erasures = Table(
@@ -216,10 +268,19 @@ erasures = Table(
     metadata,
     _serial(),
     Column("id", _ID, nullable=False, unique=True),
-    Column("tenant", _ID, nullable=False),
-    Column("call", _ID, nullable=False, index=True),
-    Column("finished", Boolean, nullable=False),
+    Column("tenant", _ID, nullable=False, index=True),
+    Column("scope", _WORD, nullable=False),
+    Column("target", Text, nullable=False),  # JSON: random ids, kinds, purposes, days; as in the ledger
+    Column("intent", Integer, nullable=False),  # its entry in the ledger
+    Column("change", _ID, ForeignKey("changes.id"), index=True),  # none yet: it waits for the next one
     Column("certificate", Text),
+)
+
+erased_calls = Table(
+    "erased_calls",  # whose certificate is whose: calls that an erasure names, or that died of it
+    metadata,
+    Column("call", _ID, primary_key=True),
+    Column("erasure", _ID, ForeignKey("erasures.id"), primary_key=True),
 )
 
 leftovers = Table(
@@ -230,14 +291,6 @@ leftovers = Table(
     Column("tenant", _ID, nullable=False),
     Column("name", String(255), nullable=False, unique=True),  # the object's: random ids
     Column("day", _DAY, nullable=False),  # UTC day on which deleting it is tried again
-)
-
-erasure_steps = Table(
-    "erasure_steps",
-    metadata,
-    Column("erasure", _ID, ForeignKey("erasures.id"), primary_key=True),
-    Column("step", _WORD, primary_key=True),
-    Column("facts", Text, nullable=False),  # JSON: epochs, counts, times, the provider's answer
 )
 
 ledger = Table(
@@ -269,4 +322,26 @@ tokens = Table(
     Column("role", _WORD, nullable=False),
     Column("label", LargeBinary, nullable=False),  # sealed: people write names into labels
     Column("revoked", Boolean, nullable=False),
+)
+
+policies = Table(
+    "policies",  # the newest row of a tenant is in effect. See storage/policies.py
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("body", Text, nullable=False),  # canonical JSON: terms, laws, regions; its words name nobody
+    Column("digest", String(64), nullable=False),  # SHA-256 of body
+    Column("entry", Integer, nullable=False),  # of the ledger, which says what it made longer or shorter, and why
+    Index("policies_of_tenant", "tenant", "serial"),
+)
+
+heartbeats = Table(
+    "heartbeats",  # the last look at the clocks, one row: see storage/clocks.py
+    metadata,
+    Column("name", _WORD, primary_key=True),
+    Column("host_s", BigInteger, nullable=False),
+    Column("uptime_s", BigInteger, nullable=False),
+    Column("boot", _ID, nullable=False),  # the kernel's random name of this start of the machine
+    Column("latest_s", BigInteger, nullable=False),
+    Column("settled_s", BigInteger, nullable=False),
 )

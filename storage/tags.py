@@ -1,12 +1,12 @@
 """Blind tags: what a call is found by, in rows that show neither the identifier nor that two calls share one.
 
-Each bucket has an index key, derived from the bucket's. The n-th artefact of a bucket that has some identifier is found
-by the tag of that identifier and n, counted from 0 without a hole: so no two rows are ever equal, and an erased call's
-old tag does not tell, by being equal to a survivor's, whose number it was. A search asks for 0, 1, 2 … until one is
-missing; a new row's number is found by doubling and halving.
+Each leaf has an index key, derived from the leaf's. The n-th artefact of a leaf that has some identifier is found by
+the tag of that identifier and n, counted from 0 without a hole: so no two rows are ever equal, and an erased call's old
+tag does not tell, by being equal to a survivor's, whose number it was. A search asks for 0, 1, 2 … until one is
+missing; a new row's number is found by doubling and halving. An artefact has tags in every leaf that wraps its key.
 
-An epoch change that replaces a bucket computes the survivors' tags anew, from their identifiers, which are kept sealed
-under their artefacts' keys; the old tags are waste as soon as the old bucket key is.
+An epoch change that replaces a leaf computes the survivors' tags anew, from their identifiers, which are kept sealed
+under their artefacts' keys; the old tags are waste as soon as the old leaf key is.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from sqlalchemy import Connection, func, select
 
 from storage.envelope import derive, length_prefixed
 from storage.errors import Tampered, Unavailable
-from storage.keys import Bucket
+from storage.keys import Node
 from storage.model import ArtefactId, ArtefactRef, Secret
 from storage.records import Identifier
-from storage.tables import artefacts, identifiers, tags
+from storage.tables import identifiers, tags
 
 TAG_BYTES = 16
 """128 bits: among 10⁹ rows two are equal by chance with a probability of 10⁻²¹."""
@@ -38,13 +38,13 @@ ROWS_AT_ONCE = 500
 """Looked up with one query: below SQLite's oldest limit of 999 values."""
 
 _WIDTH_MAX = 256
-"""Numbers asked for at once of one identifier in one bucket, after fewer were all there."""
+"""Numbers asked for at once of one identifier in one leaf, after fewer were all there."""
 
 _PROBES = 16
 """Numbers asked for at once when the first free one is sought: a query costs more than sixteen look-ups."""
 
-_COUNT_BITS = 40
-"""Of a number: more artefacts than that no bucket has."""
+_COUNT_BITS = 16
+"""Of a number: more artefacts than that no leaf has, though what is placed by many processes at once overfills it."""
 
 _NONCE_BYTES = 12
 _AT = select(tags.c.tag, tags.c.artefact)
@@ -54,9 +54,9 @@ Item = TypeVar("Item")
 _INDEX_LABEL, _SEAL_LABEL = b"callvault tags v1", b"callvault identifiers v1"
 
 
-def index_key(bucket: Bucket) -> bytes:
-    """The key of a bucket's tags."""
-    return derive(Secret(bucket.key), b"", _INDEX_LABEL)
+def index_key(leaf: Node) -> bytes:
+    """The key of a leaf's tags."""
+    return derive(Secret(leaf.key), b"", _INDEX_LABEL)
 
 
 def tag(key: bytes, identifier: Identifier, n: int) -> bytes:
@@ -84,54 +84,60 @@ def open_identifiers(ref: ArtefactRef, key: Secret, sealed: Iterable[bytes]) -> 
     return found
 
 
-def write_tags(
-    connection: Connection, bucket: Bucket, items: Sequence[tuple[ArtefactRef, Secret, Sequence[Identifier]]]
-) -> None:
-    """Writes tags and sealed identifiers of artefacts whose keys this bucket wraps; within a write transaction."""
-    key = index_key(bucket)
-    counts = _counts(connection, key, {_message(identifier) for _, _, found in items for identifier in found})
-    rows = [row for ref, _, found in items for row in _rows(bucket, key, ref.artefact, found, counts)]
-    sealed = [{"artefact": ref.artefact, "sealed": seal_identifiers(ref, k, found)} for ref, k, found in items if found]
+def write_tags(connection: Connection, leaf: Node, items: Sequence[tuple[ArtefactRef, Sequence[Identifier]]]) -> None:
+    """Writes the tags of artefacts whose keys this leaf wraps; within a write transaction."""
+    key = index_key(leaf)
+    counts = _counts(connection, key, {_message(identifier) for _, found in items for identifier in found})
+    rows = [row for ref, found in items for row in _rows(leaf, key, ref.artefact, found, counts)]
     if rows:
         connection.execute(tags.insert(), rows)
-        connection.execute(identifiers.insert(), sealed)
 
 
-def move_tags(
-    connection: Connection, after: Bucket, survivors: Iterable[tuple[ArtefactRef, Secret]], counts: dict[bytes, int]
-) -> int:
-    """Tags of a replaced bucket's survivors under its successor, which has none yet; gives how many.
+def write_identifiers(
+    connection: Connection, items: Iterable[tuple[ArtefactRef, Secret, Sequence[Identifier]]]
+) -> None:
+    """Writes what tags are computed from, sealed; once, in how many leaves ever the artefacts have tags."""
+    rows = [{"artefact": ref.artefact, "sealed": seal_identifiers(ref, key, found)} for ref, key, found in items]
+    if rows:
+        connection.execute(identifiers.insert(), rows)
 
-    `counts` goes through the calls for one bucket.
-    """
-    key = index_key(after)
-    moved = 0
-    for batch in batches(survivors, ROWS_AT_ONCE):
+
+def read_identifiers(
+    connection: Connection, items: Sequence[tuple[ArtefactRef, Secret]]
+) -> list[tuple[ArtefactRef, list[Identifier]]]:
+    """The identifiers of those of these artefacts that have some; Tampered."""
+    found = []
+    for batch in batches(items, ROWS_AT_ONCE):
         sealed: dict[str, list[bytes]] = {}
         query = select(identifiers).where(identifiers.c.artefact.in_([ref.artefact for ref, _ in batch]))
         for row in connection.execute(query.order_by(identifiers.c.serial)):
             sealed.setdefault(row.artefact, []).append(row.sealed)
-        rows: list[dict[str, Any]] = []
-        for ref, secret in batch:
-            if ref.artefact in sealed:
-                found = open_identifiers(ref, secret, sealed[ref.artefact])
-                rows += _rows(after, key, ref.artefact, found, counts)
-        if rows:
-            connection.execute(tags.insert(), rows)
-        moved += len(rows)
-    return moved
+        found += [
+            (ref, open_identifiers(ref, key, sealed[ref.artefact])) for ref, key in batch if ref.artefact in sealed
+        ]
+    return found
 
 
-def compare_tags(connection: Connection, before: str, after: str, alive: Collection[str]) -> None:
-    """Unavailable if an artefact in a state of `alive` has fewer tags in the bucket after than in the one before."""
-    there = _tally(connection, after, alive)
-    for artefact, count in _tally(connection, before, alive).items():
-        if there[artefact] < count:
+def move_tags(connection: Connection, after: Node, survivors: Sequence[tuple[ArtefactRef, Secret]]) -> int:
+    """Tags of a replaced leaf's survivors under its successor, which has none yet; gives how many."""
+    key, counts = index_key(after), dict[bytes, int]()
+    tagged = read_identifiers(connection, survivors)
+    rows = [row for ref, found in tagged for row in _rows(after, key, ref.artefact, found, counts)]
+    if rows:
+        connection.execute(tags.insert(), rows)
+    return len(rows)
+
+
+def compare_tags(connection: Connection, before: str, after: str, survivors: Collection[str]) -> None:
+    """Unavailable if one of these artefacts has fewer tags in the leaf after than in the one before."""
+    there = _tally(connection, after)
+    for artefact, count in _tally(connection, before).items():
+        if artefact in survivors and there[artefact] < count:
             raise Unavailable(f"artefact {artefact} has lost tags in the new epoch: nothing is destroyed")
 
 
 def find_tagged(connection: Connection, keys: Sequence[bytes], wanted: Sequence[Identifier]) -> set[ArtefactId]:
-    """The artefacts that have one of the identifiers, in buckets with these index keys."""
+    """The artefacts that have one of the identifiers, in leaves with these index keys."""
     found: set[ArtefactId] = set()
     asked = [(key, message, range(1)) for message in map(_message, wanted) for key in keys]
     while asked:
@@ -172,18 +178,18 @@ def _place(ref: ArtefactRef) -> bytes:
 
 
 def _rows(
-    bucket: Bucket, key: bytes, artefact: ArtefactId, found: Iterable[Identifier], counts: dict[bytes, int]
+    leaf: Node, key: bytes, artefact: ArtefactId, found: Iterable[Identifier], counts: dict[bytes, int]
 ) -> list[dict[str, Any]]:
     rows = []
     for message in map(_message, found):
         n = counts.get(message, 0)
         counts[message] = n + 1
-        rows.append({"bucket": bucket.id, "artefact": artefact, "tag": _tag(key, message, n)})
+        rows.append({"leaf": leaf.id, "artefact": artefact, "tag": _tag(key, message, n)})
     return rows
 
 
 def _counts(connection: Connection, key: bytes, messages: Collection[bytes]) -> dict[bytes, int]:
-    """How many rows each of these has in the bucket; most have none, which is one query for all of them."""
+    """How many rows each of these has in the leaf; most have none, which is one query for all of them."""
     counts: dict[bytes, int] = {}
     for batch in batches(messages, ROWS_AT_ONCE):
         first = {_tag(key, message, 0): message for message in batch}
@@ -209,7 +215,6 @@ def _between(connection: Connection, key: bytes, message: bytes, numbers: Sequen
     return last, next(n for n in numbers if n > last)
 
 
-def _tally(connection: Connection, bucket: str, alive: Collection[str]) -> Counter[str]:
-    query = select(tags.c.artefact, func.count().label("tagged")).join(artefacts, artefacts.c.id == tags.c.artefact)
-    query = query.where(tags.c.bucket == bucket, artefacts.c.state.in_(alive)).group_by(tags.c.artefact)
-    return Counter({row.artefact: row.tagged for row in connection.execute(query)})
+def _tally(connection: Connection, leaf: str) -> Counter[str]:
+    query = select(tags.c.artefact, func.count().label("tagged")).where(tags.c.leaf == leaf)
+    return Counter({row.artefact: row.tagged for row in connection.execute(query.group_by(tags.c.artefact))})

@@ -11,6 +11,8 @@ trap 'rm -rf "$work"' EXIT
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$work"/dist/callvault-*.whl
 cd "$work"
 "$work/venv/bin/callvault" --version
+"$work/venv/bin/callvault" policy show --profiles | grep -q "Amsterdam / NL / EEA"
+for language in nl de en; do "$work/venv/bin/callvault" policy page default --lang $language --format html --data "$work/none" >/dev/null; done
 "$work/venv/bin/callvault" demo --once --quick --json "$work/figures.json"
 "$work/venv/bin/python" - "$work/figures.json" <<'EOF'
 import json, pathlib, sys

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from gateway.api import audio, calls, events, health, keys, metrics, pauses, search, statistics, whip
+from gateway.api import audio, calls, erasures, events, health, keys, metrics, pauses, policy, search, statistics, whip
 from gateway.api.context import Context
 from gateway.api.cors import Cors
 from gateway.api.limits import BodyLimit
@@ -42,7 +42,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    for module in (health, metrics, calls, search, audio, keys, pauses, statistics, events, whip):
+    for module in (health, metrics, calls, erasures, search, audio, keys, pauses, policy, statistics, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(Unavailable, _unconfirmed)

@@ -11,6 +11,7 @@ from fastapi import Depends, HTTPException, Request
 from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
+from gateway.promises.page import Facts
 from storage.model import CallId, TenantId, is_id
 from storage.recordings import Recordings
 from storage.tokens import Role, Tokens
@@ -29,6 +30,7 @@ class Context:
     """The parts that the routes use. `end_call` ends a call that is still live; `ready` names what is
     not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
     `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin,
+    `facts` what the page about its policy tells of its settings, None if it is not configured;
     `whip` takes browsers' calls; without `pauses` no call is live."""
 
     recordings: Recordings
@@ -41,6 +43,7 @@ class Context:
     alarms: Callable[[], list[str]] = list
     monitors: Callable[[], Sequence[str]] = lambda: LOOPBACK
     zone: Callable[[TenantId], str] = lambda tenant: "UTC"
+    facts: Callable[[TenantId], Facts | None] = lambda tenant: None
     whip: WhipIngest | None = None
     pauses: Pauses | None = None
 

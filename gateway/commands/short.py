@@ -117,19 +117,6 @@ def statistics(arguments: argparse.Namespace) -> int:
     return _asking(run)
 
 
-def erase(arguments: argparse.Namespace) -> int:
-    """Erase a call and print its certificate."""
-
-    def run() -> None:
-        if not arguments.yes and not _sure(f"Erase call {arguments.call}? It cannot be brought back. [y/N] "):
-            raise ApiError(0, "nothing was erased")
-        client = Client.of(arguments.url, arguments.token)
-        certificate = client.post(f"/v1/calls/{arguments.call}/erasure", {"ground": arguments.ground})
-        _print(json.dumps(certificate, indent=2))
-
-    return _asking(run)
-
-
 def verify(arguments: argparse.Namespace) -> int:
     """Check a certificate with nothing but itself and a fingerprint that is trusted."""
     try:
@@ -212,10 +199,6 @@ def _asking(run: Callable[[], None]) -> int:
     except (ApiError, OSError) as error:
         return _fail(str(error))
     return 0
-
-
-def _sure(question: str) -> bool:
-    return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
 
 
 def _fail(text: str) -> int:

@@ -149,6 +149,23 @@ def test_a_reload_changes_trunks_and_drops_no_call(world: World) -> None:
     until(lambda: call_from(world.system.client("acme"), "+442079460777", "stored"))
 
 
+def test_up_02_a_reload_with_a_lower_term_is_in_the_policy_in_effect(world: World) -> None:
+    client = world.system.client("acme")
+    before = client.json("/v1/policy")
+    assert before["policy"]["name"] == "default" and before["policy"]["zone"] == "Europe/Amsterdam"
+    own = 'zone = "Europe/Amsterdam"\nretention = [{ kind = "audio", term = "14 days" }]\n'
+    world.config.write_text(CONFIG.replace('zone = "Europe/Amsterdam"\n', own))
+    world.reload()
+    after = client.json("/v1/policy")
+    assert after["policy"]["retention"][0]["term"] == "14 days" and after["version"] != before["version"]
+    world.config.write_text(CONFIG.replace('zone = "Europe/Amsterdam"\n', own.replace("14 days", "2 years")))
+    world.reload()
+    assert client.json("/v1/policy") == after  # without a reason it is refused, and nothing changes
+    world.config.write_text(CONFIG)
+    world.reload()
+    assert client.json("/v1/policy") == before
+
+
 @pytest.mark.parametrize("change", ["[media]\nport_first = 30000\n", "colour = 1\n", "[["])
 def test_a_reload_that_cannot_be_made_is_refused_as_a_whole(world: World, change: str) -> None:
     world.config.write_text(change + CONFIG.replace("127.0.0.1/32", "127.0.0.2/32"))

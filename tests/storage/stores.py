@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from storage.erasure import Step
+from storage.heldepochs import DueOf
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.policies import due_of
 from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
@@ -28,6 +30,7 @@ def open_at(
     objects: str = "",
     clock: Callable[[], float] = time.time,
     on_step: Callable[[Step], None] = lambda _step: None,
+    due_of: DueOf = due_of,
 ) -> Recordings:
     """The store in `root`: its data folder with the objects in it, if they are nowhere else, and the keyring beside."""
     folder = root / data
@@ -38,6 +41,7 @@ def open_at(
         node="n1",
         clock=clock,
         on_erasure_step=on_step,
+        due_of=due_of,
     )
 
 

@@ -19,11 +19,14 @@ from sqlalchemy import create_engine, insert, select, text
 
 import storage
 from storage.catalogue import HEAD, Catalogue
-from storage.errors import AlreadyExists, Unavailable
+from storage.errors import AlreadyExists, Refused, Unavailable
 from storage.model import new_id
-from storage.tables import buckets, metadata, tenants
+from storage.tables import buckets, metadata, tenants, tombstones
 
-_RANDOM_IDS = {"id", "tenant", "call", "participant", "artefact", "bucket", "stream_id", "run", "erasure"}
+_RANDOM_IDS = {
+    *("id", "tenant", "call", "participant", "artefact", "leaf", "parent", "stream_id", "run"),
+    *("erasure", "change", "boot"),
+}
 _COUNTERS = {
     "serial",
     "seq",
@@ -37,16 +40,22 @@ _COUNTERS = {
     "size",
     "segment_bytes",
     "deliveries",
-    "part",
+    "intent",
+    "entry",
 }
-_WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason"}
-_FLAGS = {"closed", "finished", "interrupted", "revoked"}
+_CLOCKS = {"host_s", "uptime_s", "latest_s", "settled_s"}
+"""Of the machine when a server last looked, once a minute whatever calls there are."""
+_WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason", "scope"}
+_FLAGS = {"closed", "finished", "interrupted", "released", "revoked"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
 _DAYS = {"day", "period"}
 """A period of statistics is a day or a month."""
-_SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts"}
-"""JSON of ids, hashes, counts and times of erasures; documents in manifests are ciphertext."""
+_ENDS = {"due"}
+"""The end of a bucket's time, computed from its day and the policy alone: a date."""
+_SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts", "target", "ground"}
+"""JSON of ids, hashes, counts and times of erasures, of terms and laws, words that may stand in the ledger; documents
+in manifests are ciphertext."""
 
 
 @pytest.fixture
@@ -62,7 +71,18 @@ def tenant_row() -> dict[str, object]:
 
 @pytest.mark.parametrize("column", [column for table in metadata.tables.values() for column in table.columns], ids=str)
 def test_a_column_holds_nothing_that_says_whom_or_what(column: object) -> None:
-    allowed = _RANDOM_IDS | _COUNTERS | _WORDS_OF_OURS | _FLAGS | _HASHES | _SEALED | _DAYS | _SIGNED_WITHOUT_PERSONS
+    allowed = (
+        _RANDOM_IDS
+        | _COUNTERS
+        | _WORDS_OF_OURS
+        | _FLAGS
+        | _HASHES
+        | _SEALED
+        | _DAYS
+        | _ENDS
+        | _SIGNED_WITHOUT_PERSONS
+        | _CLOCKS
+    )
     assert str(column).partition(".")[2] in allowed
 
 
@@ -76,26 +96,47 @@ def test_the_newest_migration_is_the_one_that_the_code_expects() -> None:
     assert ScriptDirectory(str(Path(storage.__file__).parent / "migrations")).get_heads() == [HEAD]
 
 
-def test_buckets_of_an_earlier_release_are_the_first_of_their_days(tmp_path: Path) -> None:
+def before_the_tree(folder: Path, *, key: bool) -> str:
+    """A catalogue of before nodes and leaves: with a prepared bucket and a tombstone; with a key as well if wanted."""
     config = Config()
     config.set_main_option("script_location", str(Path(storage.__file__).parent / "migrations"))
-    engine = create_engine(f"sqlite:///{tmp_path / 'catalogue.sqlite3'}")
-    tenant = tenant_row()
-    bucket = {"id": new_id(), "tenant": tenant["id"], "root": "content", "epoch": 3, "kind": "audio"}
-    bucket |= {"purpose": "quality", "day": "2026-03-01", "wrapped": b"w" * 60}
+    engine = create_engine(f"sqlite:///{folder / 'catalogue.sqlite3'}")
+    ids = {"a": new_id(), "b": new_id(), "t": str(tenant_row()["id"])}
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
-        connection.execute(insert(tenants), tenant)
-        names = ", ".join(bucket)
-        connection.execute(text(f"INSERT INTO buckets ({names}) VALUES (:{', :'.join(bucket)})"), bucket)
+        command.upgrade(config, "0006")
+        connection.execute(insert(tenants), {**tenant_row(), "id": ids["t"]})
+        statements = [
+            "INSERT INTO buckets (id, tenant, root, epoch, kind, purpose, day, part, wrapped)"
+            " VALUES (:b, :t, 'content', 3, 'audio', 'quality', '2026-03-01', 0, x'00')",
+            "INSERT INTO tombstones (artefact, tenant, call, erasure) VALUES (:a, :t, :a, :b)",
+            "INSERT INTO artefact_keys (artefact, bucket, wrapped) VALUES (:a, :b, x'00')",
+        ]
+        for statement in statements if key else statements[:2]:
+            connection.execute(text(statement), ids)
     engine.dispose()
+    return ids["a"]
+
+
+def test_an_empty_store_of_before_the_tree_becomes_one_of_today(tmp_path: Path) -> None:
+    buried = before_the_tree(tmp_path, key=False)
     opened = Catalogue(tmp_path)
     with opened.reading() as connection:
-        (row,) = connection.execute(select(buckets)).all()
-        assert row._asdict() == {"serial": 1, **bucket, "part": 0}
+        assert connection.execute(select(tombstones.c.artefact, tombstones.c.purpose)).all() == [(buried, "")]
+        assert connection.execute(select(buckets)).all() == []
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     opened.close()
+
+
+def test_a_store_of_before_the_tree_that_holds_keys_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    before_the_tree(tmp_path, key=True)
+    for _ in range(2):
+        with pytest.raises(Refused, match="before the first release"):
+            Catalogue(tmp_path)
+    with sqlite3.connect(tmp_path / "catalogue.sqlite3") as raw:
+        assert raw.execute("SELECT count(*) FROM buckets").fetchone() == (1,)
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == ("0006",)
+    raw.close()
 
 
 def test_migrations_run_from_any_folder_and_leave_logging_alone(tmp_path: Path) -> None:

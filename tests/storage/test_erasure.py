@@ -8,19 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from sqlalchemy import select
 
 from storage.catalogue import Catalogue
-from storage.envelope import check_commitment
-from storage.epochs import artefact_ref, epoch_row, open_secret
-from storage.erasure import Eraser, Step, Surroundings
-from storage.errors import Erased, NotFound, NotReady, Refused, StoreError, Unavailable
-from storage.keys import PROBE_AAD, Slot, artefact_aad, bucket_aad, epoch_aad, provider_key, unwrap
+from storage.epochs import epoch_row, open_secret
+from storage.erasure import Eraser, Step, Surroundings, Target
+from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
+from storage.keys import PROBE_AAD, provider_key
 from storage.ledger import Ledger, verify_certificate
 from storage.model import ArtefactId, CallId, CallState, Kind, Root, Secret, TenantId, new_id
 from storage.providers import KeyProvider, open_provider
@@ -28,7 +25,7 @@ from storage.recordings import Recordings
 from storage.records import Derived, Identifier, NewCall
 from storage.signing import Signer
 from storage.slices import StreamKey
-from storage.tables import artefact_keys, artefacts, buckets, epochs
+from tests.storage.recovering import recover
 from tests.storage.stores import (
     ACTOR,
     GROUND,
@@ -227,62 +224,13 @@ def test_no_path_to_the_key_is_left(store: Recordings, tenant: TenantId, tmp_pat
     erased, survivor = stored_call(store, tenant), stored_call(store, tenant)
     copy_data(tmp_path, "before")
     provider = open_provider(f"file:{tmp_path}/keys", tmp_path / "data")
-    assert _recover(tmp_path, ["before"], provider, erased) == {artefact.ref.artefact for artefact in erased.artefacts}
+    assert recover(tmp_path, ["before"], provider, erased) == {artefact.ref.artefact for artefact in erased.artefacts}
     erase(store, erased)
     copy_data(tmp_path, "after")
     assert not provider.exists(provider_key(tenant, Root.CONTENT, 0))
-    assert _recover(tmp_path, ["before", "after"], provider, erased) == set()
+    assert recover(tmp_path, ["before", "after"], provider, erased) == set()
     alive = {artefact.ref.artefact for artefact in survivor.artefacts}
-    assert _recover(tmp_path, ["before", "after"], provider, survivor) == alive
-
-
-def _recover(root: Path, folders: list[str], provider: KeyProvider, new: NewCall) -> set[str]:
-    """The artefacts of a call whose keys can be had: every epoch row with every provider key that could fit, every
-    bucket row with every secret found, every key row with every bucket key found, whatever database each is from."""
-    epoch_rows, bucket_rows, key_rows, artefact_rows = _all_rows(root, folders)
-    secrets: set[bytes] = set()
-    for row in epoch_rows:
-        for n in range(4):
-            for number in (n, row.n):
-                try:
-                    aad = epoch_aad(row.tenant, row.root, number)
-                    secrets.add(provider.unwrap(provider_key(row.tenant, row.root, n), row.wrapped, aad))
-                except StoreError:
-                    continue
-    bucket_keys: set[bytes] = set()
-    for row in bucket_rows:
-        aad = bucket_aad(row.tenant, row.root, row.epoch, row.id, Slot(Kind(row.kind), row.purpose, row.day))
-        bucket_keys |= set(_opened(secrets, row.wrapped, aad))
-    opened: set[str] = set()
-    ids = {artefact.ref.artefact: artefact for artefact in new.artefacts}
-    for key_row in key_rows:
-        for artefact_row in artefact_rows:
-            if artefact_row.id == key_row.artefact and key_row.artefact in ids:
-                aad = artefact_aad(artefact_ref(artefact_row), key_row.bucket)
-                for key in _opened(bucket_keys, key_row.wrapped, aad):
-                    check_commitment(Secret(key), artefact_row.commitment)
-                    assert key == ids[key_row.artefact].key.reveal()
-                    opened.add(key_row.artefact)
-    return opened
-
-
-def _opened(keys: set[bytes], wrapped: bytes, aad: bytes) -> Iterator[bytes]:
-    for key in keys:
-        try:
-            yield unwrap(key, wrapped, aad)
-        except StoreError:
-            continue
-
-
-def _all_rows(root: Path, folders: list[str]) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    found: tuple[list[Any], list[Any], list[Any], list[Any]] = ([], [], [], [])
-    for folder in folders:
-        catalogue = Catalogue(root / folder)
-        with catalogue.reading() as connection:
-            for rows, table in zip(found, (epochs, buckets, artefact_keys, artefacts), strict=True):
-                rows.extend(connection.execute(select(table)))
-        catalogue.close()
-    return found
+    assert recover(tmp_path, ["before", "after"], provider, survivor) == alive
 
 
 def test_no_wrapped_key_is_left_in_the_database_or_its_log(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
@@ -303,7 +251,7 @@ def test_no_wrapped_key_is_left_in_the_database_or_its_log(store: Recordings, te
 
 def _wrapped_of(root: Path, tenant: TenantId) -> list[bytes]:
     with sqlite3.connect(root / "data" / "catalogue.sqlite3") as connection:
-        rows = connection.execute("SELECT wrapped FROM artefact_keys").fetchall()
+        rows = connection.execute("SELECT wrapped FROM artefact_keys UNION SELECT wrapped FROM nodes").fetchall()
         for table in ("buckets", "epochs"):
             rows += connection.execute(f"SELECT wrapped FROM {table} WHERE tenant = ?", (tenant,)).fetchall()
     connection.close()
@@ -462,7 +410,7 @@ def test_a_provider_that_lies_about_destroying_gets_no_certificate(
     eraser = unfaithful_eraser(store, tmp_path, destroys=False)
     for _ in range(2):
         with pytest.raises(Unavailable, match="still opens"):
-            eraser.erase(tenant, new.call, GROUND, ACTOR)
+            eraser.erase(tenant, Target.of_call(new.call), GROUND, ACTOR)
         with pytest.raises(NotReady):
             store.certificate(tenant, new.call)
     assert_erased(store, new)
@@ -473,7 +421,7 @@ def test_a_provider_that_goes_away_after_destroying_is_asked_again(
 ) -> None:
     new, neighbour = stored_call(store, tenant), stored_call(store, tenant)
     with pytest.raises(Unavailable, match="line went dead"):
-        unfaithful_eraser(store, tmp_path, destroys=True).erase(tenant, new.call, GROUND, ACTOR)
+        unfaithful_eraser(store, tmp_path, destroys=True).erase(tenant, Target.of_call(new.call), GROUND, ACTOR)
     assert_opens(store, neighbour)
     assert store.resume_erasures() == 1
     assert store.certificate(tenant, new.call)["entries"][1]["body"]["keys"][0]["answer"] == "file: no such key"

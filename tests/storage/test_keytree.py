@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from sqlalchemy import Table, func, select, update
 from storage.catalogue import Catalogue
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
 from storage.errors import AlreadyExists, DataError, Erased, NotFound, Tampered, Unavailable, WrongKey
+from storage.filling import LEAF_KEYS, NODE_LEAVES, Filling
 from storage.keys import Slot, unwrap, wrap
-from storage.keytree import KeyTree, Placing
+from storage.keytree import KeyTree
 from storage.model import (
     NO_PARTICIPANT,
     ArtefactId,
@@ -27,9 +29,11 @@ from storage.model import (
     TenantId,
     new_id,
 )
+from storage.placing import Placing
 from storage.providers import KeyProvider, open_provider
 from storage.records import Day, NewArtefact
-from storage.tables import artefact_keys, artefacts, buckets, calls, epochs, tenants
+from storage.tables import artefact_keys, artefacts, buckets, calls, epochs, nodes, tenants
+from storage.ways import ways_of
 
 DAY = Day("2026-03-01")
 
@@ -99,9 +103,14 @@ def move_epoch(catalogue: Catalogue, provider: KeyProvider, tenant: TenantId, re
         return change_epoch(connection, open_secret(provider, row), new, replaced)
 
 
-def bucket_ids(catalogue: Catalogue) -> set[str]:
+def leaf_ids(catalogue: Catalogue) -> set[str]:
     with catalogue.reading() as connection:
-        return set(connection.scalars(select(artefact_keys.c.bucket)))
+        return set(connection.scalars(select(artefact_keys.c.leaf)))
+
+
+def some(counts: dict[str, int]) -> dict[str, int]:
+    """What was counted at all."""
+    return {name: count for name, count in counts.items() if count}
 
 
 def test_placed_keys_open_again_also_for_another_process(
@@ -113,89 +122,163 @@ def test_placed_keys_open_again_also_for_another_process(
         assert [key_of(catalogue, reader, item) for item in items] == [bytes(32), bytes([1] * 32)]
 
 
-def test_artefacts_of_one_kind_purpose_and_day_share_a_bucket(
+def test_artefacts_of_one_kind_purpose_and_day_share_a_leaf(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
     place(catalogue, tree, make_items(catalogue, tenant))
     place(catalogue, KeyTree(catalogue, provider), make_items(catalogue, tenant))
-    assert len(bucket_ids(catalogue)) == 1
+    assert len(leaf_ids(catalogue)) == 1
     place(catalogue, tree, make_items(catalogue, tenant, kind=Kind.TRANSCRIPT))
     place(catalogue, tree, make_items(catalogue, make_tenant(catalogue)))
-    assert len(bucket_ids(catalogue)) == 3
+    assert len(leaf_ids(catalogue)) == 3
 
 
-def parts_of(catalogue: Catalogue, items: list[Placing]) -> list[int]:
-    """The part of the day that each one's key stands in, in the newest epoch."""
-    found = []
+def leaves_of(catalogue: Catalogue, items: Sequence[Placing]) -> list[str]:
+    """The leaf that each one's key stands in, in the newest epoch."""
     with catalogue.reading() as connection:
-        for item in items:
-            query = select(buckets.c.part).join(artefact_keys, artefact_keys.c.bucket == buckets.c.id)
-            query = query.where(artefact_keys.c.artefact == item.artefact.ref.artefact).order_by(buckets.c.epoch.desc())
-            found.append(connection.scalar(query.limit(1)) or 0)
-    return found
+        return [ways_of(connection, item.ref.artefact)[0].leaf for item in items]
 
 
-def test_a_day_of_many_keys_has_several_buckets_and_each_is_filled_before_the_next(
-    catalogue: Catalogue, provider: KeyProvider, tenant: TenantId
+def numbered(leaves: list[str]) -> list[int]:
+    """The same with numbers, in the order in which they come."""
+    order = list(dict.fromkeys(leaves))
+    return [order.index(leaf) for leaf in leaves]
+
+
+def count_of(catalogue: Catalogue, table: Table) -> int:
+    with catalogue.reading() as connection:
+        return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_a_leaf_is_filled_before_the_next_by_other_processes_too(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
-    def process() -> KeyTree:
-        return KeyTree(catalogue, provider, bucket_keys=3)
+    items = make_items(catalogue, tenant, LEAF_KEYS - 1)
+    place(catalogue, tree, items)
+    more = [item for _ in range(3) for item in make_items(catalogue, tenant, 1)]
+    place(catalogue, KeyTree(catalogue, provider), more[:1])  # goes on where the day is
+    place(catalogue, KeyTree(catalogue, provider), more[1:])
+    assert numbered(leaves_of(catalogue, [*items, *more])) == [0] * LEAF_KEYS + [1] * 2
+    for item in [*items, *more]:
+        assert key_of(catalogue, KeyTree(catalogue, provider), item) == item.key.reveal()
 
-    tree = process()
-    items = [item for _ in range(4) for item in make_items(catalogue, tenant, 1)]
-    for item in items:
-        place(catalogue, tree, [item])
-    assert parts_of(catalogue, items) == [0, 0, 0, 1]
-    another = process()  # goes on where the day is
-    for _ in range(3):
-        more = make_items(catalogue, tenant, 1)
-        place(catalogue, another, more)
-        items += more
-    assert parts_of(catalogue, items) == [0, 0, 0, 1, 1, 1, 2]
-    group = make_items(catalogue, tenant, 5)  # what is placed at once is not parted
-    place(catalogue, another, group)
-    assert parts_of(catalogue, group) == [2] * 5
-    after = make_items(catalogue, tenant, 1)
-    place(catalogue, another, after)
-    assert parts_of(catalogue, after) == [3]
-    for item in [*items, *group, *after]:
-        assert key_of(catalogue, process(), item) == item.artefact.key.reveal()
+
+def test_the_keys_of_a_call_are_in_one_leaf_however_many_calls_are_placed_at_once(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    group = [make_items(catalogue, tenant, 5) for _ in range(40)]
+    place(catalogue, tree, [item for call in group for item in call])
+    by_call = [set(leaves_of(catalogue, call)) for call in group]
+    assert {len(leaves) for leaves in by_call} == {1}
+    sizes = Counter(leaves_of(catalogue, [item for call in group for item in call]))
+    assert list(sizes.values()) == [65, 65, 65, 5]
+    fresh = KeyTree(catalogue, provider)
+    assert [key_of(catalogue, fresh, item) for item in group[-1]] == [item.key.reveal() for item in group[-1]]
 
 
 def test_keys_that_are_prepared_hold_where_the_day_is_by_then(
-    catalogue: Catalogue, provider: KeyProvider, tenant: TenantId
+    catalogue: Catalogue, tree: KeyTree, tenant: TenantId
 ) -> None:
-    tree = KeyTree(catalogue, provider, bucket_keys=2)
     slot = Slot(Kind.AUDIO, "service", DAY)
-    for expected in ([0, 0], [1, 1], [2, 2]):
+    items = []
+    for _ in range(3):
         tree.prepare(tenant, [slot])
-        items = make_items(catalogue, tenant)
-        place(catalogue, tree, items)
-        assert parts_of(catalogue, items) == expected
+        items += make_items(catalogue, tenant, LEAF_KEYS // 2)
+        place(catalogue, tree, items[-LEAF_KEYS // 2 :])
+    assert numbered(leaves_of(catalogue, items)) == [0] * LEAF_KEYS + [1] * (LEAF_KEYS // 2)
 
 
-def test_a_change_replaces_one_part_of_a_day_and_carries_the_others_over(
-    catalogue: Catalogue, provider: KeyProvider, tenant: TenantId
+def test_what_a_rolled_back_transaction_made_is_made_again(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
-    tree = KeyTree(catalogue, provider, bucket_keys=2)
-    items = [item for _ in range(3) for item in make_items(catalogue, tenant)]
-    for at in range(0, 6, 2):
-        place(catalogue, tree, items[at : at + 2])
+    lost = [make_items(catalogue, tenant) for _ in range(2)]
+    held = tree.hold(lost[0])
+    with pytest.raises(ZeroDivisionError), catalogue.writing() as connection:
+        for items in lost:  # the second finds the rows of the first, which do not last either
+            tree.place(connection, items, held)
+        _ = 1 // 0
+    assert count_of(catalogue, nodes) == 0
+    for items in lost:
+        place(catalogue, tree, items)
+    assert count_of(catalogue, nodes) == 2
+    for item in [*lost[0], *lost[1]]:
+        assert key_of(catalogue, KeyTree(catalogue, provider), item) == item.key.reveal()
+
+
+def test_a_change_replaces_one_leaf_of_a_day_with_what_is_above_it_and_carries_the_others_over(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    items = [item for _ in range(3) for item in make_items(catalogue, tenant, LEAF_KEYS)]
+    for at in range(0, len(items), LEAF_KEYS):
+        place(catalogue, tree, items[at : at + LEAF_KEYS])
+    before = leaves_of(catalogue, items)
+    counts = move_epoch(catalogue, provider, tenant, {before[LEAF_KEYS]})
+    assert some(counts) == {
+        "buckets_replaced": 1,
+        "nodes_replaced": 1,
+        "leaves_kept": 2,
+        "leaves_replaced": 1,
+        "keys_rewrapped": LEAF_KEYS,
+    }
     with catalogue.reading() as connection:
-        of_first = artefact_keys.c.artefact == items[2].artefact.ref.artefact
-        middle = connection.scalars(select(artefact_keys.c.bucket).where(of_first)).one()
-    counts = move_epoch(catalogue, provider, tenant, {middle})
-    assert counts == {"buckets_kept": 2, "buckets_replaced": 1, "keys_rewrapped": 2, "tags_moved": 0}
-    with catalogue.reading() as connection:
-        assert read_back(connection, provider, tenant, Root.CONTENT, 1) == 2
+        assert read_back(connection, provider, tenant, Root.CONTENT, 1) == LEAF_KEYS
     provider.destroy(f"{tenant}-content-0")
-    fresh = KeyTree(catalogue, provider, bucket_keys=2)
-    assert parts_of(catalogue, items) == [0, 0, 1, 1, 2, 2]
+    after = leaves_of(catalogue, items)
+    assert [old == new for old, new in zip(before, after, strict=True)] == (
+        [True] * LEAF_KEYS + [False] * LEAF_KEYS + [True] * LEAF_KEYS
+    )
     for item in items:
-        assert key_of(catalogue, fresh, item) == item.artefact.key.reveal()
+        assert key_of(catalogue, KeyTree(catalogue, provider), item) == item.key.reveal()
     more = make_items(catalogue, tenant, 1)
-    place(catalogue, tree, more)
-    assert parts_of(catalogue, more) == [3]
+    place(catalogue, KeyTree(catalogue, provider), more)
+    assert leaves_of(catalogue, more)[0] not in after
+
+
+def test_an_erasure_in_a_bucket_of_ten_thousand_keys_writes_a_leaf_its_siblings_and_the_nodes(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    full = [make_items(catalogue, tenant, LEAF_KEYS) for _ in range(157)]
+    place(catalogue, tree, [item for call in full for item in call])
+    items, keys = full[70], 157 * LEAF_KEYS
+    assert keys > 10_000
+    for _ in range(3):  # and the next ones no more
+        newest = {table: greatest(catalogue, table) for table in (artefact_keys, nodes, buckets)}
+        counts = move_epoch(catalogue, provider, tenant, {leaves_of(catalogue, items)[0]})
+        written = {table.name: greatest(catalogue, table) - at for table, at in newest.items()}
+        assert written["artefact_keys"] == counts["keys_rewrapped"] <= LEAF_KEYS
+        leaves = counts["leaves_kept"] + counts["leaves_replaced"]
+        above = counts["nodes_kept"] + counts["nodes_replaced"]
+        assert leaves <= NODE_LEAVES
+        assert above == keys // (LEAF_KEYS * NODE_LEAVES) + 1
+        assert written["nodes"] == leaves + above
+        assert written["buckets"] == 1
+    with catalogue.reading() as connection:
+        assert read_back(connection, provider, tenant, Root.CONTENT, 3) == counts["keys_rewrapped"]
+    assert key_of(catalogue, KeyTree(catalogue, provider), items[0]) == items[0].key.reveal()
+
+
+def greatest(catalogue: Catalogue, table: Table) -> int:
+    """The serial number of the newest row; rows are only ever appended."""
+    with catalogue.reading() as connection:
+        return connection.scalar(select(func.max(table.c.serial))) or 0
+
+
+def test_what_holds_nothing_is_not_carried_over(
+    catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
+) -> None:
+    tree.prepare(tenant, [Slot(Kind.AUDIO, "service", Day("2026-03-02"))])
+    dead = make_items(catalogue, tenant)
+    place(catalogue, tree, dead)
+    with catalogue.writing() as connection:
+        connection.execute(update(artefacts).values(state="erasing"))
+    counts = move_epoch(catalogue, provider, tenant, set(leaves_of(catalogue, dead)))
+    assert some(counts) == {}
+    with catalogue.reading() as connection:
+        assert read_back(connection, provider, tenant, Root.CONTENT, 1) == 0
+    items = make_items(catalogue, tenant)
+    tree.forget(tree.hold(items))
+    place(catalogue, tree, items)
+    assert key_of(catalogue, tree, items[0]) == items[0].key.reveal()
 
 
 def test_statutory_records_stand_under_a_root_of_their_own(
@@ -226,7 +309,7 @@ def test_keys_wrapped_under_an_epoch_that_is_over_are_refused(
     place(catalogue, tree, make_items(catalogue, tenant))
     items = make_items(catalogue, tenant)
     held = tree.hold(items)
-    move_epoch(catalogue, provider, tenant, bucket_ids(catalogue))
+    move_epoch(catalogue, provider, tenant, leaf_ids(catalogue))
     with pytest.raises(EpochMovedError), catalogue.writing() as connection:
         tree.place(connection, items, held)
     tree.forget(held)
@@ -246,16 +329,17 @@ def test_two_changes_to_the_same_epoch_exclude_each_other(
         change_epoch(connection, open_secret(provider, row), make_epoch(provider, tenant, Root.CONTENT, 1), ())
 
 
-def test_a_change_replaces_the_named_buckets_and_carries_the_others_over(
+def test_a_change_replaces_the_buckets_of_the_named_leaves_and_carries_the_others_over(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
     kept = make_items(catalogue, tenant, kind=Kind.TRANSCRIPT)
     place(catalogue, tree, kept)
-    carried = bucket_ids(catalogue)
+    carried = leaf_ids(catalogue)
     rewrapped = make_items(catalogue, tenant, 3)
     place(catalogue, tree, rewrapped)
-    counts = move_epoch(catalogue, provider, tenant, bucket_ids(catalogue) - carried)
-    assert counts == {"buckets_kept": 1, "buckets_replaced": 1, "keys_rewrapped": 3, "tags_moved": 0}
+    counts = move_epoch(catalogue, provider, tenant, leaf_ids(catalogue) - carried)
+    replaced = {"buckets_replaced": 1, "nodes_replaced": 1, "leaves_replaced": 1, "keys_rewrapped": 3}
+    assert some(counts) == {"buckets_kept": 1, **replaced}
     with catalogue.reading() as connection:
         assert read_back(connection, provider, tenant, Root.CONTENT, 1) == 3
     provider.destroy(f"{tenant}-content-0")
@@ -264,12 +348,12 @@ def test_a_change_replaces_the_named_buckets_and_carries_the_others_over(
         assert key_of(catalogue, fresh, item) == item.artefact.key.reveal()
 
 
-@pytest.mark.parametrize("table", [artefact_keys, buckets, epochs])
+@pytest.mark.parametrize("table", [artefact_keys, nodes, buckets, epochs])
 def test_a_changed_row_of_the_new_epoch_is_found_when_it_is_read_back(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId, table: Table
 ) -> None:
     place(catalogue, tree, make_items(catalogue, tenant))
-    move_epoch(catalogue, provider, tenant, bucket_ids(catalogue))
+    move_epoch(catalogue, provider, tenant, leaf_ids(catalogue))
     with catalogue.writing() as connection:
         newest = select(func.max(table.c.serial)).scalar_subquery()
         connection.execute(update(table).where(table.c.serial == newest).values(wrapped=bytes(60)))
@@ -277,12 +361,12 @@ def test_a_changed_row_of_the_new_epoch_is_found_when_it_is_read_back(
         read_back(connection, provider, tenant, Root.CONTENT, 1)
 
 
-@pytest.mark.parametrize("table", [artefact_keys, buckets, epochs])
+@pytest.mark.parametrize("table", [artefact_keys, nodes, buckets, epochs])
 def test_a_missing_row_of_the_new_epoch_is_found_when_it_is_read_back(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId, table: Table
 ) -> None:
     place(catalogue, tree, make_items(catalogue, tenant))
-    move_epoch(catalogue, provider, tenant, bucket_ids(catalogue))
+    move_epoch(catalogue, provider, tenant, leaf_ids(catalogue))
     with catalogue.writing() as connection:
         newest = select(func.max(table.c.serial)).scalar_subquery()
         connection.execute(table.delete().where(table.c.serial == newest))
@@ -367,6 +451,12 @@ def test_keys_do_not_show_in_representations(catalogue: Catalogue, tree: KeyTree
     with catalogue.reading() as connection:
         shown = repr((items, held, tree.open(connection, items[0].artefact.ref.artefact)))
     for epoch in held.values():
-        for secret in (epoch.secret, *(bucket.key for bucket in epoch.slots.values()), bytes(32)):
+        for secret in (epoch.secret, *(key for filling in epoch.slots.values() for key in keys_of(filling)), bytes(32)):
             assert repr(secret)[2:-1] not in shown
             assert secret.hex() not in shown
+
+
+def keys_of(filling: Filling) -> list[bytes]:
+    assert filling.node is not None
+    assert filling.leaf is not None
+    return [filling.bucket.key, filling.node.key, filling.leaf.key]

@@ -24,8 +24,21 @@ KEY = {
     "destroyed_at": "2026-02-02T02:40:00Z",
     "probe_failed_at": "2026-02-02T02:40:00Z",
 }
-INTENT = {"erasure": "e", "tenant": "t", "call": "c", "ground": "request", "actor": "officer"}
-DONE = {"erasure": "e", "tenant": "t", "call": "c", "keys": [KEY], "finality": "unknown", "exceptions": ["copies"]}
+INTENT = {
+    "erasure": "e",
+    "tenant": "t",
+    "target": {"scope": "call", "calls": ["c"]},
+    "ground": "request",
+    "actor": "officer",
+}
+DONE = {
+    "erasure": "e",
+    "tenant": "t",
+    "keys": [KEY],
+    "sanitization": {"tool": "test"},
+    "finality": "unknown",
+    "exceptions": ["copies"],
+}
 
 
 @pytest.fixture

@@ -57,10 +57,10 @@ def slice_of(store: Recordings, new: NewCall, number: int = 0) -> tuple[str, str
 def test_search_tags_that_lead_nowhere_are_unexplained(store: Recordings, tenant: TenantId) -> None:
     store.identify(stored_call(store, tenant), [Identifier("number", "+31201234567")])
     assert look(store).findings == {}
-    bucket, artefact = new_id(), new_id()
-    change(store, tags.insert().values(bucket=bucket, artefact=artefact, tag=b"x" * 16))
+    leaf, artefact = new_id(), new_id()
+    change(store, tags.insert().values(leaf=leaf, artefact=artefact, tag=b"x" * 16))
     assert named(look(store), Weight.UNEXPLAINED) == {
-        "search tags of a bucket that is not there": {bucket},
+        "search tags of a leaf that is not there": {leaf},
         "search tags of an artefact that is not there": {artefact},
     }
 

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import Table, delete, select
 
 from storage.catalogue import Catalogue
 from storage.epochs import open_secret
 from storage.errors import Erased, NotFound, StoreError, Tampered, Unavailable
-from storage.keys import Bucket, Slot, bucket_aad, unwrap
-from storage.keytree import BUCKET_KEYS
+from storage.filling import LEAF_KEYS
+from storage.keys import Node, open_bucket, open_node
 from storage.model import CallId, Kind, TenantId
 from storage.providers import open_provider
 from storage.recordings import Recordings
 from storage.records import Identifier, NewCall
-from storage.tables import buckets, epochs, tags
+from storage.tables import buckets, epochs, nodes, tags, tenants
 from storage.tags import index_key, open_identifiers, seal_identifiers, tag
 from tests.storage.stores import ACTOR, GROUND, begin_call, copy_data, files_below, open_at, save_call, saved_with
 
 DAY_S = 86_400
+Opened = TypeVar("Opened")
 NUMBER = Identifier("number", "+31201234567")
 OTHER = Identifier("number", "+31207654321")
 SESSION = Identifier("session_id", "ab30317f1a784dc48ff824d0d3715d86")
@@ -94,7 +99,7 @@ def test_what_is_learned_the_day_after_dies_with_the_call_as_well(tmp_path: Path
         assert found(store, tenant, SESSION) == [new.call]
         erase(store, new)
         assert found(store, tenant, SESSION) == []
-        assert rows(tmp_path, "tags", "bucket") == []
+        assert rows(tmp_path, "tags", "leaf") == []
 
 
 def test_pages_follow_each_other_over_days_and_purposes(tmp_path: Path) -> None:
@@ -169,48 +174,56 @@ def test_a_backup_does_not_tell_whose_call_was_erased(store: Recordings, tenant:
 
 
 def _matching(root: Path, folders: list[str], identifier: Identifier) -> set[str]:
-    """Artefacts whose tag is the identifier's under any bucket key that any epoch row and provider key give."""
+    """Artefacts whose tag is the identifier's under any leaf key that any rows and any provider key lead to."""
     provider = open_provider(f"file:{root}/keys", root / "data")
-    secrets: list[bytes] = []
-    keys: list[bytes] = []
     tag_rows: dict[bytes, str] = {}
+    read: dict[Table, list[Any]] = {epochs: [], buckets: [], nodes: []}
     for folder in folders:
         catalogue = Catalogue(root / folder)
         with catalogue.reading() as connection:
-            for row in connection.execute(select(epochs)):
-                try:
-                    secrets.append(open_secret(provider, row))
-                except StoreError:
-                    continue
-            for row in connection.execute(select(buckets)):
-                aad = bucket_aad(row.tenant, row.root, row.epoch, row.id, Slot(Kind(row.kind), row.purpose, row.day))
-                for secret in secrets:
-                    try:
-                        keys.append(index_key(Bucket(row.id, unwrap(secret, row.wrapped, aad))))
-                    except StoreError:
-                        continue
+            for table, found_rows in read.items():
+                found_rows.extend(connection.execute(select(table)))
             tag_rows |= {row.tag: row.artefact for row in connection.execute(select(tags))}
+            (tenant,) = connection.scalars(select(tenants.c.id))
         catalogue.close()
+    secrets: list[bytes] = []
+    for row in read[epochs]:
+        with suppress(StoreError):
+            secrets.append(open_secret(provider, row))
+    above = [bucket.key for bucket in _opened(open_bucket, read[buckets], secrets)]
+    found_nodes: list[Node] = []
+    for _level in ("nodes", "leaves"):
+        found_nodes += _opened(lambda row, key: open_node(row, tenant, key), read[nodes], above)
+        above += [node.key for node in found_nodes]
+    keys = {index_key(node) for node in found_nodes}
     wanted = {tag(key, identifier, n) for key in keys for n in range(10)}
     return {artefact for found_tag, artefact in tag_rows.items() if found_tag in wanted}
 
 
-def test_a_day_of_several_buckets_is_searched_whole_and_an_erasure_replaces_one_of_each_kind(
+def _opened(use: Callable[[Any, bytes], Opened], rows: list[Any], keys: list[bytes]) -> list[Opened]:
+    """What rows open to with those of the keys that fit."""
+    found = []
+    for row, key in product(rows, keys):
+        with suppress(StoreError):
+            found.append(use(row, key))
+    return found
+
+
+def test_a_day_of_several_leaves_is_searched_whole_and_an_erasure_replaces_one_of_each_kind(
     store: Recordings, tenant: TenantId, tmp_path: Path
 ) -> None:
     early = saved_with(store, tenant, NUMBER)
     for _ in range(5):
-        store.save([replace(begin_call(store, tenant), identifiers=(OTHER,)) for _ in range(BUCKET_KEYS // 4)])
+        store.save([replace(begin_call(store, tenant), identifiers=(OTHER,)) for _ in range(500)])
     late = saved_with(store, tenant, NUMBER)
-    store.identify(early, [SESSION])  # when the day has another bucket already
-    buckets_of = Counter(kind for (kind,) in rows(tmp_path, "buckets", "kind") if kind in ("audio", "identity"))
-    assert buckets_of == {"audio": 3, "identity": 2}
-    assert set(rows(tmp_path, "tags", "artefact, bucket")) <= set(rows(tmp_path, "artefact_keys", "artefact, bucket"))
+    store.identify(early, [SESSION])  # when the day has other leaves already
+    assert set(rows(tmp_path, "tags", "artefact, leaf")) <= set(rows(tmp_path, "artefact_keys", "artefact, leaf"))
+    assert len(set(rows(tmp_path, "tags", "leaf"))) == 2502 // LEAF_KEYS + 1
     assert found(store, tenant, NUMBER) == [late.call, early.call]
     assert found(store, tenant, SESSION) == [early.call]
-    before = set(rows(tmp_path, "buckets", "id"))
+    before = set(rows(tmp_path, "artefact_keys", "leaf"))
     erase(store, early)
-    after = set(rows(tmp_path, "buckets", "id"))
+    after = set(rows(tmp_path, "artefact_keys", "leaf"))
     assert len(before - after) == len(after - before) == 3  # audio, identity, call detail: one of each
     assert found(store, tenant, NUMBER) == [late.call]
     assert found(store, tenant, SESSION) == []

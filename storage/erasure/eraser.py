@@ -1,0 +1,164 @@
+"""From the request to erase to its certificate, and what was begun to its end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from storage.calls import read_mark
+from storage.erasure.change import Change, Step, Surroundings
+from storage.erasure.graves import bury, name_calls
+from storage.erasure.targets import Scope, Target
+from storage.errors import NotFound, NotReady, StoreError
+from storage.ledger import check_words
+from storage.locks import tenant_lock
+from storage.model import CallId, CallState, TenantId, new_id
+from storage.tables import calls, changes, erased_calls, erasures
+
+log = logging.getLogger(__name__)
+
+
+class Eraser:
+    """Erases, and finishes what was begun; thread-safe, and safe beside other processes."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._with = surroundings
+        self._sweeping: set[str] = set()  # changes; by a thread of this process
+        self._lock = threading.Lock()
+
+    def request(self, tenant: TenantId, target: Target, ground: str, actor: str) -> str:
+        """Writes INTENT and graves; when it returns, reads are refused here, and elsewhere within the lease.
+
+        Gives the erasure's id; of a call that is erased already, the id of the erasure that it died of. NotFound also
+        for another tenant's; OnHold, NotReady, Erased, Refused: then nothing has happened.
+        """
+        check_words(ground, actor)
+        erasure = new_id()
+        with self._with.catalogue.writing() as connection:
+            earlier = _earlier(connection, tenant, target)
+            if earlier is not None:
+                return earlier
+            bury(connection, erasure, tenant, target, self._with.clock())
+            facts = target.facts()
+            statement = {"erasure": erasure, "tenant": tenant, "target": facts, "ground": ground, "actor": actor}
+            seq = self._with.ledger.append(connection, "intent", self._with.clock(), statement)
+            row = {"id": erasure, "tenant": tenant, "scope": target.scope.value, "target": json.dumps(facts)}
+            connection.execute(erasures.insert(), row | {"intent": seq, "change": None, "certificate": None})
+            name_calls(connection, erasure, target.calls)
+        self._with.tell(Step.INTENT, erasure)
+        return erasure
+
+    def run(self, erasure: str) -> None:
+        """Carries out what remains of an erasure, with all others that wait. StoreError if a step fails."""
+        with self._with.catalogue.reading() as connection:
+            tenant = TenantId(connection.scalars(select(erasures.c.tenant).where(erasures.c.id == erasure)).one())
+        with tenant_lock(self._with.catalogue, self._with.locks, tenant) as turn:
+            # One change of epoch after the other: a later one must not sweep what an earlier one still compares.
+            for change in self._unfinished(tenant, turn):
+                change.advance(Step.DONE)
+            if not self._done(erasure):
+                self._gather(tenant, turn).advance(Step.DONE)
+        self._sweep(erasure, tenant)  # without the lock: it may take long, and what it deletes is waste
+
+    def erase(self, tenant: TenantId, target: Target, ground: str, actor: str) -> dict[str, Any]:
+        """From request to certificate. Sweeping may fail and be left to the next start: the key is gone by then."""
+        erasure = self.request(tenant, target, ground, actor)
+        try:
+            self.run(erasure)
+        except StoreError:
+            if not self._done(erasure):
+                raise
+            log.warning("erasure left to be swept", extra={"erasure": erasure})
+        return self.certificate(tenant, erasure)
+
+    def certificate(self, tenant: TenantId, erasure: str) -> dict[str, Any]:
+        """An erasure's certificate; NotFound, or NotReady while it is under way."""
+        with self._with.catalogue.reading() as connection:
+            query = select(erasures.c.certificate).where(erasures.c.tenant == tenant, erasures.c.id == erasure)
+            row = connection.execute(query).first()
+        if row is None:
+            raise NotFound(f"no erasure {erasure}")
+        if row.certificate is None:
+            raise NotReady(f"erasure {erasure} is not finished; reads are refused already")
+        certificate: dict[str, Any] = json.loads(row.certificate)
+        return certificate
+
+    def certificate_of(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
+        """The certificate of what ended a call, or else of what was erased of it last; NotFound, NotReady."""
+        with self._with.catalogue.reading() as connection:
+            read_mark(connection, tenant, call)
+            found = connection.scalar(_newest(call))
+        if found is None:
+            raise NotFound(f"no erasure of call {call}")
+        return self.certificate(tenant, found)
+
+    def resume(self) -> int:
+        """Finishes what a crash or an absent provider left undone; gives how many erasures and changes it was."""
+        finished = 0
+        with self._with.catalogue.reading() as connection:
+            waiting = connection.scalars(select(erasures.c.id).where(erasures.c.certificate.is_(None))).all()
+            query = select(erasures.c.id).join(changes, changes.c.id == erasures.c.change)
+            unswept = connection.scalars(query.where(changes.c.finished.is_(False))).all()
+        for erasure in dict.fromkeys([*waiting, *unswept]):
+            try:
+                self.run(erasure)
+            except StoreError as error:
+                log.error("erasure not finished", extra={"erasure": erasure, "reason": type(error).__name__})
+            else:
+                finished += 1
+        return finished
+
+    def _sweep(self, erasure: str, tenant: TenantId) -> None:
+        """Sweeps the change that carried out the erasure, unless that is done, or another thread is at it."""
+        query = select(changes.c.id).join(erasures, erasures.c.change == changes.c.id)
+        with self._with.catalogue.reading() as connection:
+            change = connection.scalar(query.where(erasures.c.id == erasure, changes.c.finished.is_(False)))
+        with self._lock:
+            if change is None or change in self._sweeping:
+                return
+            self._sweeping.add(change)
+        try:
+            Change(self._with, change, tenant, turn=0).advance(Step.SWEEP)
+        finally:
+            with self._lock:
+                self._sweeping.discard(change)
+
+    def _unfinished(self, tenant: TenantId, turn: int) -> list[Change]:
+        query = select(changes.c.id).where(changes.c.tenant == tenant, changes.c.finished.is_(False))
+        with self._with.catalogue.reading() as connection:
+            found = connection.scalars(query.order_by(changes.c.serial)).all()
+        return [Change(self._with, change, tenant, turn) for change in found]
+
+    def _gather(self, tenant: TenantId, turn: int) -> Change:
+        """A new change, with all erasures that wait for one."""
+        change = new_id()
+        with self._with.catalogue.writing() as connection:
+            connection.execute(changes.insert(), {"id": change, "tenant": tenant, "finished": False})
+            waiting = (erasures.c.tenant == tenant, erasures.c.change.is_(None))
+            connection.execute(update(erasures).where(*waiting).values(change=change))
+        return Change(self._with, change, tenant, turn)
+
+    def _done(self, erasure: str) -> bool:
+        with self._with.catalogue.reading() as connection:
+            query = select(erasures.c.certificate).where(erasures.c.id == erasure)
+            return connection.scalar(query) is not None
+
+
+def _earlier(connection: Connection, tenant: TenantId, target: Target) -> str | None:
+    """What a call that is to be erased has died of already."""
+    if target.scope is not Scope.CALL:
+        return None
+    query = select(calls.c.state).where(calls.c.id == target.calls[0], calls.c.tenant == tenant)
+    if connection.scalar(query) != CallState.ERASED:
+        return None
+    found: str | None = connection.scalar(_newest(target.calls[0]))
+    return found
+
+
+def _newest(call: CallId) -> Any:
+    query = select(erasures.c.id).join(erased_calls, erased_calls.c.erasure == erasures.c.id)
+    return query.where(erased_calls.c.call == call).order_by(erasures.c.serial.desc()).limit(1)

@@ -1,0 +1,60 @@
+"""The ways from artefacts up to their buckets, as joins: which are current, which are open, which a change must end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, or_, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from storage.liveness import IS_BURIED, IS_NEWEST, LEAF, NODE
+from storage.model import Kind, Root
+from storage.records import ROOTS
+from storage.tables import artefact_keys, artefacts, buckets, drops, erasures, tombstones
+
+DROPPED = 0
+"""`due` of a bucket that is dropped: its time was always over."""
+
+WAYS = (
+    artefact_keys.join(artefacts, artefacts.c.id == artefact_keys.c.artefact)
+    .join(LEAF, LEAF.c.id == artefact_keys.c.leaf)
+    .join(NODE, NODE.c.id == LEAF.c.parent)
+    .join(buckets, buckets.c.id == NODE.c.parent)
+)
+"""A row for each wrap and bucket row above it: during a change of epoch that is two for what lives on."""
+
+OPEN_WAY = and_(IS_NEWEST, ~IS_BURIED)
+"""Of a way: it counts, unless its bucket's time is over."""
+
+
+def open_at(now_s: float) -> ColumnElement[bool]:
+    """Of a bucket: its time is not over."""
+    return or_(buckets.c.due.is_(None), buckets.c.due > int(now_s))
+
+
+def of_change(change: str, query: Select[Any], erasure: ColumnElement[str]) -> Select[Any]:
+    """Only rows of erasures that this change carries out."""
+    return query.where(erasure.in_(select(erasures.c.id).where(erasures.c.change == change)))
+
+
+def roots_ended(connection: Connection, change: str) -> list[Root]:
+    """The trees in which the change destroys an epoch's key."""
+    kinds = of_change(change, select(artefacts.c.kind).distinct(), tombstones.c.erasure)
+    kinds = kinds.join(tombstones, tombstones.c.artefact == artefacts.c.id)
+    dropped = of_change(change, select(drops.c.root).distinct(), drops.c.erasure)
+    roots = {ROOTS[Kind(kind)] for kind in connection.scalars(kinds)}
+    return sorted(roots | {Root(root) for root in connection.scalars(dropped)})
+
+
+def leaves_ended(connection: Connection, change: str) -> set[str]:
+    """The leaves that hold a wrap which one of the change's tombstones names."""
+    named = and_(tombstones.c.artefact == artefact_keys.c.artefact, tombstones.c.purpose.in_(("", buckets.c.purpose)))
+    query = select(artefact_keys.c.leaf).select_from(WAYS.join(tombstones, named)).where(IS_NEWEST).distinct()
+    return set(connection.scalars(of_change(change, query, tombstones.c.erasure)))
+
+
+def buckets_dropped(connection: Connection, change: str) -> set[str]:
+    """The buckets that the change does not carry over."""
+    same = and_(*(drops.c[name] == buckets.c[name] for name in ("tenant", "root", "kind", "purpose", "day")))
+    query = select(buckets.c.id).select_from(buckets.join(drops, same)).where(IS_NEWEST, buckets.c.due == DROPPED)
+    return set(connection.scalars(of_change(change, query, drops.c.erasure)))

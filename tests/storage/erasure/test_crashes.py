@@ -1,0 +1,76 @@
+"""Killed after any step of an erasure of any scope, the next start finishes it, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.erasure import Scope, Step
+from storage.ledger import verify_certificate
+from storage.model import ArtefactId, Kind, TenantId
+from storage.recordings import Recordings
+from storage.records import NewCall
+from tests.storage.erasure.test_scopes import ids, living
+from tests.storage.stores import audio_of, open_at, stored_call
+
+_ERASE_IN_CHILD = """
+import json, os, signal, sys
+from pathlib import Path
+from storage.erasure import Target
+from tests.storage.stores import ACTOR, GROUND, open_at
+
+def stop(step):
+    if step == sys.argv[4]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with open_at(Path(sys.argv[1]), on_step=stop) as store:
+    store.erasures.erase(sys.argv[2], Target.parse(sys.argv[3]), GROUND, ACTOR)
+"""
+
+
+def targets(store: Recordings, tenant: TenantId, calls: list[NewCall]) -> dict[Scope, tuple[str, set[ArtefactId]]]:
+    """Of each scope a target among these calls, as JSON, and what is left of them."""
+    first, everything = calls[0], ids([artefact for call in calls for artefact in call.artefacts])
+    gone = audio_of(first)[0].ref
+    whole = {call.find(kind).ref.artefact for call in calls[:1] for kind in (Kind.IDENTITY, Kind.CALL_DETAIL)}
+    day = first.day
+    drop = [["content", "audio", gone.purpose, day]]
+    audio = ids([artefact for call in calls for artefact in audio_of(call)])
+    found: dict[Scope, tuple[dict[str, Any], set[ArtefactId]]] = {
+        Scope.ARTEFACT: ({"calls": [first.call], "artefacts": [gone.artefact]}, everything - {gone.artefact}),
+        Scope.PARTICIPANT: (
+            {"calls": [first.call], "participant": gone.participant},
+            everything - {gone.artefact} - whole,
+        ),
+        Scope.CALL: ({"calls": [first.call]}, everything - ids(list(first.artefacts))),
+        Scope.PERSON: ({"calls": [call.call for call in calls[:2]]}, ids(list(calls[2].artefacts))),
+        Scope.PURPOSE: ({"purpose": gone.purpose, "calls": [first.call]}, everything - ids(list(first.artefacts))),
+        Scope.EXPIRY: ({"buckets": drop}, everything - audio),
+        Scope.TENANT: ({}, set()),
+    }
+    return {scope: (json.dumps({"scope": scope, **names}), left) for scope, (names, left) in found.items()}
+
+
+@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("scope", [scope for scope in Scope if scope not in (Scope.CALL, Scope.RELEASE)])
+def test_killed_after_any_step_of_any_scope_the_next_start_finishes(tmp_path: Path, scope: Scope, step: Step) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        calls, other = [stored_call(store, tenant) for _ in range(3)], stored_call(store, store.tenant("another"))
+        target, left = targets(store, tenant, calls)[scope]
+    child = [sys.executable, "-c", _ERASE_IN_CHILD, str(tmp_path), tenant, target, step.value]
+    assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
+    with open_at(tmp_path) as store:
+        assert living(store, *calls) == left
+        assert store.resume_erasures() == (0 if step is Step.SWEEP else 1)
+        assert store.resume_erasures() == 0
+        assert living(store, *calls, other) == left | ids(list(other.artefacts))
+        if scope is not Scope.EXPIRY:
+            assert verify_certificate(store.certificate(tenant, calls[0].call), store.fingerprint())
+        store.check()

@@ -1,0 +1,132 @@
+"""What has an end is refused from that second on, and one change of epoch destroys it, however much it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, func, select
+
+from storage.catalogue import Catalogue
+from storage.errors import Expired
+from storage.ledger import verify_certificate
+from storage.model import CallState, Kind, TenantId
+from storage.recordings import Recordings
+from storage.records import Day
+from storage.tables import artefact_keys, drops, epochs, ledger
+from tests.storage.erasure.test_scopes import ids, living
+from tests.storage.stores import copy_data, open_at, stored_call
+
+DAY_S = 86_400
+START_S = 1_800_000_000.0
+
+
+@dataclass
+class Clock:
+    """A clock that the test sets."""
+
+    now_s: float = START_S
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def pass_days(self, days: int) -> None:
+        self.now_s += days * DAY_S
+
+
+def after_days(_connection: Connection, _tenant: TenantId, kind: Kind, _purpose: str, day: Day) -> int:
+    """Call detail for three days, everything else for four, from the beginning of its day (UTC)."""
+    begun = int(START_S // DAY_S) * DAY_S if day == "2027-01-15" else int(START_S // DAY_S + 1) * DAY_S
+    return begun + (3 if kind is Kind.CALL_DETAIL else 4) * DAY_S
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: Clock) -> Iterator[Recordings]:
+    with open_at(tmp_path, clock=clock, due_of=after_days) as opened:
+        yield opened
+
+
+def counted(root: Path, query: object) -> int:
+    catalogue = Catalogue(root / "data")
+    with catalogue.reading() as connection:
+        found: int = connection.scalar(query)  # type: ignore[call-overload]  # any count
+    catalogue.close()
+    return found
+
+
+def test_reads_are_refused_at_the_second_and_the_rest_of_the_call_lives_on(
+    store: Recordings, tenant: TenantId, clock: Clock
+) -> None:
+    call = stored_call(store, tenant)
+    clock.now_s = int(START_S // DAY_S) * DAY_S + 3 * DAY_S - 1
+    assert living(store, call) == ids(list(call.artefacts))
+    assert store.expiry.run() == 0
+    clock.now_s += 1
+    with pytest.raises(Expired):
+        store.document(tenant, call.find(Kind.CALL_DETAIL).ref.artefact)
+    left = ids(list(call.artefacts)) - {call.find(Kind.CALL_DETAIL).ref.artefact}
+    assert living(store, call) == left
+    assert store.expiry.run() == 1
+    assert living(store, call) == left
+    assert store.call(tenant, call.call).state is CallState.STORED
+    clock.pass_days(1)
+    assert living(store, call) == set()
+    assert store.expiry.run() == 2  # audio, identity
+    assert store.call(tenant, call.call).state is CallState.ERASED
+    certificate = store.certificate(tenant, call.call)
+    assert verify_certificate(certificate, store.fingerprint())
+    target = certificate["entries"][0]["body"]["target"]
+    assert sorted(bucket[1] for bucket in target["buckets"]) == ["audio", "identity"]
+    assert list(store.objects.list(f"{tenant}/{call.call}/")) == []
+    assert store.expiry.run() == 0
+
+
+def test_one_change_of_epoch_whatever_the_number_and_no_survivor_is_rewrapped(
+    store: Recordings, tenant: TenantId, clock: Clock, tmp_path: Path
+) -> None:
+    first = [stored_call(store, tenant) for _ in range(5)]
+    clock.pass_days(1)
+    survivor = stored_call(store, tenant)
+    clock.pass_days(3)
+    kept_rows = select(func.count()).select_from(artefact_keys)
+    assert store.expiry.run() == 4  # three kinds of the first day, call detail of the second
+    assert counted(tmp_path, kept_rows) == len(survivor.artefacts) - 1
+    assert counted(tmp_path, select(func.max(epochs.c.n))) == 1
+    assert counted(tmp_path, select(func.count()).select_from(drops)) == 4
+    assert living(store, *first) == set()
+    assert len(living(store, survivor)) == 3
+    assert counted(tmp_path, select(func.count()).select_from(ledger)) == 3  # intent, done, swept
+
+
+def test_a_backup_from_before_the_expiry_opens_nothing(
+    store: Recordings, tenant: TenantId, clock: Clock, tmp_path: Path
+) -> None:
+    call = stored_call(store, tenant)
+    copy_data(tmp_path, "backup")
+    clock.pass_days(5)
+    store.expiry.run()
+    never = Clock()  # a restored machine may have any clock
+    with open_at(tmp_path, data="backup", clock=never, due_of=after_days) as restored:
+        assert living(restored, call) == set()
+
+
+def test_expiry_goes_on_for_others_where_one_tenants_fails(
+    store: Recordings, tenant: TenantId, clock: Clock, tmp_path: Path
+) -> None:
+    stuck, other = stored_call(store, tenant), stored_call(store, store.tenant("another"))
+    (key,) = (tmp_path / "keys").glob(f"{tenant}-content-0.key")
+    damaged = key.read_bytes()
+    key.write_bytes(damaged[:-1])
+    clock.pass_days(5)
+    assert store.expiry.run() == 3
+    assert living(store, stuck, other) == set()
+    key.write_bytes(damaged)
+    store.resume_erasures()
+    assert verify_certificate(store.certificate(tenant, stuck.call), store.fingerprint())
