@@ -53,6 +53,12 @@ tenants = Table(
     Column("turn", Integer, nullable=False),  # grows each time the tenant's lock is taken; its holder checks it
 )
 
+own_keys = Table(
+    "own_keys",  # a row for each tenant whose keys are at a provider of its own; which one the configuration says
+    metadata,
+    Column("tenant", _ID, ForeignKey("tenants.id"), primary_key=True),
+)
+
 epochs = Table(
     "epochs",
     metadata,

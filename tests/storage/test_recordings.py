@@ -85,7 +85,7 @@ def test_a_store_opens_again_as_itself(tmp_path: Path) -> None:
 
 def test_another_keyring_is_not_this_stores(tmp_path: Path) -> None:
     open_at(tmp_path).close()
-    with pytest.raises(Unavailable, match="right keyring"):
+    with pytest.raises(Unavailable, match="right one"):
         Recordings.open(
             tmp_path / "data",
             f"file:{tmp_path}/other",
