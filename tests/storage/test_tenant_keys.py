@@ -135,7 +135,7 @@ def test_a_backup_from_before_does_not_open_with_the_tenants_own_provider(tmp_pa
         backup = copy_data(tmp_path, "backup")
         store.erase_call(own, new.call, ground=GROUND, actor=ACTOR)
     keys = {"own": bao}
-    assert probe_backup(backup, f"file:{tmp_path}/keys", f"file:{backup}/objects", new.call, keys) == []
+    assert probe_backup(backup, f"file:{tmp_path}/keys", f"file:{backup}/objects", new.call, tenant_keys=keys) == []
 
 
 def test_prepared_keys_last_for_two_days_and_no_longer_without_the_provider(
