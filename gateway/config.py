@@ -148,11 +148,22 @@ class Whip(Section):
 
 class Store(Section):
     objects: str = Field("", description="object store URL; default: a folder in the data folder")
+    catalogue: str = Field(
+        "", description="postgresql://USER@HOST/DATABASE?passfile=/file of a server; default: SQLite in the data folder"
+    )
     keys: str = Field("", description="key provider URL; default: a folder beside the data folder, never inside it")
     objects_region: Region = Field("", description="where the object store is; a folder: where this machine is")
     keys_region: Region = Field("", description="where the key provider is; a folder: where this machine is")
     spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
     spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
+
+    @field_validator("catalogue")
+    @classmethod
+    def _without_password(cls, text: str) -> str:
+        """What `callvault config` shows holds no secret. The rest of its form is told by a start, with the database."""
+        if text and (not re.fullmatch(r"postgresql://([^@/:\s]*@)?[^@\s]*", text) or "password=" in text):
+            raise ValueError("say postgresql://USER@HOST/DATABASE; the password goes into a file, named by ?passfile=")
+        return text
 
 
 class Queue(Section):
@@ -249,6 +260,11 @@ class Settings(Section):
     @property
     def keys_url(self) -> str:
         return self.store.keys or f"file:{self.data_folder.with_name(self.data_folder.name + '-keys')}"
+
+    @property
+    def tenant_keys(self) -> Mapping[str, str]:
+        """The key providers of tenants that have their own."""
+        return {tenant.name: tenant.keys for tenant in self.tenants if tenant.keys}
 
     def tenant(self, name: str) -> Tenant:
         return next(tenant for tenant in self.tenants if tenant.name == name)

@@ -17,6 +17,7 @@ from gateway.ingest.registrars import accounts
 from gateway.operations import logs
 from gateway.server import Server
 from storage.checks import problems
+from storage.errors import StoreError
 from storage.spoollock import server_of
 
 
@@ -35,7 +36,11 @@ def command(arguments: argparse.Namespace) -> int:
             sys.stderr.write(f"callvault: {problem}\n")
         return 2
     logs.start(loaded.settings.log.level)
-    asyncio.run(Server(loaded.settings, load, _announce).run())
+    try:
+        asyncio.run(Server(loaded.settings, load, _announce).run())
+    except StoreError as error:  # it could be used when it was checked, and cannot be now
+        sys.stderr.write(f"callvault: {error}\n")
+        return 1
     return 0
 
 
@@ -45,7 +50,8 @@ def check(loaded: Loaded) -> None:
     Raises ConfigError with all of it.
     """
     settings = loaded.settings
-    found = problems(settings.data_folder, settings.keys_url, settings.objects_url)
+    store = (settings.data_folder, settings.keys_url, settings.objects_url)
+    found = problems(*store, settings.store.catalogue, settings.tenant_keys)
     if taken := server_of(settings.data_folder):
         found.append(taken)
     for name, transport, address in (

@@ -103,6 +103,12 @@ class Tenant(Section):
     when_full: Literal["refuse", "unrecorded"] = Field(
         "refuse", description="when the spool is full: refuse new calls with 503, or answer them unrecorded"
     )
+    keys: str = Field("", description="key provider of its own; default: store.keys. Once it has keys, they stay there")
+    when_keys_away: Literal["refuse", "hold"] = Field(
+        "refuse",
+        description="when its key provider is away for longer than keys were prepared (48 h): refuse new calls with"
+        " 503, or hold recordings in memory, a minute or two of each, until it is back or a minute after the end",
+    )
     purpose: str = Field("quality", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="declared purpose of its recordings")
     language: str = Field("en", pattern=r"^[a-z]{2}$", description="language spoken, for transcription")
     transcribe: bool = True

@@ -1,132 +1,140 @@
-"""The catalogue's database: connections, transactions and migrations; what stands in it is `tables`.
+"""The catalogue: connections, transactions and migrations; what stands in it is `tables`, where it is `databases`.
 
-SQLite in write-ahead mode, used by several processes at once. Writers begin IMMEDIATE, so a transaction that read
-something may rely on it until it commits; readers see one snapshot and block nobody. Deleted content is overwritten
-(`secure_delete`), which reaches the main file at a checkpoint: `scrub` makes one.
+Several processes use it at once. A writing transaction is the only one, so what it read it may rely on until it
+commits; readers see one snapshot and block nobody.
 """
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, create_engine, event, text
+from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from storage.databases import Database, mark_elsewhere, open_database
 from storage.errors import AlreadyExists, Unavailable
+from storage.tables import metadata
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest migration. Starting at it skips loading Alembic, which takes longer than everything else here."""
-
-_BUSY_TIMEOUT_S = 20
-"""A writer waits this long for another: an epoch change of a large bucket holds the lock for seconds."""
-
-_POOL_CONNECTIONS = 8
-_POOL_OVERFLOW = 24
-"""Threads of one process that read at once; beyond their sum they wait for each other."""
 
 _WRITING = "callvault_writing"
 
 
 class Catalogue:
-    """Transactions on the catalogue in `folder`; thread-safe, and safe beside other processes."""
+    """Transactions on the catalogue of the data folder `folder`; thread-safe, and safe beside other processes."""
 
-    def __init__(self, folder: Path) -> None:
-        """Opens the database, creates it if missing, and brings its tables up to date."""
-        self.path = folder / "catalogue.sqlite3"
+    def __init__(self, folder: Path, url: str = "") -> None:
+        """Opens the database, makes what is missing, and brings its tables up to date. `url`: see `databases`."""
+        self._database = open_database(url, folder)
         self._writer = threading.Lock()
-        url = URL.create("sqlite", database=str(self.path))
-        self._engine = create_engine(
-            url, pool_size=_POOL_CONNECTIONS, max_overflow=_POOL_OVERFLOW, connect_args={"timeout": _BUSY_TIMEOUT_S}
-        )
-        event.listen(self._engine, "connect", _prepare_connection)
-        event.listen(self._engine, "begin", _begin)
+        event.listen(self._database.engine, "begin", self._begin)
         try:
-            with _exclusive(folder / "catalogue.lock"):  # changing the journal mode does not wait for other processes
+            with _translated(self._database), self._database.opening():
                 self._migrate()
+            if url:
+                mark_elsewhere(folder)
         except Exception:
             self.close()
             raise
 
     def close(self) -> None:
         """Closes every connection that is not in use."""
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One consistent snapshot."""
-        with _translated(), self._engine.connect() as connection, connection.begin():
+        with _translated(self._database), self._begun(writing=False) as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """The write lock, from the first statement to the durable commit; rolled back if the block raises."""
-        with _translated(), self._writer, self._engine.connect() as plain:
-            connection = plain.execution_options(**{_WRITING: True})
-            with connection.begin():
-                yield connection
+        with _translated(self._database), self._writer, self._begun(writing=True) as connection:
+            yield connection
+
+    @contextmanager
+    def exclusive(self, name: str, folder: Path, wait_s: float, taken: str) -> Iterator[None]:
+        """A lock beside the transactions, wherever else this catalogue is open; Unavailable, with `taken`, if it is.
+
+        Freed when its holder dies. A holder may lose it unawares: see `storage.locks`.
+        """
+        with _translated(self._database), self._database.exclusive(name, folder, wait_s, taken):
+            yield
 
     def scrub(self) -> bool:
-        """Moves everything into the main file and empties the write-ahead file; False while a reader blocks that."""
-        with _translated(), self._writer, self._engine.connect() as connection:
-            cursor = connection.connection.cursor()  # no transaction: a checkpoint works outside of any
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            row = cursor.fetchone()
-            cursor.close()
-        return row is not None and row[0] == 0
+        """Sees to it that deleted rows go from the database's files; False if it is to be repeated."""
+        with _translated(self._database):
+            return self._database.scrub(self._writer)
+
+    @contextmanager
+    def _begun(self, *, writing: bool) -> Iterator[Connection]:
+        with self._database.engine.connect() as plain:
+            connection = plain.execution_options(**{_WRITING: writing})
+            try:
+                transaction = connection.begin()
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                transaction = connection.begin()  # it died in the pool, and nothing was done on it yet
+            with transaction:
+                yield connection
+
+    def _begin(self, connection: Connection) -> None:
+        self._database.begin(connection, writing=connection.get_execution_options().get(_WRITING, False))
 
     def _migrate(self) -> None:
         with self.reading() as connection:
-            known = connection.scalar(text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"))
-            version = connection.scalar(text("SELECT version_num FROM alembic_version")) if known else None
-        if version == HEAD:
-            return
-        from alembic import command  # noqa: PLC0415  # slow to load and seldom needed
-        from alembic.config import Config  # noqa: PLC0415
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+            if _version(connection) == HEAD:
+                return
         with self.writing() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            version = _version(connection)  # again: somebody else may have been here first
+            if version is None and not self._database.has_past:
+                metadata.create_all(connection)
+                _alembic("stamp", connection)
+            elif version != HEAD:
+                _alembic("upgrade", connection)
 
 
-def _prepare_connection(raw: sqlite3.Connection, _record: object) -> None:
-    raw.isolation_level = None  # transactions are begun by `_begin` alone
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON", "temp_store=MEMORY"):
-        raw.execute(f"PRAGMA {pragma}").close()
-
-
-def _begin(connection: Connection) -> None:
-    writing = connection.get_execution_options().get(_WRITING, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+def check_database(url: str, folder: Path) -> None:
+    """Raises Unavailable or Malformed, with what would mend it, if no catalogue can be there. Changes nothing."""
+    database = open_database(url, folder)
+    with _translated(database):
+        database.check()
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(database: Database) -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        raise AlreadyExists(f"the catalogue refuses a row: {error.orig}") from error
+        raise AlreadyExists(f"the catalogue refuses a row: {_first_line(error)}") from error
     except PoolTimeoutError as error:
         raise Unavailable("all connections to the catalogue are in use; try again") from error
     except DBAPIError as error:
-        raise Unavailable(
-            f"the catalogue cannot be used: {error.orig}; check its disk and the folder's owner"
-        ) from error
+        raise Unavailable(f"the catalogue cannot be used: {database.reason(error)}") from error
 
 
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    try:
-        handle = path.open("ab")
-    except OSError as error:
-        raise Unavailable(f"the data folder cannot be written: {error.strerror}; check its owner and disk") from error
-    with handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def _first_line(error: DBAPIError) -> str:
+    """Those that follow may show a row's values."""
+    return str(error.orig).partition("\n")[0]
+
+
+def _version(connection: Connection) -> str | None:
+    known = inspect(connection).has_table("alembic_version")
+    return connection.scalar(text("SELECT version_num FROM alembic_version")) if known else None
+
+
+def _alembic(what: str, connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415  # slow to load and seldom needed
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    getattr(command, what)(config, "head")

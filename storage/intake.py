@@ -29,6 +29,7 @@ from storage.model import (
     CallId,
     CallState,
     Kind,
+    Root,
     Secret,
     TenantId,
 )
@@ -87,6 +88,10 @@ class Intake:
         named |= {(kind, purpose) for kind, purpose in used if kind not in SELDOM}
         days = [day_of(self._clock(), ahead) for ahead in range(PREPARED_DAYS)]
         self._tree.prepare(tenant, [Slot(kind, purpose, day) for kind, purpose in named for day in days])
+
+    def ready(self, tenant: TenantId) -> bool:
+        """Whether a call of today can be saved without the key provider."""
+        return self._tree.ready(tenant, Root.CONTENT, day_of(self._clock()))
 
     def begin(self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted]) -> NewCall:
         """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, and_, delete, exists, func, select, update
+from sqlalchemy import Connection, Table, and_, delete, exists, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.catalogue import Catalogue
@@ -17,6 +17,7 @@ from storage.model import ArtefactState
 from storage.survival import ALIVE
 from storage.tables import artefact_keys, artefacts, buckets, epochs, nodes, tags
 from storage.tags import ROWS_AT_ONCE, batches
+from storage.zeros import zeros_like
 
 LEAVES_AT_ONCE = 32
 """Leaves whose keys go in one transaction: some 2,000 rows, 20 ms: others write in between."""
@@ -86,5 +87,5 @@ def _below(connection: Connection, parents: Collection[str]) -> list[str]:
 
 def _zero(connection: Connection, table: Table, where: ColumnElement[bool], columns: tuple[str, ...]) -> None:
     """Overwrites in place: a row of the same length stays where it is, so no copy of the old one is left elsewhere."""
-    zeros = {name: func.zeroblob(func.length(table.c[name])) for name in columns}
+    zeros = {name: zeros_like(table.c[name]) for name in columns}
     connection.execute(update(table).where(where).values(zeros))

@@ -61,7 +61,7 @@ def alive(connection: Connection, wanted: Collection[ArtefactId], now_s: float) 
     """Those of these artefacts that are alive at that Unix time; some hundreds at once."""
     if not wanted:
         return set()
-    found: Any = connection.scalars(_ALIVE, {"artefacts": list(wanted), "now": now_s})
+    found: Any = connection.scalars(_ALIVE, {"artefacts": list(wanted), "now": int(now_s)})
     return set(found)
 
 

@@ -11,6 +11,8 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,7 +28,7 @@ from storage.content import find_content, open_document, open_whole
 from storage.dossiers import Dossiers, amend
 from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
-from storage.errors import Erased, NotFound, NotReady, Refused
+from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
 from storage.expiry import Expiry
 from storage.exports import sign_index
 from storage.heldepochs import DueOf
@@ -44,6 +46,7 @@ from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
 from storage.policy.model import Policy
 from storage.providers import open_provider
 from storage.providers.measured import Measured
+from storage.providers.routed import Routed
 from storage.ratings import Ratings
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
@@ -68,6 +71,7 @@ from storage.spoolview import SpoolView, look
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
+from storage.tenantkeys import misplaced
 from storage.tokens import Tokens
 
 __all__ = [
@@ -86,6 +90,8 @@ __all__ = [
 CALLS_AT_ONCE_MAX = 1_000
 """The longest page of a listing."""
 _TENANT_CHARS_MAX = 200
+_SERVER_WAIT_S = 5.0
+"""A server that was killed holds the catalogue no longer than its connections take to be cut."""
 _ENTRIES_CHECKED = 100
 """Entries of the ledger that `check` verifies, some 0.1 ms each: it is asked often."""
 
@@ -101,6 +107,8 @@ class Recordings:
         objects_url: str,
         *,
         node: str,
+        catalogue_url: str = "",
+        tenant_keys: Mapping[str, str] | None = None,
         places: Sequence[Place] = (),
         clock: Callable[[], float] = time.time,
         due_of: DueOf = due_of,
@@ -108,27 +116,35 @@ class Recordings:
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
-        `places` says where this process works, and with what: see `storage.residency`. `clock` gives Unix time;
-        `due_of` says until when what is new may be read, by default the tenant's policy; `on_erasure_step` is told of
-        each step of an erasure once it is durable.
+        `catalogue_url` names a server that has the catalogue; none: it is in the folder too (`storage.databases`).
+        `tenant_keys` has, by name, the providers of tenants that have their own; one that is away does not keep the
+        store from opening. All processes of an installation must be told the same. `places` says where this process
+        works, and with what: see `storage.residency`. `clock` gives Unix time; `due_of` says until when what is new
+        may be read, by default the tenant's policy; `on_erasure_step` is told of each step once it is durable.
         """
         objects = open_store(objects_url)
-        provider = Measured(open_provider(provider_url, data_folder))
+        provider = Routed(open_provider(provider_url, data_folder))
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        catalogue = Catalogue(data_folder)
+        catalogue = Catalogue(data_folder, catalogue_url)
         try:
             installation = open_installation(catalogue, provider)
         except BaseException:
             catalogue.close()
             raise
-        return cls(
+        opened = cls(
             catalogue, provider, objects, installation, data_folder, node, places, clock, due_of, on_erasure_step
         )
+        try:
+            opened._route(tenant_keys or {}, data_folder)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
     def __init__(
         self,
         catalogue: Catalogue,
-        provider: Measured,
+        routed: Routed,
         objects: ObjectStore,
         installation: Installation,
         data_folder: Path,
@@ -139,6 +155,7 @@ class Recordings:
         on_erasure_step: Callable[[Step], None],
     ) -> None:
         signer = self._signer = Signer(installation.ledger)
+        provider = Measured(routed)
         self.node = node
         """The name of this machine, which spool files carry."""
         self.objects = objects
@@ -147,6 +164,7 @@ class Recordings:
         """What manifests and ledger are signed with."""
         self._spool_index = SpoolIndex(self.spool_folder)
         self._catalogue = catalogue
+        self._routed = routed
         self._provider = provider
         self._clock = clock
         self._tag_key = installation.tags
@@ -171,13 +189,21 @@ class Recordings:
         """What calls are billed by."""
         self.confirmations = Confirmations(installation.confirmations, clock)
         """That a set of calls was shown before it is erased."""
-        locks = data_folder / "locks"
+        self._locks = data_folder / "locks"
         self.erasures = Eraser(
-            Surroundings(catalogue, provider, objects, self._ledger, locks, clock, on_step=on_erasure_step)
+            Surroundings(catalogue, provider, objects, self._ledger, self._locks, clock, on_step=on_erasure_step)
         )
         """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
         self.expiry = Expiry(catalogue, self.erasures, clock)
         """Destroys the keys of what is due."""
+
+    def serving(self) -> AbstractContextManager[None]:
+        """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.
+
+        Unavailable if there is another. A catalogue on a server forgets this when the connection is lost.
+        """
+        taken = "another callvault serves on this catalogue; stop it, or give this one a catalogue of its own"
+        return self._catalogue.exclusive("server", self._locks, _SERVER_WAIT_S, taken)
 
     def check(self) -> None:
         """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.
@@ -188,6 +214,23 @@ class Recordings:
         self.objects.check()
         with self._catalogue.reading() as connection:
             self._ledger.verify(connection, newest=_ENTRIES_CHECKED)
+
+    def _route(self, tenant_keys: Mapping[str, str], data_folder: Path) -> None:
+        openers = {self.tenant(name): partial(open_provider, url, data_folder) for name, url in tenant_keys.items()}
+        with self._catalogue.reading() as connection:
+            barred = misplaced(connection, openers.keys())
+        self._routed.route(openers, barred)
+        for tenant in openers.keys() - barred:
+            with suppress(Unavailable):  # away: it is opened later
+                self._routed.behind(tenant)
+
+    def own_providers(self) -> Mapping[TenantId, Unavailable | None]:
+        """The tenants that have a key provider of their own, each with what is wrong with it now. Asks each of them."""
+        return self._routed.check_each()
+
+    def key_region(self, tenant: TenantId) -> str:
+        """Where the tenant's keys are, as the operator states it; "" if nobody does."""
+        return self._provider.behind(tenant).region
 
     def key_operations(self) -> Mapping[str, KeyOperations]:
         """What was asked of the key provider since this store was opened, by operation."""
@@ -231,6 +274,10 @@ class Recordings:
     def prepare(self, tenant: TenantId, purposes: Sequence[str] = ()) -> None:
         """Makes and holds bucket keys for 48 hours: at start, with the purposes configured, and then hourly."""
         self._intake.prepare(tenant, purposes)
+
+    def ready(self, tenant: TenantId) -> bool:
+        """Whether a call that begins today can be saved while the key provider is away. From memory, at once."""
+        return self._intake.ready(tenant)
 
     def begin(self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted]) -> NewCall:
         """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""

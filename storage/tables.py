@@ -30,10 +30,11 @@ metadata = MetaData()
 _ID = String(32)
 _WORD = String(32)
 _DAY = String(10)
+_SERIAL = BigInteger().with_variant(Integer, "sqlite")  # which numbers rows in 64 bits by that name alone
 
 
 def _serial() -> Column[int]:
-    return Column("serial", Integer, primary_key=True, autoincrement=True)
+    return Column("serial", _SERIAL, primary_key=True, autoincrement=True)
 
 
 installation = Table(
@@ -50,6 +51,12 @@ tenants = Table(
     Column("tag", LargeBinary, nullable=False, unique=True),  # HMAC of its name under a secret of the installation
     Column("fence", Integer, nullable=False),  # grows with every tombstone and epoch change; readers' leases watch it
     Column("turn", Integer, nullable=False),  # grows each time the tenant's lock is taken; its holder checks it
+)
+
+own_keys = Table(
+    "own_keys",  # a row for each tenant whose keys are at a provider of its own; which one the configuration says
+    metadata,
+    Column("tenant", _ID, ForeignKey("tenants.id"), primary_key=True),
 )
 
 epochs = Table(

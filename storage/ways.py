@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select
 
 from storage.epochs import open_secret
-from storage.errors import Erased, Unavailable
+from storage.errors import Erased, WrongProvider
 from storage.keycache import KeyCache
 from storage.keys import Bucket, BucketRow, NodeRow, open_bucket, open_node
 from storage.liveness import IS_BURIED, IS_NEWEST, LEAF, NODE, is_due
@@ -42,7 +42,7 @@ def _ways() -> Select[Any]:
     bucket = [buckets.c[name].label(f"bucket_{name}") for name in BucketRow._fields]
     epoch = (epochs.c.wrapped.label("epoch_wrapped"), IS_NEWEST.label("newest"), IS_BURIED.label("buried"))
     rows = select(artefacts, tenants.c.fence, *keys, *node, *bucket, *epoch).select_from(joined)
-    return rows.order_by(buckets.c.epoch.desc(), artefact_keys.c.serial.desc())
+    return rows.order_by(buckets.c.epoch.desc().nulls_last(), artefact_keys.c.serial.desc())
 
 
 _OF_ONE = _ways().where(artefacts.c.id == bindparam("artefact"))
@@ -121,7 +121,7 @@ class Opener:
         made: dict[str, bytes] = {}
         found = []
         for root, epoch in newest.items():
-            of_epoch = {"tenant": tenant, "root": root, "epoch": epoch.n, "kind": kind.value, "now": now_s}
+            of_epoch = {"tenant": tenant, "root": root, "epoch": epoch.n, "kind": kind.value, "now": int(now_s)}
             rows = connection.execute(_BUCKETS, of_epoch).all()
             keys = self._opened.get_each(tenant, fence, [row.id for row in rows])
             secret = newest_secret(self._provider, epoch) if len(keys) < len(rows) else b""
@@ -142,11 +142,13 @@ class Opener:
 
 
 def newest_secret(provider: KeyProvider, row: Any) -> bytes:
-    """Unavailable where the newest epoch's key is destroyed: not an answer about one artefact."""
+    """WrongProvider where the provider has not the newest epoch's key: not an answer about one artefact."""
     try:
         return open_secret(provider, row)
     except Erased as error:
-        raise Unavailable("the newest epoch's key is destroyed: is this catalogue an old backup?") from error
+        raise WrongProvider(
+            "the key provider has no key of a tenant's newest epoch: is it another one, or this an old backup?"
+        ) from error
 
 
 def _bucket_of(row: Row[Any]) -> BucketRow:

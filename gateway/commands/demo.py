@@ -124,6 +124,7 @@ def running(folder: Path, *, transcribe: bool) -> Iterator[Running]:
     sip_port, http_port = _free(socket.SOCK_DGRAM), _free(socket.SOCK_STREAM)
     environ = os.environ | {
         "CALLVAULT_DATA": str(folder / "data"),
+        "CALLVAULT_STORE__CATALOGUE": "",  # in the data folder, of which a backup is taken
         "CALLVAULT_SIP__LISTEN": f"127.0.0.1:{sip_port}",
         "CALLVAULT_HTTP__LISTEN": f"127.0.0.1:{http_port}",
         "CALLVAULT_TRANSCRIPTION__WORKERS": "1" if transcribe else "0",

@@ -12,6 +12,7 @@ from gateway.commands.store import complain
 from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError
 from gateway.policy import Tenant
+from gateway.processes.opening import open_recordings
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts, version_of
 from gateway.promises.page import page as make_page
@@ -199,7 +200,7 @@ def _has_store(settings: Settings) -> bool:
 
 
 def _opened(settings: Settings) -> Recordings:
-    return Recordings.open(settings.data_folder, settings.keys_url, settings.objects_url, node="cli")
+    return open_recordings(settings, node="cli")
 
 
 def _configured(arguments: argparse.Namespace, run: Callable[[Settings], int]) -> int:

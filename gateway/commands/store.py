@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError, GatewayError
-from gateway.places import places_of
+from gateway.processes.opening import open_recordings
 from storage.errors import StoreError
 from storage.recordings import Recordings
 
@@ -17,9 +17,7 @@ def administering(arguments: argparse.Namespace, run: Callable[[Settings, Record
     """The exit code of `run`; 2 when the configuration cannot be used, 1 when the store cannot."""
     try:
         settings = from_environment(arguments.config, {"data": arguments.data}).settings
-        with Recordings.open(
-            settings.data_folder, settings.keys_url, settings.objects_url, node=node, places=places_of(settings)
-        ) as recordings:
+        with open_recordings(settings, node=node) as recordings:
             return run(settings, recordings)
     except ConfigError as error:
         return complain(error)

@@ -10,11 +10,10 @@ import time
 from collections.abc import Sequence
 
 from gateway.calls.losses import name_losses
-from gateway.places import places_of
 from gateway.processes.child import settings_from_stdin
+from gateway.processes.opening import open_recordings
 from gateway.processes.upload_report import Report
 from storage.errors import StoreError
-from storage.recordings import Recordings
 from storage.uploader import Uploader
 
 log = logging.getLogger(__name__)
@@ -26,13 +25,7 @@ DRAIN_S = 10.0  # at shutdown, for what the media worker committed last
 def main() -> None:
     """Run until standard input ends, then seal what is left, within a limit."""
     settings, stop = settings_from_stdin()
-    recordings = Recordings.open(
-        settings.data_folder,
-        settings.keys_url,
-        settings.objects_url,
-        node="uploader",
-        places=places_of(settings),
-    )
+    recordings = open_recordings(settings, node="uploader")
     uploader = Uploader(
         recordings.spool_folder,
         recordings.slices,

@@ -15,11 +15,10 @@ from os import getpid, kill
 from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError
 from gateway.operations import logs
-from gateway.places import places_of
 from gateway.processes.child import protect_memory, settings_from_stdin
+from gateway.processes.opening import open_recordings
 from gateway.processes.queue_address import queue_address
 from storage.errors import StoreError
-from storage.recordings import Recordings
 from transcription.engines import open_engine
 from transcription.redaction.rampart import open_names
 from transcription.serving import run
@@ -61,13 +60,7 @@ def main() -> None:
 
 def work(settings: Settings, tell: Callable[[Mapping[str, object]], None] = lambda _event: None) -> None:
     """Take jobs and do them; does not return."""
-    recordings = Recordings.open(
-        settings.data_folder,
-        settings.keys_url,
-        settings.objects_url,
-        node="transcription",
-        places=places_of(settings, transcribing=True),
-    )
+    recordings = open_recordings(settings, node="transcription", transcribing=True)
     models = settings.transcription
     worker = Worker(recordings, lambda: open_engine(models.model), lambda: open_names(models.names_model), tell)
     run(worker, recordings, queue_address(settings))

@@ -46,6 +46,7 @@ from storage.objects import ObjectStore
 from storage.providers import KeyProvider
 from storage.tables import change_steps, changes, erasures
 from storage.times import utc
+from storage.ways import newest_secret
 
 EXCEPTIONS = (
     "copies exported before the erasure",
@@ -173,6 +174,9 @@ class Change:
             with self._with.catalogue.reading() as connection:
                 check_turn(connection, self._tenant, self._turn)
                 row = epoch_row(connection, self._tenant, root, n)
+                following = epoch_row(connection, self._tenant, root, n + 1)
+            if following is not None:
+                newest_secret(self._with.provider, following)  # a provider that has not this proves nothing
             name = provider_key(self._tenant, root, n)
             answer = self._with.provider.destroy(name)
             destroyed_at = utc(self._with.clock())
@@ -205,7 +209,7 @@ class Change:
                     "tenant": row.tenant,
                     "keys": keys,
                     "sanitization": SANITIZATION,
-                    "finality": self._with.provider.finality,
+                    "finality": self._with.provider.behind(self._tenant).finality,
                     "survivors": kept.facts(),
                     "exceptions": [*EXCEPTIONS, *kept.words(), *left],
                 }

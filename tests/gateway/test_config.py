@@ -33,6 +33,15 @@ def test_the_spool_must_hold_a_file_of_each_media_worker_and_two_more() -> None:
     assert "each of media.workers" in problem
 
 
+@pytest.mark.parametrize("url", ["postgresql://me:pass-word@db/calls", "postgresql://db/calls?password=pass-word"])
+def test_a_password_of_the_catalogue_is_neither_taken_nor_shown(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {"CALLVAULT_STORE__CATALOGUE": url})
+    (problem,) = caught.value.problems
+    assert "?passfile=" in problem
+    assert "pass-word" not in problem
+
+
 def test_environment_overrides_the_file_and_origins_are_told(tmp_path: Path) -> None:
     file = tmp_path / "callvault.toml"
     file.write_text('[sip]\nlisten = "127.0.0.1:5070"\ncalls_max = 10\n')

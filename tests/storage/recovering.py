@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import select
 
-from storage.catalogue import Catalogue
 from storage.envelope import check_commitment
 from storage.epochs import artefact_ref
 from storage.errors import StoreError
@@ -17,6 +16,7 @@ from storage.model import Secret
 from storage.providers import KeyProvider
 from storage.records import NewCall
 from storage.tables import artefact_keys, artefacts, buckets, epochs, nodes
+from tests.storage.stores import catalogue_at
 
 _EPOCHS_TRIED = 6
 
@@ -66,7 +66,7 @@ def _opened(keys: set[bytes], wrapped: bytes, aad: bytes) -> Iterator[bytes]:
 def _all_rows(root: Path, folders: list[str]) -> list[list[Any]]:
     found: list[list[Any]] = [[], [], [], [], []]
     for folder in folders:
-        catalogue = Catalogue(root / folder)
+        catalogue = catalogue_at(root, folder)
         with catalogue.reading() as connection:
             for rows, table in zip(found, (epochs, buckets, nodes, artefact_keys, artefacts), strict=True):
                 rows.extend(connection.execute(select(table)))

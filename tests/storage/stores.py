@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from storage.catalogue import Catalogue
 from storage.erasure import Step
 from storage.heldepochs import DueOf
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
@@ -17,6 +18,7 @@ from storage.recordings import Recordings
 from storage.records import Identifier, NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
 from storage.uploader import Uploader
+from tests.storage.postgres import Cluster
 from tests.storage.spooling import durable
 
 PURPOSE = "recording"
@@ -43,9 +45,41 @@ def open_at(
         node="n1",
         places=places,
         clock=clock,
+        catalogue_url=catalogue_url(root, data),
         due_of=due_of,
         on_erasure_step=on_step,
     )
+
+
+def catalogue_at(root: Path, data: str = "data") -> Catalogue:
+    """The catalogue of a data folder in `root`."""
+    (root / data).mkdir(exist_ok=True)
+    return Catalogue(root / data, catalogue_url(root, data))
+
+
+def put_catalogue(root: Path, server: Cluster, template: str = "made") -> None:
+    """A fresh database of the server for the data folder's catalogue; other processes that open it find it too."""
+    _url_file(root, "data").write_text(server.url(server.fresh(template)))
+    _SERVERS[root] = server
+
+
+def catalogue_url(root: Path, data: str = "data") -> str:
+    """The setting for a data folder: empty, or what `put_catalogue` has written."""
+    file = _url_file(root, data)
+    return file.read_text() if file.exists() else ""
+
+
+def catalogue_files(root: Path) -> bytes:
+    """Every byte that the server of a catalogue keeps, log and write-ahead log too; nothing if it is in the folder."""
+    return _SERVERS[root].files() if root in _SERVERS else b""
+
+
+def _url_file(root: Path, data: str) -> Path:
+    return root / f"{data}.catalogue"
+
+
+_SERVERS: dict[Path, Cluster] = {}
+"""Who copies the databases of a test's folder."""
 
 
 def begin_call(store: Recordings, tenant: TenantId) -> NewCall:
@@ -107,9 +141,11 @@ def stored_call(store: Recordings, tenant: TenantId, audio: bytes = b"audio", id
 
 
 def copy_data(root: Path, name: str) -> Path:
-    """A copy of the whole data folder as a backup takes it while the store is open."""
+    """A copy of the whole data folder, and of a catalogue elsewhere, as a backup takes it while the store is open."""
     target = root / name
     shutil.copytree(root / "data", target)
+    if url := catalogue_url(root):
+        _url_file(root, name).write_text(_SERVERS[root].copy(url))
     return target
 
 

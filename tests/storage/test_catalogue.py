@@ -22,6 +22,8 @@ from storage.catalogue import HEAD, Catalogue
 from storage.errors import AlreadyExists, Refused, Unavailable
 from storage.model import new_id
 from storage.tables import buckets, metadata, tenants, tombstones
+from tests.storage.postgres import Cluster
+from tests.storage.stores import catalogue_at, files_below, put_catalogue
 
 _RANDOM_IDS = {
     *("id", "tenant", "call", "participant", "artefact", "leaf", "parent", "stream_id", "run"),
@@ -61,8 +63,8 @@ in manifests are ciphertext."""
 
 
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
-    opened = Catalogue(tmp_path)
+def catalogue(database: str, tmp_path: Path) -> Iterator[Catalogue]:
+    opened = catalogue_at(tmp_path)
     yield opened
     opened.close()
 
@@ -155,31 +157,39 @@ def test_migrations_run_from_any_folder_and_leave_logging_alone(tmp_path: Path) 
     assert (tmp_path / "data" / "catalogue.sqlite3").exists()
 
 
+@pytest.mark.usefixtures("database")
 def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
     row = tenant_row()
     for _ in range(2):
-        catalogue = Catalogue(tmp_path)
+        catalogue = catalogue_at(tmp_path)
         with catalogue.writing() as connection:
             if connection.scalar(select(tenants.c.id)) is None:
                 connection.execute(insert(tenants), row)
         catalogue.close()
-    with sqlite3.connect(tmp_path / "catalogue.sqlite3") as raw:
-        assert raw.execute("SELECT id FROM tenants").fetchall() == [(row["id"],)]
-    raw.close()
+    catalogue = catalogue_at(tmp_path)
+    with catalogue.reading() as connection:
+        assert connection.scalars(select(tenants.c.id)).all() == [row["id"]]
+    catalogue.close()
 
 
-def test_several_processes_open_a_fresh_store_at_once_and_write(tmp_path: Path) -> None:
+def test_several_processes_open_a_fresh_store_at_once_and_write(
+    database: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    if database == "postgresql":  # without tables
+        server: Cluster = request.getfixturevalue("postgres")
+        put_catalogue(tmp_path, server, template="template0")
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         pool.map(_open_and_write, [tmp_path] * 4)
-    catalogue = Catalogue(tmp_path)
+    catalogue = catalogue_at(tmp_path)
     with catalogue.reading() as connection:
         assert connection.scalars(select(tenants.c.fence)).one() == 4 * 25
     catalogue.close()
 
 
-def _open_and_write(folder: Path) -> None:
+def _open_and_write(root: Path) -> None:
     """Reads and writes back what it read plus one: any transaction that does not exclude the others loses some."""
-    catalogue = Catalogue(folder)
+    catalogue = catalogue_at(root)
     for _ in range(25):
         with catalogue.writing() as connection:
             fence = connection.scalar(select(tenants.c.fence))
@@ -227,12 +237,13 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
         Catalogue(tmp_path)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_scrubbing_leaves_nothing_deleted_in_any_file(catalogue: Catalogue, tmp_path: Path) -> None:
     secret = b"0123456789abcdef" * 4
     with catalogue.writing() as connection:
         connection.execute(insert(tenants), {**tenant_row(), "tag": secret})
-    assert secret in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert secret in files_below(tmp_path)
     with catalogue.writing() as connection:
         connection.execute(tenants.delete())
     assert catalogue.scrub()
-    assert secret not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert secret not in files_below(tmp_path)

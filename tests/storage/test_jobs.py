@@ -12,15 +12,16 @@ from storage.jobs import DEAD_AT_ONCE_MAX, REASON_CHARS_MAX
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, TenantId, new_id
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
+from tests.storage.stores import open_at
+
+pytestmark = pytest.mark.usefixtures("database")
 
 DAY_S = 86_400.0
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Recordings]:
-    with Recordings.open(
-        tmp_path / "data", f"file:{tmp_path}/keys", f"file:{tmp_path}/data/objects", node="n1", clock=lambda: 3 * DAY_S
-    ) as opened:
+    with open_at(tmp_path, clock=lambda: 3 * DAY_S) as opened:
         yield opened
 
 

@@ -34,14 +34,16 @@ from storage.providers import KeyProvider, open_provider
 from storage.records import Day, NewArtefact
 from storage.tables import artefact_keys, artefacts, buckets, calls, epochs, nodes, tenants
 from storage.ways import ways_of
+from tests.storage.stores import catalogue_at
+
+pytestmark = pytest.mark.usefixtures("database")
 
 DAY = Day("2026-03-01")
 
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
-    (tmp_path / "data").mkdir()
-    opened = Catalogue(tmp_path / "data")
+    opened = catalogue_at(tmp_path)
     yield opened
     opened.close()
 

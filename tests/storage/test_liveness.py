@@ -343,15 +343,15 @@ def test_a_read_under_way_stops_within_the_lease_when_its_time_is_over(bench: Be
 
 
 @contextmanager
-def away(catalogue: Catalogue) -> Iterator[None]:
+def away(bench: Bench) -> Iterator[None]:
     """No new connection to the catalogue can be made; those of other processes go on."""
-    catalogue.close()
-    aside = catalogue.path.with_name("aside")
-    catalogue.path.rename(aside)
-    catalogue.path.mkdir()
+    bench.catalogue.close()
+    path = bench.root / "data" / "catalogue.sqlite3"
+    aside = path.rename(path.with_name("aside"))
+    path.mkdir()
     yield
-    catalogue.path.rmdir()
-    aside.rename(catalogue.path)
+    path.rmdir()
+    aside.rename(path)
 
 
 def test_without_a_renewal_nothing_is_read_and_recording_goes_on(bench: Bench) -> None:
@@ -366,7 +366,7 @@ def test_without_a_renewal_nothing_is_read_and_recording_goes_on(bench: Bench) -
         reader = open_stream(bench.catalogue, bench.tree, bench.store.objects, SpoolIndex(spool), bench.tenant, heard)
         with reader as stream:
             assert list(stream.read()) == [b"audio"] * 3
-            with away(bench.catalogue):
+            with away(bench):
                 assert seconds_until(Unavailable, stream.read) < LEASE_S + 0.2
                 with pytest.raises(Unavailable):  # nor later on: an answer is what renews it
                     list(stream.read())

@@ -20,6 +20,8 @@ from storage.uploader import Uploader
 from tests.storage.spooling import until
 from tests.storage.stores import ACTOR, GROUND, audio_of, begin_call, save_call, spool, stored_call, upload
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 @pytest.fixture
 def tenant(store: Recordings) -> TenantId:
@@ -37,10 +39,16 @@ def named(audit: Audit, weight: Weight) -> dict[str, set[str]]:
     return {what: names for (of, what), names in audit.findings.items() if of is weight}
 
 
+_UNCHECKED = {
+    "sqlite": "PRAGMA defer_foreign_keys=ON",
+    "postgresql": "SET LOCAL session_replication_role = replica",
+}
+
+
 def change(store: Recordings, statement: object) -> None:
     """Alter the catalogue behind the store's back."""
     with store._catalogue.writing() as connection:
-        connection.execute(text("PRAGMA defer_foreign_keys=ON"))
+        connection.execute(text(_UNCHECKED[connection.dialect.name]))
         connection.execute(statement)  # type: ignore[call-overload]  # any statement at all
 
 

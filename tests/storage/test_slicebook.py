@@ -18,6 +18,9 @@ from tests.storage.stores import spool as spool_into
 RUN, OTHER_RUN = "a" * 32, "b" * 32
 
 
+pytestmark = pytest.mark.usefixtures("database")
+
+
 def row_of(artefact: ArtefactId, number: int = 0, *, run: str = RUN, first: int = 0, last: int = 9) -> SliceRow:
     return SliceRow(artefact, number, new_id(), run, first, last, 100, b"digest", 4096, b"index")
 

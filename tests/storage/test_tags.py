@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete, select, text
 
-from storage.catalogue import Catalogue
 from storage.epochs import open_secret
 from storage.errors import Erased, NotFound, StoreError, Tampered, Unavailable
 from storage.filling import LEAF_KEYS
@@ -25,7 +23,19 @@ from storage.recordings import Recordings
 from storage.records import Identifier, NewCall
 from storage.tables import buckets, epochs, nodes, tags, tenants
 from storage.tags import index_key, open_identifiers, seal_identifiers, tag
-from tests.storage.stores import ACTOR, GROUND, begin_call, copy_data, files_below, open_at, save_call, saved_with
+from tests.storage.stores import (
+    ACTOR,
+    GROUND,
+    begin_call,
+    catalogue_at,
+    copy_data,
+    files_below,
+    open_at,
+    save_call,
+    saved_with,
+)
+
+pytestmark = pytest.mark.usefixtures("database")
 
 DAY_S = 86_400
 Opened = TypeVar("Opened")
@@ -43,10 +53,11 @@ def erase(store: Recordings, new: NewCall) -> None:
 
 
 def rows(root: Path, table: str, columns: str, data: str = "data") -> list[tuple[object, ...]]:
-    with sqlite3.connect(root / data / "catalogue.sqlite3") as connection:
-        read = connection.execute(f"SELECT {columns} FROM {table} ORDER BY serial").fetchall()
-    connection.close()
-    return read
+    catalogue = catalogue_at(root, data)
+    with catalogue.reading() as connection:
+        read = connection.execute(text(f"SELECT {columns} FROM {table} ORDER BY serial")).all()
+    catalogue.close()
+    return [tuple(row) for row in read]
 
 
 def test_a_call_is_found_by_each_of_its_identifiers_and_by_no_other(store: Recordings, tenant: TenantId) -> None:
@@ -142,6 +153,7 @@ def test_an_erased_call_is_found_no_more_and_its_neighbours_are(store: Recording
         assert found(store, tenant, NUMBER) == [erased.call, last.call, first.call]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # see scrub of PostgreSQL: not there
 def test_its_tags_and_identifiers_are_gone_from_every_file(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
     erased, survivor = saved_with(store, tenant, NUMBER), saved_with(store, tenant, NUMBER)
     old = [row[0] for row in rows(tmp_path, "tags", "tag")]
@@ -179,7 +191,7 @@ def _matching(root: Path, folders: list[str], identifier: Identifier) -> set[str
     tag_rows: dict[bytes, str] = {}
     read: dict[Table, list[Any]] = {epochs: [], buckets: [], nodes: []}
     for folder in folders:
-        catalogue = Catalogue(root / folder)
+        catalogue = catalogue_at(root, folder)
         with catalogue.reading() as connection:
             for table, found_rows in read.items():
                 found_rows.extend(connection.execute(select(table)))
@@ -247,7 +259,7 @@ def test_identifiers_of_an_erased_call_are_not_taken(store: Recordings, tenant: 
 def test_tags_that_an_epoch_change_lost_keep_the_key_from_being_destroyed(tmp_path: Path) -> None:
     def lose(step: object) -> None:
         if step == "rewrap":
-            catalogue = Catalogue(tmp_path / "data")
+            catalogue = catalogue_at(tmp_path)
             with catalogue.writing() as connection:
                 newest = select(tags.c.serial).order_by(tags.c.serial.desc()).limit(1)
                 connection.execute(delete(tags).where(tags.c.serial == newest.scalar_subquery()))

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, func, select
 
-from storage.catalogue import Catalogue
 from storage.errors import Expired
 from storage.ledger import verify_certificate
 from storage.model import CallState, Kind, TenantId
@@ -17,7 +16,9 @@ from storage.recordings import Recordings
 from storage.records import Day
 from storage.tables import artefact_keys, drops, epochs, ledger
 from tests.storage.erasure.test_scopes import ids, living
-from tests.storage.stores import copy_data, open_at, stored_call
+from tests.storage.stores import catalogue_at, copy_data, open_at, stored_call
+
+pytestmark = pytest.mark.usefixtures("database")
 
 DAY_S = 86_400
 START_S = 1_800_000_000.0
@@ -54,7 +55,7 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Recordings]:
 
 
 def counted(root: Path, query: object) -> int:
-    catalogue = Catalogue(root / "data")
+    catalogue = catalogue_at(root)
     with catalogue.reading() as connection:
         found: int = connection.scalar(query)  # type: ignore[call-overload]  # any count
     catalogue.close()

@@ -17,6 +17,8 @@ from storage.recordings import Recordings
 from storage.records import Derived, NewArtefact, NewCall
 from tests.storage.stores import ACTOR, GROUND, audio_of, copy_data, open_at, save_call, spool, stored_call
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 def erase(store: Recordings, tenant: TenantId, target: Target) -> dict[str, Any]:
     certificate = store.erasures.erase(tenant, target, GROUND, ACTOR)
