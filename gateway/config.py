@@ -261,6 +261,11 @@ class Settings(Section):
     def keys_url(self) -> str:
         return self.store.keys or f"file:{self.data_folder.with_name(self.data_folder.name + '-keys')}"
 
+    @property
+    def tenant_keys(self) -> Mapping[str, str]:
+        """The key providers of tenants that have their own."""
+        return {tenant.name: tenant.keys for tenant in self.tenants if tenant.keys}
+
     def tenant(self, name: str) -> Tenant:
         return next(tenant for tenant in self.tenants if tenant.name == name)
 

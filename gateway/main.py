@@ -50,7 +50,8 @@ def check(loaded: Loaded) -> None:
     Raises ConfigError with all of it.
     """
     settings = loaded.settings
-    found = problems(settings.data_folder, settings.keys_url, settings.objects_url, settings.store.catalogue)
+    store = (settings.data_folder, settings.keys_url, settings.objects_url)
+    found = problems(*store, settings.store.catalogue, settings.tenant_keys)
     if taken := server_of(settings.data_folder):
         found.append(taken)
     for name, transport, address in (

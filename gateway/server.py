@@ -11,11 +11,12 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.addresses import parse_address
 from gateway.api.app import create_app
@@ -35,17 +36,21 @@ from gateway.ingest.sip import SipIngest
 from gateway.ingest.whip import WhipIngest
 from gateway.operations import logs
 from gateway.operations.alarms import Alarm
+from gateway.operations.key_care import prepare_keys, refuse_wrong
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
 from gateway.places import visited
+from gateway.policy import Tenant
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts
+from gateway.rights.deadlines import promised
+from gateway.rights.watching import Watch
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
@@ -70,11 +75,11 @@ class Server:
         self._hub = Hub()
         self._notifier = Notifier.from_environment(os.environ)
         self._queue_awaited = True
-        self._zones: dict[TenantId, str] = {}
-        self._facts: dict[TenantId, Facts] = {}
+        self._tenants: dict[TenantId, Tenant] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
+        self._keys_away: Collection[str] = frozenset()  # tenants whose key provider did not answer, by name
 
     async def run(self) -> None:
         """Start everything, serve until told to stop, then end in order. Raises ConfigError, StoreError."""
@@ -97,11 +102,11 @@ class Server:
             await asyncio.to_thread(recordings.close)
 
     async def _recover(self, recordings: Recordings) -> None:
+        await asyncio.to_thread(self._prepare, recordings, self._settings)  # first: are these the right providers?
         erased = await asyncio.to_thread(recordings.resume_erasures)
         recovered = await asyncio.to_thread(recover_all, recordings)
         if erased or recovered:
             log.info("finished what was left open", extra={"erasures": erased, "calls": recovered})
-        await asyncio.to_thread(self._prepare, recordings, self._settings)
 
     async def _serve(self, recordings: Recordings, stack: AsyncExitStack) -> None:
         """Services are entered in order and left in the opposite one."""
@@ -111,7 +116,7 @@ class Server:
             recordings,
             settings.store.spool_limit_mib << 20,
             Parts(
-                counters=lambda: board.counters + book.counters + sip.counters + whip.counters + jobs.counters,
+                counters=lambda: _together(board, book, sip, whip, jobs, watch),
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
                 media_complete=lambda: media.complete,
@@ -120,21 +125,23 @@ class Server:
                 registrations=lambda: sip.registrations.standings(time.monotonic()),
                 restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
                 queue_up=lambda: jobs.up,
+                requests=lambda: watch.counts,
             ),
         )
         jobs = Jobs(settings, recordings, self._hub, status.alarms)
-        book = CallBook(recordings)
+        book, watch = CallBook(recordings), Watch(recordings, lambda: list(self._tenants), status.alarms)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
-        care = look_after(recordings, lambda: _prepare_keys(recordings, self._settings), status.alarms)
+        care = look_after(recordings, partial(self._keys_prepared, recordings), status.alarms)
         publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
-        for work in (jobs.run(), uploader.run(), book.run(), care, publishing, remarks):
+        for work in (jobs.run(), uploader.run(), book.run(), watch.run(), care, publishing, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
         received = settings.media
         ports = PortPool(received.address, received.port_first, received.port_last, address6=received.address6)
         board = Switchboard(recordings, book, ports, self._hub, calls)
+        board.keyless.away = lambda: self._keys_away
         sip = SipIngest(settings, Directory(settings), board)
         sip.secure(self._contexts)
         whip = WhipIngest(settings, recordings, board, ports)
@@ -163,14 +170,18 @@ class Server:
             self._hub,
             board.end_by_id,
             ready=lambda: self._missing(board, media, jobs),
-            counters=lambda: dict(board.counters + book.counters + sip.counters + whip.counters + jobs.counters),
+            counters=lambda: _together(board, book, sip, whip, jobs, watch),
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
-            zone=lambda tenant: self._zones.get(tenant, "UTC"),
-            facts=self._facts_of,
+            zone=lambda tenant: self._tenants[tenant].zone if tenant in self._tenants else "UTC",
+            facts=lambda tenant: Facts.of(self._tenants[tenant]) if tenant in self._tenants else None,
             whip=whip,
             pauses=board.pauses,
+            deadlines=lambda tenant: promised(recordings.policy(tenant)),
+            destinations=lambda tenant: self._tenants[tenant].destinations if tenant in self._tenants else (),
+            released=watch.counters,
+            tenants=lambda: {policy.name: tenant for tenant, policy in self._tenants.items()},
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))
@@ -214,19 +225,24 @@ class Server:
         try:
             _settle(recordings, settings)
             _adopt(recordings, settings)  # before keys are made, whose ends depend on it
-            _prepare_keys(recordings, settings)
+            keys_away = prepare_keys(recordings, settings)
+            refuse_wrong(keys_away)
             tenants = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
         except BaseException:
             announcements.close()
             raise
         if self._announcements is not None:
             self._announcements.close()
-        self._zones = {tenant: one.zone for tenant, one in tenants.items()}
-        self._facts = {tenant: Facts.of(one) for tenant, one in tenants.items()}
+        self._tenants = tenants
         self._announcements, self._contexts, self._accounts = announcements, certificates, known
+        self._keys_away = frozenset(keys_away)
 
-    def _facts_of(self, tenant: TenantId) -> Facts | None:
-        return self._facts.get(tenant)
+    def _keys_prepared(self, recordings: Recordings) -> None:
+        """Hourly, and each minute while it fails for a tenant: Unavailable then, which is an alarm."""
+        away = prepare_keys(recordings, self._settings)
+        self._keys_away = frozenset(away)
+        for error in away.values():
+            raise error
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
@@ -287,6 +303,16 @@ def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
     return tell
 
 
+class _Counting(Protocol):
+    @property
+    def counters(self) -> Counter[str]: ...
+
+
+def _together(*parts: _Counting) -> dict[str, int]:
+    """What all of them counted."""
+    return dict(sum((part.counters for part in parts), Counter[str]()))
+
+
 def _settle(recordings: Recordings, settings: Settings) -> None:
     """Note where each tenant's data may be, and is going to be, before any of it comes."""
     for tenant in settings.tenants:
@@ -294,12 +320,6 @@ def _settle(recordings: Recordings, settings: Settings) -> None:
         for place in recordings.residency.settle(of, tenant.regions, visited(tenant, recordings.residency.places)):
             told = {"tenant": of, "part": place.part.value, "region": place.region or "unknown"}
             log.info("a new location of a tenant's data", extra=told)
-
-
-def _prepare_keys(recordings: Recordings, settings: Settings) -> None:
-    for tenant in settings.tenants:
-        if tenant.stores:
-            recordings.prepare(recordings.tenant(tenant.name), [tenant.purpose])
 
 
 def _adopt(recordings: Recordings, settings: Settings) -> None:

@@ -213,7 +213,8 @@ class Consents:
 
     def _check(self, connection: Connection, tenant: TenantId, call: CallId, given: Consent) -> None:
         """What refuses a consent."""
-        check_alive(connection, tenant, call, (), self._clock())
+        if check_alive(connection, tenant, call, (), self._clock()) is CallState.DOSSIER:
+            raise NotFound(f"no call {call}")
         allowed = policy_of(connection, tenant).purposes.allowed
         if given.purpose not in allowed:
             raise Refused(f"purpose {given.purpose!r} is none that the tenant's policy allows: {', '.join(allowed)}")

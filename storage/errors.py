@@ -8,6 +8,7 @@
     │   ├── WrongKey         the key's commitment does not match
     │   └── Swapped          a valid object, but not the one asked for
     ├── Unavailable          the world failed; a retry may help
+    │   └── WrongProvider    the key provider answers, and is not the one with these keys
     └── Refused              the answer is no
         ├── NotFound         no such thing for this tenant
         ├── AlreadyExists    immutable things are written once
@@ -52,6 +53,10 @@ class Swapped(DataError):
 
 class Unavailable(StoreError):
     """The world failed; a retry may help."""
+
+
+class WrongProvider(Unavailable):
+    """The key provider answers, and has not what the one with these keys must have: no evidence of destruction."""
 
 
 class Refused(StoreError):

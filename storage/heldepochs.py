@@ -21,6 +21,7 @@ from storage.placing import Epoch, Held, Wrappable
 from storage.providers import KeyProvider
 from storage.records import ROOTS, Day
 from storage.tables import buckets
+from storage.tenantkeys import note_first_key
 from storage.ways import newest_secret
 
 DueOf = Callable[[Connection, TenantId, Kind, str, Day], int | None]
@@ -44,12 +45,21 @@ class HeldEpochs:
         self._current: Held = {}
 
     def prepare(self, tenant: TenantId, slots: Iterable[Slot]) -> None:
-        """Makes the buckets under the newest epoch and holds exactly their keys, so that `hold` asks no provider."""
+        """Makes the buckets under the newest epoch and holds exactly their keys, so that `hold` asks no provider.
+
+        Always asks it, once for each root: so a provider that is away, or was closed to us, is noticed.
+        """
         by_root: dict[Root, set[Slot]] = {}
         for slot in slots:
             by_root.setdefault(ROOTS[slot.kind], set()).add(slot)
         for root, wanted in by_root.items():
-            self._learn(tenant, root, wanted, known={})
+            self._learn(tenant, root, wanted, known={}, ask=True)
+
+    def ready(self, tenant: TenantId, root: Root, day: Day) -> bool:
+        """Whether keys of that day can be placed without the provider."""
+        with self._lock:
+            epoch = self._current.get((tenant, root))
+        return epoch is not None and day <= epoch.until
 
     def hold(self, items: Sequence[Wrappable]) -> Held:
         """The epochs and bucket keys under which these artefacts' keys can be placed; from memory where prepared."""
@@ -84,21 +94,30 @@ class HeldEpochs:
                 if self._current.get(place) is epoch:
                     del self._current[place]
 
-    def _learn(self, tenant: TenantId, root: Root, wanted: set[Slot], known: dict[Slot, Filling]) -> Epoch:
-        """The newest epoch with at least the wanted slots, keeping the known ones if they are of this epoch."""
+    def _learn(
+        self, tenant: TenantId, root: Root, wanted: set[Slot], known: dict[Slot, Filling], *, ask: bool = False
+    ) -> Epoch:
+        """The newest epoch with at least the wanted slots, keeping the known ones if they are of this epoch.
+
+        Its secret is used again, without asking the provider, for days that this was asked for before.
+        """
+        last = max(slot.day for slot in wanted)
         with self._lock:
             held = self._current.get((tenant, root))
         for _ in range(_ATTEMPTS):
             row = self._newest(tenant, root)
-            same = held is not None and held.n == row.n
-            secret = held.secret if held is not None and same else newest_secret(self._provider, row)
+            former = held if held is not None and held.n == row.n else None
+            if former is not None and last <= former.until and not ask:
+                secret, until = former.secret, former.until
+            else:
+                secret, until = newest_secret(self._provider, row), max(last, former.until if former else last)
             try:
                 with self._catalogue.writing() as connection:
                     compare_epochs(connection, {(tenant, root): row.n})
-                    slots = self._slots(connection, Epoch(tenant, root, row.n, secret, {}), wanted)
+                    slots = self._slots(connection, Epoch(tenant, root, row.n, secret, {}, until), wanted)
             except EpochMovedError:
                 continue
-            epoch = Epoch(tenant, root, row.n, secret, {**known, **slots} if same else slots)
+            epoch = Epoch(tenant, root, row.n, secret, {**known, **slots} if former else slots, until)
             with self._lock:
                 self._current[tenant, root] = epoch
             return epoch
@@ -134,6 +153,7 @@ class HeldEpochs:
         with self._catalogue.writing() as connection:
             if epoch_row(connection, tenant, root) is None:
                 first.insert(connection)
+                note_first_key(connection, self._provider, tenant)
             row = epoch_row(connection, tenant, root)
         assert row is not None
         return row

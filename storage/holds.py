@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
 from storage.erasure import Eraser, Target
 from storage.errors import Erased, NotFound, OnHold, Refused
@@ -166,7 +167,7 @@ def _calls_of(connection: Connection, hold: str) -> list[CallId]:
 def _check_calls(connection: Connection, tenant: TenantId, wanted: Sequence[CallId]) -> None:
     states: dict[str, str] = {}
     for batch in batches(wanted, ROWS_AT_ONCE):
-        query = select(calls.c.id, calls.c.state).where(calls.c.id.in_(batch), calls.c.tenant == tenant)
+        query = select(calls.c.id, calls.c.state).where(calls.c.id.in_(batch), calls.c.tenant == tenant, IS_CALL)
         states |= {row.id: row.state for row in connection.execute(query)}
     for call in wanted:
         if call not in states:

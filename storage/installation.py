@@ -17,7 +17,8 @@ from storage.model import Secret
 from storage.providers import KeyProvider
 from storage.tables import installation
 
-_PROVIDER_KEY = "installation"
+PROVIDER_KEY = "installation"
+"""Its name at the store's provider."""
 _NAMES = ("ledger", "tags", "labels", "statistics", "confirmations")
 _SECRET_BYTES = 32
 
@@ -40,15 +41,15 @@ def open_installation(catalogue: Catalogue, provider: KeyProvider) -> Installati
     if missing := [name for name in _NAMES if name not in wrapped]:
         wrapped |= _create(catalogue, provider, missing)
     try:
-        secrets = {name: Secret(provider.unwrap(_PROVIDER_KEY, wrapped[name], _aad(name))) for name in _NAMES}
+        secrets = {name: Secret(provider.unwrap(PROVIDER_KEY, wrapped[name], _aad(name))) for name in _NAMES}
     except Erased as error:
         raise Unavailable("the key provider has no key of this store: is it the right keyring?") from error
     return Installation(**secrets)
 
 
 def _create(catalogue: Catalogue, provider: KeyProvider, missing: Sequence[str]) -> dict[str, bytes]:
-    provider.create(_PROVIDER_KEY)
-    made = {name: provider.wrap(_PROVIDER_KEY, os.urandom(_SECRET_BYTES), _aad(name)) for name in missing}
+    provider.create(PROVIDER_KEY)
+    made = {name: provider.wrap(PROVIDER_KEY, os.urandom(_SECRET_BYTES), _aad(name)) for name in missing}
     with catalogue.writing() as connection:
         found = {row.name: row.wrapped for row in connection.execute(select(installation))}
         rows = [{"name": name, "wrapped": made[name]} for name in missing if name not in found]

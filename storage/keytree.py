@@ -28,7 +28,7 @@ from storage.errors import Erased, NotFound, StoreError, Unavailable
 from storage.heldepochs import DueOf, HeldEpochs
 from storage.keys import Bucket, Node, Slot, artefact_aad, unwrap
 from storage.liveness import alive, erased, expired
-from storage.model import ArtefactId, ArtefactRef, ArtefactState, Kind, Secret, TenantId
+from storage.model import ArtefactId, ArtefactRef, ArtefactState, Kind, Root, Secret, TenantId
 from storage.placing import Held, Keeping, Placing, Wrappable, insert_artefacts, insert_keys, insert_tags, missing_wraps
 from storage.policies import due_of
 from storage.providers import KeyProvider
@@ -71,6 +71,10 @@ class KeyTree:
     def prepare(self, tenant: TenantId, slots: Iterable[Slot]) -> None:
         """Makes the buckets under the newest epoch and holds exactly their keys, so that `hold` asks no provider."""
         self._held.prepare(tenant, slots)
+
+    def ready(self, tenant: TenantId, root: Root, day: Day) -> bool:
+        """Whether keys of that day can be placed without the provider."""
+        return self._held.ready(tenant, root, day)
 
     def hold(self, items: Sequence[Wrappable]) -> Held:
         """The epochs and bucket keys under which these artefacts' keys can be placed; from memory where prepared."""

@@ -33,6 +33,8 @@ class Epoch:
     n: int
     secret: bytes = field(repr=False)
     slots: dict[Slot, Filling] = field(repr=False)
+    until: Day
+    """The last day that the provider was asked for: buckets up to it are made without it, later ones are not."""
 
 
 Held = dict[Place, Epoch]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import select
@@ -14,7 +15,12 @@ from storage.tables import artefacts
 
 
 def probe_backup(
-    data_folder: Path, provider_url: str, objects_url: str, call: CallId, catalogue_url: str = ""
+    data_folder: Path,
+    provider_url: str,
+    objects_url: str,
+    call: CallId,
+    catalogue_url: str = "",
+    tenant_keys: Mapping[str, str] | None = None,
 ) -> list[ArtefactId]:
     """The artefacts of the call that open from the copy; empty is the proof. The copy is brought up to date, not kept.
     `catalogue_url` names the copy of a catalogue that is on a server.
@@ -24,7 +30,7 @@ def probe_backup(
     """
     opened: list[ArtefactId] = []
     with Recordings.open(
-        data_folder, provider_url, objects_url, node="probe", catalogue_url=catalogue_url
+        data_folder, provider_url, objects_url, node="probe", catalogue_url=catalogue_url, tenant_keys=tenant_keys
     ) as recordings:
         recordings.check()
         for tenant, artefact in _artefacts(Catalogue(data_folder, catalogue_url), call):

@@ -11,7 +11,8 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,9 +26,12 @@ from storage.catalogue import Catalogue
 from storage.confirmation import Confirmations
 from storage.consents import Consents
 from storage.content import find_content, open_document, open_whole
+from storage.dossiers import Dossiers, amend
+from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
-from storage.errors import Erased, NotFound, NotReady, Refused
+from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
 from storage.expiry import Expiry
+from storage.exports import sign_index
 from storage.heldepochs import DueOf
 from storage.holds import Holds
 from storage.installation import Installation, open_installation
@@ -45,6 +49,7 @@ from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
 from storage.policy.model import Policy
 from storage.providers import open_provider
 from storage.providers.measured import Measured
+from storage.providers.routed import Routed
 from storage.ratings import Ratings
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
@@ -71,6 +76,7 @@ from storage.standing import check_unrestricted
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
+from storage.tenantkeys import misplaced
 from storage.tokens import Tokens
 
 __all__ = [
@@ -107,6 +113,7 @@ class Recordings:
         *,
         node: str,
         catalogue_url: str = "",
+        tenant_keys: Mapping[str, str] | None = None,
         places: Sequence[Place] = (),
         clock: Callable[[], float] = time.time,
         due_of: DueOf = due_of,
@@ -115,12 +122,13 @@ class Recordings:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
         `catalogue_url` names a server that has the catalogue; none: it is in the folder too (`storage.databases`).
-        `places` says where this process works, and with what: see `storage.residency`. `clock` gives Unix time;
-        `due_of` says until when what is new may be read, by default the tenant's policy; `on_erasure_step` is told of
-        each step of an erasure once it is durable.
+        `tenant_keys` has, by name, the providers of tenants that have their own; one that is away does not keep the
+        store from opening. All processes of an installation must be told the same. `places` says where this process
+        works, and with what: see `storage.residency`. `clock` gives Unix time; `due_of` says until when what is new
+        may be read, by default the tenant's policy; `on_erasure_step` is told of each step once it is durable.
         """
         objects = open_store(objects_url)
-        provider = Measured(open_provider(provider_url, data_folder))
+        provider = Routed(open_provider(provider_url, data_folder))
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalogue = Catalogue(data_folder, catalogue_url)
         try:
@@ -128,14 +136,20 @@ class Recordings:
         except BaseException:
             catalogue.close()
             raise
-        return cls(
+        opened = cls(
             catalogue, provider, objects, installation, data_folder, node, places, clock, due_of, on_erasure_step
         )
+        try:
+            opened._route(tenant_keys or {}, data_folder)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
     def __init__(
         self,
         catalogue: Catalogue,
-        provider: Measured,
+        routed: Routed,
         objects: ObjectStore,
         installation: Installation,
         data_folder: Path,
@@ -145,7 +159,8 @@ class Recordings:
         due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
     ) -> None:
-        signer = Signer(installation.ledger)
+        signer = self._signer = Signer(installation.ledger)
+        provider = Measured(routed)
         self.node = node
         """The name of this machine, which spool files carry."""
         self.objects = objects
@@ -154,6 +169,7 @@ class Recordings:
         """What manifests and ledger are signed with."""
         self._spool_index = SpoolIndex(self.spool_folder)
         self._catalogue = catalogue
+        self._routed = routed
         self._provider = provider
         self._clock = clock
         self._tag_key = installation.tags
@@ -170,6 +186,10 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.dossiers = Dossiers(catalogue, self._tree, self._intake, clock)
+        """Sealed records that belong to no call: requests, orders, and what left."""
+        self.egress = EgressLedger(catalogue, self.dossiers, signer, clock)
+        """Each copy that left."""
         self.ratings = Ratings(catalogue, self._tree)
         """What calls are billed by."""
         self.confirmations = Confirmations(installation.confirmations, clock)
@@ -206,6 +226,23 @@ class Recordings:
         self.objects.check()
         with self._catalogue.reading() as connection:
             self._ledger.verify(connection, newest=_ENTRIES_CHECKED)
+
+    def _route(self, tenant_keys: Mapping[str, str], data_folder: Path) -> None:
+        openers = {self.tenant(name): partial(open_provider, url, data_folder) for name, url in tenant_keys.items()}
+        with self._catalogue.reading() as connection:
+            barred = misplaced(connection, openers.keys())
+        self._routed.route(openers, barred)
+        for tenant in openers.keys() - barred:
+            with suppress(Unavailable):  # away: it is opened later
+                self._routed.behind(tenant)
+
+    def own_providers(self) -> Mapping[TenantId, Unavailable | None]:
+        """The tenants that have a key provider of their own, each with what is wrong with it now. Asks each of them."""
+        return self._routed.check_each()
+
+    def key_region(self, tenant: TenantId) -> str:
+        """Where the tenant's keys are, as the operator states it; "" if nobody does."""
+        return self._provider.behind(tenant).region
 
     def key_operations(self) -> Mapping[str, KeyOperations]:
         """What was asked of the key provider since this store was opened, by operation."""
@@ -249,6 +286,10 @@ class Recordings:
     def prepare(self, tenant: TenantId, purposes: Sequence[str] = ()) -> None:
         """Makes and holds bucket keys for 48 hours: at start, with the purposes configured, and then hourly."""
         self._intake.prepare(tenant, purposes)
+
+    def ready(self, tenant: TenantId) -> bool:
+        """Whether a call that begins today can be saved while the key provider is away. From memory, at once."""
+        return self._intake.ready(tenant)
 
     def begin(self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted]) -> NewCall:
         """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""
@@ -300,6 +341,13 @@ class Recordings:
         AlreadyExists if one of the items is there already.
         """
         return self._intake.add_derived(tenant, call, sources, items)
+
+    def amend(self, tenant: TenantId, artefact: ArtefactId, change: Callable[[bytes], bytes]) -> bytes:
+        """Replaces an artefact's document by what `change` makes of it, and gives that; nobody's change gets lost.
+
+        `change` may be called again, if another one came first. NotFound, Erased, NotReady without a document.
+        """
+        return amend(self._catalogue, self._tree, tenant, artefact, change, self._clock)
 
     # Policies.
 
@@ -426,6 +474,10 @@ class Recordings:
             raise NotReady(f"call {call} has no manifest yet")
         manifest: dict[str, Any] = json.loads(body)
         return manifest
+
+    def sign_export(self, index: Mapping[str, Any]) -> dict[str, Any]:
+        """The index of an export, signed; `storage.exports` checks it."""
+        return sign_index(self._signer, index)
 
     def reconcile(self, explain: Explain, *, hashes: bool = False) -> Audit:
         """Compares catalogue, spool, objects and outbox; see `storage.reconcile`."""

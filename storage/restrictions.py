@@ -18,7 +18,7 @@ from storage.catalogue import Catalogue
 from storage.errors import AlreadyExists, NotFound
 from storage.jobs import retry_aside
 from storage.ledger import Ledger
-from storage.model import CallId, TenantId, new_id
+from storage.model import CallId, CallState, TenantId, new_id
 from storage.tables import calls, restrictions
 from storage.words import check_words
 
@@ -53,7 +53,8 @@ class Restrictions:
         check_words(ground, actor)
         id = new_id()
         with self._catalogue.writing() as connection:
-            check_alive(connection, tenant, call, (), self._clock())
+            if check_alive(connection, tenant, call, (), self._clock()) is CallState.DOSSIER:
+                raise NotFound(f"no call {call}")
             if _standing(connection, tenant, call) is not None:
                 raise AlreadyExists(f"call {call} is restricted already")
             facts = {"restriction": id, "tenant": tenant, "call": call, "ground": ground, "actor": actor}

@@ -53,6 +53,12 @@ tenants = Table(
     Column("turn", Integer, nullable=False),  # grows each time the tenant's lock is taken; its holder checks it
 )
 
+own_keys = Table(
+    "own_keys",  # a row for each tenant whose keys are at a provider of its own; which one the configuration says
+    metadata,
+    Column("tenant", _ID, ForeignKey("tenants.id"), primary_key=True),
+)
+
 epochs = Table(
     "epochs",
     metadata,
@@ -338,6 +344,17 @@ statistics = Table(
     Column("period", _DAY, nullable=False),  # a UTC day or month that is over
     Column("sealed", LargeBinary, nullable=False),  # under a secret of the installation: it outlives the tenant's keys
     UniqueConstraint("tenant", "period"),
+)
+
+egress = Table(
+    "egress",  # for ever: which copies of a call are out of reach. To whom they went is sealed; see storage/egress.py
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False),  # of the dossier
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, nullable=False, index=True),
+    Column("day", _DAY, nullable=False),  # UTC day on which it left
+    UniqueConstraint("id", "call"),
 )
 
 residency = Table(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, and_, bindparam, or_, select
 
 from storage.epochs import open_secret
-from storage.errors import Erased, Unavailable
+from storage.errors import Erased, WrongProvider
 from storage.keycache import KeyCache
 from storage.keys import Bucket, BucketRow, NodeRow, open_bucket, open_node
 from storage.liveness import IS_BURIED, IS_NEWEST, LEAF, NODE, is_due
@@ -142,11 +142,13 @@ class Opener:
 
 
 def newest_secret(provider: KeyProvider, row: Any) -> bytes:
-    """Unavailable where the newest epoch's key is destroyed: not an answer about one artefact."""
+    """WrongProvider where the provider has not the newest epoch's key: not an answer about one artefact."""
     try:
         return open_secret(provider, row)
     except Erased as error:
-        raise Unavailable("the newest epoch's key is destroyed: is this catalogue an old backup?") from error
+        raise WrongProvider(
+            "the key provider has no key of a tenant's newest epoch: is it another one, or this an old backup?"
+        ) from error
 
 
 def _bucket_of(row: Row[Any]) -> BucketRow:

@@ -12,6 +12,7 @@ ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need="$need postgresql"
 command -v ip >/dev/null 2>&1 || need="$need iproute2"
 command -v cc >/dev/null 2>&1 || need="$need gcc libc6-dev"
 [ -e /usr/include/openssl/evp.h ] || need="$need libssl-dev"
+ls /usr/lib*/softhsm/libsofthsm2.so >/dev/null 2>&1 || need="$need softhsm2"
 [ -z "$need" ] && exit 0
 if [ "$(id -u)" -ne 0 ]; then
     echo "MISSING:$need — tests that need them will be skipped, and say so. Install: apt-get install$need"

@@ -12,6 +12,8 @@ from gateway.api import (
     audio,
     calls,
     consents,
+    copies,
+    disclosures,
     erasures,
     events,
     health,
@@ -21,6 +23,7 @@ from gateway.api import (
     pauses,
     policy,
     ratings,
+    requests,
     restrictions,
     search,
     statistics,
@@ -60,24 +63,9 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    for module in (
-        health,
-        metrics,
-        calls,
-        erasures,
-        holds,
-        restrictions,
-        consents,
-        search,
-        audio,
-        keys,
-        pauses,
-        policy,
-        statistics,
-        ratings,
-        events,
-        whip,
-    ):
+    of_calls = (calls, search, audio, keys, pauses, policy, statistics, ratings)
+    of_rights = (erasures, holds, restrictions, consents, requests, copies, disclosures)
+    for module in (health, metrics, *of_calls, *of_rights, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(Unavailable, _unconfirmed)

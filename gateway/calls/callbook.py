@@ -14,7 +14,7 @@ from gateway.calls import keypresses, rated
 from gateway.calls.call import NOBODY, Call, outcome, track_document
 from gateway.calls.journal import Journal
 from gateway.calls.recovery import facts_of_lives, facts_together, recover_call
-from storage.errors import Erased, StoreError
+from storage.errors import Erased, StoreError, Unavailable
 from storage.model import ArtefactId, CallState, Kind
 from storage.recordings import Recordings
 from storage.records import Change, NewCall
@@ -51,6 +51,7 @@ class CallBook:
         self.on_tracks: Callable[[Sequence[Mapping[str, Any]]], None] = lambda facts: None
         self._recordings = recordings
         self._beginnings = Journal[Beginning](save or self._save_group, BEGIN_LINGER_S)
+        self._unready = Journal[Beginning](save or self._save_group, BEGIN_LINGER_S)  # these wait for a key provider
         self._changes = Journal[Change](recordings.settle, END_LINGER_S)
         self._reading_back = asyncio.Lock()  # of hundreds that end at once one by one, or all others wait for seconds
 
@@ -58,6 +59,7 @@ class CallBook:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._beginnings.run())
+            tasks.create_task(self._unready.run())
             tasks.create_task(self._changes.run())
 
     async def begin(self, call: Call, new: NewCall) -> bool:
@@ -67,7 +69,8 @@ class CallBook:
             call.gather()
             found = replace(new, identifiers=call.identifiers.take())
             documents = _call_documents(call, new, detail) | rated.documents(call, new, None)
-            await self._beginnings.write(Beginning(found, documents))
+            journal = self._beginnings if self._recordings.ready(call.tenant) else self._unready
+            await journal.write(Beginning(found, documents))
         except StoreError:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be made durable", extra={"call": call.id})
@@ -159,10 +162,27 @@ class CallBook:
             log.exception("a call's rating could not be written", extra={"call": call.id})
 
     def _save_group(self, group: Sequence[Beginning]) -> Sequence[StoreError | None]:
-        """All of them or, raising StoreError, none."""
+        """All of them in one transaction; if a key is wanted that its provider does not give, tenant by tenant."""
+        try:
+            self._save(group)
+        except Unavailable as error:
+            tenants = {beginning.call.tenant for beginning in group}
+            if len(tenants) == 1:
+                return [error] * len(group)
+            outcomes = {tenant: self._tried([one for one in group if one.call.tenant == tenant]) for tenant in tenants}
+            return [outcomes[beginning.call.tenant] for beginning in group]
+        return [None] * len(group)
+
+    def _tried(self, group: Sequence[Beginning]) -> StoreError | None:
+        try:
+            self._save(group)
+        except Unavailable as error:
+            return error
+        return None
+
+    def _save(self, group: Sequence[Beginning]) -> None:
         documents = {artefact: data for beginning in group for artefact, data in beginning.documents.items()}
         self._recordings.save([beginning.call for beginning in group], documents)
-        return [None] * len(group)
 
 
 def _call_documents(call: Call, new: NewCall, detail: bytes) -> dict[ArtefactId, bytes]:

@@ -22,6 +22,7 @@ from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
 from gateway.calls.callbook import CallBook
 from gateway.calls.desk import Desk
+from gateway.calls.keyless import Keyless
 from gateway.calls.media_link import MediaLink
 from gateway.calls.offer import LEGS_MAX, labels_of
 from gateway.calls.pause import Pauses
@@ -90,6 +91,7 @@ class Switchboard:
         self.announced: Callable[[CallId], None] = lambda call: None
         self.on_ready: Callable[[float], None] = lambda seconds: None
         self.counters: Counter[str] = self._desk.counters
+        self.keyless = Keyless(recordings, book, self.counters)
         self.pauses = Pauses(self._calls, self._desk.send, hub, self.counters)
         self.draining = False
         self._idle = asyncio.Event()
@@ -125,7 +127,9 @@ class Switchboard:
             raise Busy("shutting down")
         now = time.monotonic()
         if emergency:
-            return emergencies.place(match.tenant, self.workers, now)
+            worker, why = emergencies.place(match.tenant, self.workers, now)
+            return worker, why or self.keyless.why(match.tenant)
+        self.keyless.refuse(match.tenant)
         return self.workers.choose(match.tenant, now)
 
     def begin(
@@ -348,6 +352,8 @@ class Switchboard:
         try:
             with about(call=call.id, tenant=call.tenant):
                 saved = await self._book.begin(call, new)
+                if not saved and call.policy.when_keys_away == "hold":
+                    saved = await self.keyless.hold(call, new)
         except Exception:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be saved", extra={"call": call.id})
@@ -377,6 +383,8 @@ class Switchboard:
         ended_s = time.time()
         for leg in call.legs:
             self._desk.send(Close(leg.number))
+        if call.saved is not None and call.policy.when_keys_away == "hold":
+            await call.saved  # or not: before that nothing of it is durable, and no leg tells its facts
         await self.streams.settled(call)
         facts: dict[ArtefactId, dict[str, Any]] = {}
         for leg in call.every_leg:

@@ -49,6 +49,8 @@ def plan(old: Settings, new: Settings) -> Plan:
     before, after = _flat(old), _flat(new)
     keys = [key for key in [*before, *(key for key in after if key not in before)] if before.get(key) != after.get(key)]
     restart = tuple(key for key in keys if not _reloadable(key))
+    names = dict.fromkeys([*old.tenant_keys, *new.tenant_keys])  # other processes look for keys where they began to
+    restart += tuple(f"tenants.{name}.keys" for name in names if old.tenant_keys.get(name) != new.tenant_keys.get(name))
     return Plan(tuple(key for key in keys if _reloadable(key)), restart)
 
 

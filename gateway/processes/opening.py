@@ -8,12 +8,13 @@ from storage.recordings import Recordings
 
 
 def open_recordings(settings: Settings, *, node: str, transcribing: bool = False) -> Recordings:
-    """The store, with its catalogue, and the places where this process works; StoreError."""
+    """The store: its catalogue, each tenant's keys, and the places where this process works; StoreError."""
     return Recordings.open(
         settings.data_folder,
         settings.keys_url,
         settings.objects_url,
         node=node,
         catalogue_url=settings.store.catalogue,
+        tenant_keys=settings.tenant_keys,
         places=places_of(settings, transcribing=transcribing),
     )

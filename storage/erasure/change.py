@@ -29,11 +29,12 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from storage.catalogue import Catalogue
+from storage.egress import exceptions_of
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
 from storage.erasure.graves import close_graves, raise_fence
 from storage.erasure.survivors import survivors
 from storage.erasure.sweep import Sweep
-from storage.erasure.targets import Target
+from storage.erasure.targets import Scope, Target
 from storage.erasure.ways import buckets_dropped, leaves_ended, roots_ended
 from storage.errors import Erased, Unavailable
 from storage.keys import PROBE_AAD, provider_key
@@ -45,6 +46,7 @@ from storage.objects import ObjectStore
 from storage.providers import KeyProvider
 from storage.tables import change_steps, changes, erasures
 from storage.times import utc
+from storage.ways import newest_secret
 
 EXCEPTIONS = (
     "copies exported before the erasure",
@@ -172,6 +174,9 @@ class Change:
             with self._with.catalogue.reading() as connection:
                 check_turn(connection, self._tenant, self._turn)
                 row = epoch_row(connection, self._tenant, root, n)
+                following = epoch_row(connection, self._tenant, root, n + 1)
+            if following is not None:
+                newest_secret(self._with.provider, following)  # a provider that has not this proves nothing
             name = provider_key(self._tenant, root, n)
             answer = self._with.provider.destroy(name)
             destroyed_at = utc(self._with.clock())
@@ -196,15 +201,17 @@ class Change:
             close_graves(connection, self.id)
             query = select(erasures).where(erasures.c.change == self.id).order_by(erasures.c.serial)
             for row in connection.execute(query).all():
-                kept = survivors(connection, self._tenant, Target.parse(row.target), self._with.clock())
+                target = Target.parse(row.target)
+                kept = survivors(connection, self._tenant, target, self._with.clock())
+                left = exceptions_of(connection, self._tenant, target.calls, everything=target.scope is Scope.TENANT)
                 statement = {
                     "erasure": row.id,
                     "tenant": row.tenant,
                     "keys": keys,
                     "sanitization": SANITIZATION,
-                    "finality": self._with.provider.finality,
+                    "finality": self._with.provider.behind(self._tenant).finality,
                     "survivors": kept.facts(),
-                    "exceptions": [*EXCEPTIONS, *kept.words()],
+                    "exceptions": [*EXCEPTIONS, *kept.words(), *left],
                 }
                 seq = self._with.ledger.append(connection, "done", self._with.clock(), statement)
                 certificate = json.dumps(self._with.ledger.certificate(connection, row.intent, seq))

@@ -8,7 +8,8 @@ from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from storage.errors import Malformed
-from storage.providers.file import FileProvider
+from storage.providers import file, openbao
+from storage.providers.options import URL_CHARACTERS_MAX
 
 
 class KeyProvider(Protocol):
@@ -18,8 +19,20 @@ class KeyProvider(Protocol):
     The two are never confused: only the second is evidence of destruction.
     """
 
-    finality: str
-    """For how long the provider's own history could bring a destroyed key back; "unknown" if nobody states it."""
+    @property
+    def finality(self) -> str:
+        """For how long the provider's own history could bring a destroyed key back; "unknown" if nobody states it."""
+
+    @property
+    def region(self) -> str:
+        """Where the provider is, as the operator states it; "" if nobody does."""
+
+    @property
+    def non_extractable(self) -> bool:
+        """Whether nobody, not even we, can read a key out; if so, that was read back from the provider."""
+
+    def behind(self, name: str) -> KeyProvider:
+        """The provider of the key `name`, or of the tenant of that id: this one, unless it sends keys to several."""
 
     def create(self, name: str) -> None:
         """Makes the key `name`; nothing happens if it is there already."""
@@ -41,26 +54,33 @@ class KeyProvider(Protocol):
 
 
 def open_provider(url: str, data_folder: Path) -> KeyProvider:
-    """The provider that a URL names: `file:/absolute/folder`, with `?finality=30d` where the operator states it.
+    """The provider that a URL names; Malformed for any other URL. Nothing but `file:` is connected to yet.
 
     Keys must not lie in `data_folder`: whoever copies the data would copy the keys with it.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise Malformed("the key provider's URL cannot be read") from None
     try:
         make = _SCHEMES[parts.scheme]
     except KeyError:
         known = ", ".join(f"{scheme}:" for scheme in _SCHEMES)
         raise Malformed(f"unknown key provider scheme {parts.scheme!r}; known: {known}") from None
+    if len(url) > URL_CHARACTERS_MAX or parts.fragment:
+        raise Malformed("the key provider's URL is too long, or has a fragment")
     return make(parts, data_folder)
 
 
-def _open_file(parts: SplitResult, data_folder: Path) -> KeyProvider:
-    if parts.netloc or not parts.path.startswith("/"):
-        raise Malformed("the key provider's URL needs an absolute folder: file:/var/lib/callvault-keys")
-    name, _, finality = parts.query.partition("=")
-    if parts.query and (name != "finality" or not finality):
-        raise Malformed("the only option of a file: key provider is ?finality=…")
-    return FileProvider(Path(parts.path), data_folder, finality=finality or "unknown")
+def _open_pkcs11(parts: SplitResult, data_folder: Path) -> KeyProvider:
+    from storage.providers import pkcs11  # noqa: PLC0415  # its SDK is slow to load and seldom needed
+
+    return pkcs11.from_url(parts, data_folder)
 
 
-_SCHEMES: dict[str, Callable[[SplitResult, Path], KeyProvider]] = {"file": _open_file}
+_SCHEMES: dict[str, Callable[[SplitResult, Path], KeyProvider]] = {
+    "file": file.from_url,
+    "pkcs11": _open_pkcs11,
+    "openbao": openbao.from_url,
+    "openbao+http": openbao.from_url,
+}

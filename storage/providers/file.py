@@ -1,38 +1,56 @@
 """Keys as files in a folder of their own: the provider of one machine without a key service.
 
-A key is 32 random bytes behind a line that says what they are, in `<name>.key`, mode 0600, folder 0700. Destroying
-overwrites, syncs and unlinks. That reaches neither copies nor a file system or disk that keeps old blocks: how long
-those last only the operator knows, so the finality reads "unknown" unless it is stated.
+A key is 32 random bytes behind a line that says what they are, in `<name>.key`, mode 0600, folder 0700. Beside the keys
+lies a *witness*, an empty file that is never removed: a folder without it is one where nothing is mounted, or another
+one, and that a key is not found there says nothing.
+
+Destroying overwrites, syncs and unlinks. That reaches neither copies nor a file system or disk that keeps old blocks:
+how long those last only the operator knows, so the finality reads "unknown" unless it is stated.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import stat
 from pathlib import Path
+from typing import Self
+from urllib.parse import SplitResult
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from storage.errors import Erased, Malformed, Tampered, Unavailable
+from storage.errors import Erased, Malformed, Tampered, Unavailable, WrongProvider
+from storage.providers.options import check_name, read_options
 
+_WITNESS = ".keyring"
 _HEADER = b"callvault key v1\n"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}\Z")
-"""Names are made by us; the limit keeps a file name well-formed on every file system."""
+_FORM = "file:/absolute/folder[?finality=…&region=…]"
+
+
+def from_url(parts: SplitResult, data_folder: Path) -> FileProvider:
+    """The provider of `file:/var/lib/callvault-keys`."""
+    if parts.netloc or not parts.path.startswith("/"):
+        raise Malformed("the key provider's URL needs an absolute folder: file:/var/lib/callvault-keys")
+    options = read_options(parts.query, _FORM)
+    return FileProvider(
+        Path(parts.path), data_folder, finality=options.get("finality", "unknown"), region=options.get("region", "")
+    )
 
 
 class FileProvider:
     """Wraps with AES-256-GCM under keys that are read from their files for each use and kept nowhere else."""
 
-    def __init__(self, folder: Path, data_folder: Path, *, finality: str = "unknown") -> None:
+    non_extractable = False
+
+    def __init__(self, folder: Path, data_folder: Path, *, finality: str = "unknown", region: str = "") -> None:
         """Opens the folder, making it where it is missing; Unavailable if it is no safe place for keys."""
         self.finality = finality
+        self.region = region
         self._folder = folder.resolve()
         data = data_folder.resolve()
         if self._folder == data or data in self._folder.parents:
@@ -44,6 +62,12 @@ class FileProvider:
             raise Unavailable(f"the keyring {self._folder} cannot be opened: {error.strerror}") from error
         if mode & 0o077:
             raise Unavailable(f"others may enter the keyring {self._folder}: run chmod 700 on it")
+        if not self._witness.exists() and any(self._folder.glob("*.key")):  # of a version that wrote none
+            self._witness.touch(mode=0o600)
+
+    def behind(self, name: str) -> Self:
+        """This one."""
+        return self
 
     def create(self, name: str) -> None:
         """Makes a key; of several processes that try at once, one wins and all use its key."""
@@ -52,6 +76,7 @@ class FileProvider:
         try:
             if path.exists():
                 return
+            self._witness.touch(mode=0o600)
             _write(draft, _HEADER + os.urandom(_KEY_BYTES), os.O_CREAT | os.O_EXCL)
             try:
                 os.link(draft, path)  # unlike a rename this never replaces a key that another process made
@@ -83,6 +108,7 @@ class FileProvider:
         path = self._path(name)
         try:
             if not path.exists():
+                self._check_witness()
                 return "file: no such key"
             _write(path, bytes(len(_HEADER) + _KEY_BYTES), 0)
             path.unlink()
@@ -93,7 +119,10 @@ class FileProvider:
 
     def exists(self, name: str) -> bool:
         """Whether the key's file is there."""
-        return self._path(name).exists()
+        if self._path(name).exists():
+            return True
+        self._check_witness()
+        return False
 
     def check(self) -> None:
         """Tries that the folder can be entered and written."""
@@ -101,19 +130,25 @@ class FileProvider:
             raise Unavailable(f"the keyring {self._folder} cannot be written: check its owner, mode and disk")
 
     def _path(self, name: str) -> Path:
-        if _NAME.match(name) is None:
-            raise Malformed("a key's name is lower-case letters, digits and hyphens")
-        return self._folder / f"{name}.key"
+        return self._folder / f"{check_name(name)}.key"
+
+    @property
+    def _witness(self) -> Path:
+        return self._folder / _WITNESS
+
+    def _check_witness(self) -> None:
+        try:
+            self._folder.stat()
+            if not self._witness.exists():
+                raise WrongProvider(f"{self._folder} has none of our keys: is the keyring mounted, and the right one?")
+        except OSError as error:
+            raise Unavailable(f"the keyring {self._folder} is away: {error.strerror}") from error
 
     def _read(self, name: str) -> bytes:
         try:
-            # The folder first: a keyring that is not mounted must not look like a key that was destroyed.
-            self._folder.stat()
-        except OSError as error:
-            raise Unavailable(f"the keyring {self._folder} is away: {error.strerror}") from error
-        try:
             stored = self._path(name).read_bytes()
         except FileNotFoundError:
+            self._check_witness()
             raise Erased(f"the keyring has no key {name}") from None
         except OSError as error:
             raise Unavailable(f"the keyring cannot be read: {error.strerror}") from error

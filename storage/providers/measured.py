@@ -30,9 +30,19 @@ class Measured:
         """The provider's own."""
         return self._provider.finality
 
-    @finality.setter
-    def finality(self, text: str) -> None:
-        self._provider.finality = text
+    @property
+    def region(self) -> str:
+        """The provider's own."""
+        return self._provider.region
+
+    @property
+    def non_extractable(self) -> bool:
+        """Of the provider."""
+        return self._provider.non_extractable
+
+    def behind(self, name: str) -> KeyProvider:
+        """The provider that has the key; what is asked of it directly is not counted."""
+        return self._provider.behind(name)
 
     def operations(self) -> Mapping[str, KeyOperations]:
         """A copy of the counts, a row for each operation."""

@@ -1,4 +1,4 @@
-"""What most tests here begin with: a fresh store in a folder of the test's own, and a tenant of it.
+"""What most tests here begin with: a fresh store in a folder of the test's own, a tenant of it, key providers.
 
 A module marked with `usefixtures("database")` runs twice, over each of the databases that a catalogue can be in.
 """
@@ -12,6 +12,8 @@ import pytest
 
 from storage.model import TenantId
 from storage.recordings import Recordings
+from tests.gateway.ingest.authority import Authority
+from tests.storage.keyservers import OpenBao, Rig, SoftHsm, file_rig, openbao_rig, pkcs11_rig
 from tests.storage.postgres import Cluster, cluster, needs_postgres
 from tests.storage.stores import open_at, put_catalogue
 
@@ -43,3 +45,32 @@ def store(tmp_path: Path) -> Iterator[Recordings]:
 @pytest.fixture
 def tenant(store: Recordings) -> TenantId:
     return store.tenant("acme")
+
+
+@pytest.fixture(scope="module")
+def softhsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
+    return SoftHsm(tmp_path_factory.mktemp("softhsm"))
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def openbao(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[OpenBao]:
+    server = OpenBao(tmp_path_factory.mktemp("openbao"), authority.issue("openbao", ip="127.0.0.1"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["file", "pkcs11", "openbao"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
+    """Every key provider in turn, empty."""
+    match request.param:
+        case "file":
+            return file_rig(tmp_path)
+        case "pkcs11":
+            return pkcs11_rig(request.getfixturevalue("softhsm"), tmp_path)
+        case _:
+            return openbao_rig(request.getfixturevalue("openbao"), tmp_path)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from sqlalchemy import delete, func, select
@@ -395,9 +395,12 @@ class _Unfaithful:
     def __init__(self, real: KeyProvider, *, destroys: bool) -> None:
         self._real = real
         self._destroys = destroys
-        self.finality = real.finality
+        self.finality, self.region, self.non_extractable = real.finality, real.region, real.non_extractable
         self.create, self.wrap, self.unwrap = real.create, real.wrap, real.unwrap
         self.exists, self.check = real.exists, real.check
+
+    def behind(self, _name: str) -> Self:
+        return self
 
     def destroy(self, name: str) -> str:
         if self._destroys:

@@ -58,7 +58,9 @@ def test_up_17_restriction_blocks_play_transcribe_export_and_keeps_the_bytes(
     assert living(store, other) == ids(list(other.artefacts))
     assert list(store.objects.list(f"{tenant}/{call.call}/")) == objects
     url = catalogue_url(tmp_path)
-    opened = probe_backup(tmp_path / "data", f"file:{tmp_path}/keys", f"file:{tmp_path}/data/objects", call.call, url)
+    opened = probe_backup(
+        tmp_path / "data", f"file:{tmp_path}/keys", f"file:{tmp_path}/data/objects", call.call, catalogue_url=url
+    )
     assert set(opened) == ids(list(call.artefacts))  # every key is there
     store.restrictions.lift(tenant, call.call, ACTOR)
     assert living(store, call) == ids(list(call.artefacts))

@@ -17,7 +17,7 @@ CHECKS: Sequence[Callable[[Settings], Iterator[Row]]] = (
     *(machine.user, machine.ports, certificate.certificate, trunks.advertised),
     *(trunks.names, trunks.registrations),
     *(machine.limits, machine.clock, machine.disk, machine.native),
-    *(parts.store, parts.spool, parts.queue, parts.models),
+    *(parts.store, parts.keys, parts.spool, parts.queue, parts.models),
 )
 """A new check is one function and one place here."""
 

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from gateway.config import Settings
 from gateway.operations.doctor.row import Row, State, graded
 from gateway.operations.status import FILLING_SHARE, spool_size
-from storage.checks import problems
+from storage.checks import custody, problems
+from storage.errors import StoreError
 from storage.spoollock import has_uploader
 from transcription.engines import open_engine
 from transcription.errors import EngineUnavailable, ModelUnavailable, QueueUnavailable
@@ -23,7 +24,8 @@ _PARTS = ("data folder", "key provider", "object store", "catalogue")
 
 def store(settings: Settings) -> Iterator[Row]:
     """Data folder, key provider, object store and catalogue, as a start checks them."""
-    found = problems(settings.data_folder, settings.keys_url, settings.objects_url, settings.store.catalogue)
+    where = (settings.data_folder, settings.keys_url, settings.objects_url)
+    found = problems(*where, settings.store.catalogue, settings.tenant_keys)
     for name in _PARTS:
         told = [text for text in found if text.startswith(name)]
         if told:
@@ -33,6 +35,26 @@ def store(settings: Settings) -> Iterator[Row]:
     for text in found:
         if not text.startswith(_PARTS):
             yield Row("store", State.FAIL, *_cut(text))
+
+
+def keys(settings: Settings) -> Iterator[Row]:
+    """Of each key provider: whether it can be reached, what brings destroyed keys back, whether keys come out."""
+    providers = {"keys": settings.keys_url} | {f"keys of {name}": url for name, url in settings.tenant_keys.items()}
+    for name, url in providers.items():
+        try:
+            found = custody(settings.data_folder, url)
+        except StoreError as error:
+            yield Row(name, State.FAIL, str(error), "correct the URL")
+            continue
+        if found.trouble:
+            yield Row(name, State.FAIL, *_cut(found.trouble))
+            continue
+        told = "non-extractable" if found.non_extractable else "extractable: whoever reads its files has them"
+        region = f", region {found.region}" if found.region else ""
+        mend = "state how long its backups and snapshots keep destroyed keys: ?finality=30d; certificates say it"
+        yield graded(
+            name, f"reachable, finality {found.finality}, {told}{region}", mend, warn=found.finality == "unknown"
+        )
 
 
 def _cut(text: str) -> tuple[str, str]:

@@ -141,3 +141,11 @@ def test_reloads_that_are_asked_for_at_once_become_one(file: File) -> None:
 
     asyncio.run(run())
     assert len(file.applied) == 1
+
+
+def test_a_tenants_key_provider_changes_by_a_restart_only() -> None:
+    """Other processes go on looking where they began to: a key that is not found there must not count as destroyed."""
+    own = settings(tenants=[TENANT | {"keys": "file:/k"}])
+    for old, new in ((settings(), own), (own, settings()), (own, settings(tenants=[TENANT | {"keys": "file:/l"}]))):
+        assert plan(old, new).restart == ("tenants.acme.keys",)
+    assert plan(own, own).restart == ()

@@ -1,0 +1,34 @@
+"""Keys for two days, tenant by tenant: one whose key provider is away keeps nobody else from having theirs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from gateway.config import Settings
+from storage.errors import Unavailable, WrongProvider
+from storage.recordings import Recordings
+
+log = logging.getLogger(__name__)
+
+
+def prepare_keys(recordings: Recordings, settings: Settings) -> Mapping[str, Unavailable]:
+    """Prepares each tenant's; gives, by name, those for whom that failed. Seconds for each provider that is away."""
+    away: dict[str, Unavailable] = {}
+    for tenant in settings.tenants:
+        if not tenant.stores:
+            continue
+        found = recordings.tenant(tenant.name)
+        try:
+            recordings.prepare(found, [tenant.purpose])
+        except Unavailable as error:
+            log.warning("keys not prepared", extra={"tenant": found, "reason": type(error).__name__})
+            away[tenant.name] = error
+    return away
+
+
+def refuse_wrong(away: Mapping[str, Unavailable]) -> None:
+    """WrongProvider, naming the tenant, if a provider answered and has not the keys that are in use."""
+    for name, error in away.items():
+        if isinstance(error, WrongProvider):
+            raise WrongProvider(f"tenant {name}: {error}; keys never move: give it the provider that it began with")
