@@ -119,6 +119,9 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     verify = _command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")
     verify.add_argument("certificate", type=Path)
     verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
+    verify.add_argument(
+        "--keys", type=Path, metavar="FILE", help="changes of the ledger's key since then, from `callvault ledger keys`"
+    )
 
 
 def _rights_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -273,6 +276,7 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     residency.add_argument("--json", action="store_true", help="the same as JSON")
     _configuration(residency)
+    _past_commands(commands)
     jobs = _command(
         commands, "jobs", "gateway.commands.jobs:command", "transcription jobs: what waits, and what was given up"
     )
@@ -376,6 +380,67 @@ def _keeping_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     consent.add_argument("--how", default="", help="in words; sealed")
     consent.add_argument("--yes", action="store_true", help="do not ask")
     _api(consent)
+
+
+def _past_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What is done about a store's past."""
+    backup = _command(
+        commands, "backup", "gateway.commands.backup:back_up", "make a new version of a backup, while calls go on"
+    )
+    backup.add_argument("folder", type=Path, metavar="DIR", help="where all versions are; not on the data's disk")
+    backup.add_argument("--objects", action="store_true", help="copy the objects of a bucket, too; files always are")
+    _configuration(backup)
+    restore = _command(
+        commands,
+        "restore",
+        "gateway.commands.backup:bring_back",
+        "make a store of a backup and the witness, in an empty data folder; erased calls do not come back",
+    )
+    restore.add_argument("folder", type=Path, metavar="DIR", help="of the backup: its newest version; or one version")
+    restore.add_argument(
+        "--head",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what somebody kept of the ledger: a head, or a certificate; refused if they have seen more",
+    )
+    _configuration(restore)
+    prove = _command(
+        commands,
+        "prove-erased",
+        "gateway.commands.backup:prove_erased",
+        "try to open a call from backups and from today's store, by every path; exit 1 if anything opens",
+    )
+    prove.add_argument("call")
+    prove.add_argument(
+        "--backup",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="from before the erasure: a backup, or a copy of a data folder; may be repeated",
+    )
+    prove.add_argument(
+        "--database",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a catalogue from before that was brought back on a server, as store.catalogue names one",
+    )
+    prove.add_argument(
+        "--identifier",
+        action="append",
+        default=[],
+        metavar="TYPE:VALUE",
+        help="of somebody in the call, as number:+31201234567: whether a tag tells it",
+    )
+    _configuration(prove)
+    ledger = _command(
+        commands, "ledger", "gateway.commands.backup:ledger", "show the ledger's head or changes of its key; change it"
+    )
+    ledger.add_argument("action", choices=("head", "keys", "change-key"))
+    _configuration(ledger)
 
 
 def _command(

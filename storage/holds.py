@@ -7,6 +7,7 @@ Releasing a hold erases what nothing else keeps: see `storage.erasure`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,15 @@ from sqlalchemy import Connection, Row, select
 from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
 from storage.erasure import Eraser, Target
-from storage.errors import Erased, NotFound, OnHold, Refused
+from storage.errors import Erased, NotFound, OnHold, Refused, Unavailable
 from storage.keeping import Keeper, Stored, held_alone, stored
 from storage.ledger import Ledger
 from storage.model import ArtefactId, CallId, CallState, Kind, Root, TenantId, new_id
 from storage.tables import calls, held_calls, holds
 from storage.tags import ROWS_AT_ONCE, batches
 from storage.words import check_words
+
+log = logging.getLogger(__name__)
 
 ENTRY = "hold"
 """The type of the ledger's entry; a release is the intent of its erasure."""
@@ -50,12 +53,20 @@ class Holds:
     """All tenants' holds; thread-safe. Every method may raise Unavailable."""
 
     def __init__(
-        self, catalogue: Catalogue, keeper: Keeper, eraser: Eraser, ledger: Ledger, clock: Callable[[], float]
+        self,
+        catalogue: Catalogue,
+        keeper: Keeper,
+        eraser: Eraser,
+        ledger: Ledger,
+        keep_hold: Callable[[TenantId, str], None],
+        clock: Callable[[], float],
     ) -> None:
+        """`keep_hold` copies a hold's key rows to the witness."""
         self._catalogue = catalogue
         self._keeper = keeper
         self._eraser = eraser
         self._ledger = ledger
+        self._keep_hold = keep_hold
         self._clock = clock
 
     def place(self, tenant: TenantId, of: Sequence[CallId], ground: str, actor: str) -> str:
@@ -80,6 +91,10 @@ class Holds:
             _insert(connection, facts, self._ledger.append(connection, ENTRY, self._clock(), facts), named)
 
         self._keeper.keep(find, (Root.HOLD, id), write)
+        try:
+            self._keep_hold(tenant, id)
+        except Unavailable as error:  # the hold stands here; a restore of an older backup would wrap its calls anew
+            log.warning("hold not in the witness", extra={"hold": id, "reason": type(error).__name__})
         return id
 
     def release(self, tenant: TenantId, hold: str, actor: str) -> dict[str, Any]:

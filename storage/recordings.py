@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from storage.accounts import Explain
 from storage.audit import Audit, Weight
+from storage.backup.take import Source
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
 from storage.confirmation import Confirmations
@@ -66,6 +67,7 @@ from storage.records import (
 )
 from storage.residency import Residency
 from storage.restrictions import Restrictions
+from storage.safekeeping import Safekeeping, compare
 from storage.search import find_calls
 from storage.signing import Signer
 from storage.slicebook import SliceBook
@@ -78,6 +80,8 @@ from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
 from storage.tenantkeys import misplaced
 from storage.tokens import Tokens
+from storage.unfinished import refuse_unfinished
+from storage.witness import Witness, witness_url
 
 __all__ = [
     "ArtefactRecord",
@@ -115,12 +119,15 @@ class Recordings:
         catalogue_url: str = "",
         tenant_keys: Mapping[str, str] | None = None,
         places: Sequence[Place] = (),
+        witness: str = "",
         clock: Callable[[], float] = time.time,
         due_of: DueOf = due_of,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
+        RolledBack or Tampered if the `witness` (an object store's URL; a folder beside the data) has seen another or
+        a newer ledger: then this is an old copy, and only `callvault restore` may make a store of it.
         `catalogue_url` names a server that has the catalogue; none: it is in the folder too (`storage.databases`).
         `tenant_keys` has, by name, the providers of tenants that have their own; one that is away does not keep the
         store from opening. All processes of an installation must be told the same. `places` says where this process
@@ -128,16 +135,30 @@ class Recordings:
         may be read, by default the tenant's policy; `on_erasure_step` is told of each step once it is durable.
         """
         objects = open_store(objects_url)
+        seen = Witness.open(witness_url(witness, data_folder))
+        refuse_unfinished(data_folder)
         provider = Routed(open_provider(provider_url, data_folder))
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalogue = Catalogue(data_folder, catalogue_url)
         try:
+            compare(seen, catalogue)
             installation = open_installation(catalogue, provider)
         except BaseException:
             catalogue.close()
             raise
         opened = cls(
-            catalogue, provider, objects, installation, data_folder, node, places, clock, due_of, on_erasure_step
+            catalogue,
+            provider,
+            objects,
+            seen,
+            installation,
+            data_folder,
+            node,
+            places,
+            clock,
+            due_of,
+            on_erasure_step,
+            catalogue_url=catalogue_url,
         )
         try:
             opened._route(tenant_keys or {}, data_folder)
@@ -151,6 +172,7 @@ class Recordings:
         catalogue: Catalogue,
         routed: Routed,
         objects: ObjectStore,
+        witness: Witness,
         installation: Installation,
         data_folder: Path,
         node: str,
@@ -158,6 +180,8 @@ class Recordings:
         clock: Callable[[], float],
         due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
+        *,
+        catalogue_url: str,
     ) -> None:
         signer = self._signer = Signer(installation.ledger)
         provider = Measured(routed)
@@ -178,6 +202,11 @@ class Recordings:
         self._ledger = Ledger(signer)
         self.residency = Residency(catalogue, self._ledger, places, clock)
         """Where tenants' data may be, and where it is."""
+        self.safekeeping = Safekeeping(
+            Source(data_folder, catalogue, bool(catalogue_url), objects, witness, self._ledger, signer, clock),
+            provider,
+        )
+        """Witness, backups, and the ledger's own key."""
         self._intake = Intake(catalogue, self._tree, objects, self.residency, clock)
         self.slices = SliceBook(catalogue, self._tree, signer, self.residency)
         """The catalogue as the uploader sees it."""
@@ -196,13 +225,15 @@ class Recordings:
         """That a set of calls was shown before it is erased."""
         self._locks = data_folder / "locks"
         self.erasures = Eraser(
-            Surroundings(catalogue, provider, objects, self._ledger, self._locks, clock, on_step=on_erasure_step)
+            Surroundings(
+                catalogue, provider, objects, self._ledger, self._locks, clock, witness, on_step=on_erasure_step
+            )
         )
         """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
         self.expiry = Expiry(catalogue, self.erasures, clock)
         """Destroys the keys of what is due."""
         keeper = Keeper(catalogue, self._tree)
-        self.holds = Holds(catalogue, keeper, self.erasures, self._ledger, clock)
+        self.holds = Holds(catalogue, keeper, self.erasures, self._ledger, self.safekeeping.keep_hold, clock)
         """What must not be destroyed, and on which ground."""
         self.restrictions = Restrictions(catalogue, self._ledger, clock)
         """What is kept and not read."""

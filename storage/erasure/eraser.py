@@ -42,6 +42,7 @@ class Eraser:
             if earlier is not None:
                 return earlier
             erasure = self.intend(connection, tenant, target, ground, actor)
+        self._with.witness.copies.try_publish(self._with.catalogue)
         self._with.tell(Step.INTENT, erasure)
         return erasure
 

@@ -12,7 +12,6 @@ from storage.errors import Erased, Expired, NotFound, OnHold, Refused, Unavailab
 from storage.holds import CALLS_MAX, replay
 from storage.ledger import verify_certificate
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
-from storage.probe import probe_backup
 from storage.recordings import Recordings
 from storage.records import Derived, Identifier, NewCall, Wanted
 from storage.tables import artefact_keys, buckets, held_calls, holds
@@ -24,7 +23,6 @@ from tests.storage.stores import (
     PURPOSE,
     audio_of,
     catalogue_at,
-    catalogue_url,
     copy_data,
     open_at,
     save_call,
@@ -92,10 +90,10 @@ def test_a_held_call_outlives_its_term_and_nothing_is_left_of_it_after_the_relea
     assert living(store, call, other) == ids(list(call.artefacts))
     assert store.call(tenant, call.call).state is CallState.STORED
     assert set(store.holds.alone(call.call)) == ids(list(call.artefacts))
-    backup = copy_data(tmp_path, "backup")
-    url = catalogue_url(tmp_path, "backup")
-    places = (f"file:{tmp_path}/keys", f"file:{backup}/objects")
-    assert set(probe_backup(backup, *places, call.call, catalogue_url=url)) == ids(list(call.artefacts))
+    copy_data(tmp_path, "backup")
+    copy_data(tmp_path, "another")
+    with open_at(tmp_path, data="another", clock=clock, due_of=after_days) as before:
+        assert living(before, call) == ids(list(call.artefacts))
     certificate = store.holds.release(tenant, hold, ACTOR)
     assert verify_certificate(certificate, store.fingerprint())
     assert body(certificate, 0)["target"] == {"scope": "release", "hold": hold}
