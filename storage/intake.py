@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from storage.calls import check_absent, check_alive, insert_calls, outcomes, read_mark, set_states
 from storage.catalogue import Catalogue
+from storage.closings import check_emptied, check_open
 from storage.content import (
     INLINE_BYTES_MAX,
     SealedDocument,
@@ -100,7 +101,7 @@ class Intake:
     def save(self, new_calls: Sequence[NewCall], documents: Mapping[ArtefactId, bytes]) -> None:
         """Makes calls, keys and first documents durable in one transaction.
 
-        Keys whose epoch ended meanwhile are wrapped again.
+        Keys whose epoch ended meanwhile are wrapped again. Refused for a tenant that is closed.
         """
         items = [
             Placing(artefact, new.day, *_state_of(artefact, documents), _found_by(artefact, new))
@@ -112,9 +113,14 @@ class Intake:
             for item in items
             if _has(item.artefact, documents)
         ]
+
+        def begin(connection: Connection) -> None:
+            check_open(connection, {new.tenant for new in new_calls}, self._clock())
+            insert_calls(connection, new_calls)
+
         self._place(
             items,
-            lambda connection: insert_calls(connection, new_calls),
+            begin,
             lambda connection: put_documents(connection, sealed, replace=False),
         )
 
@@ -123,7 +129,7 @@ class Intake:
         items = [Placing(artefact, added.day, ArtefactState.WRITING, 0) for artefact in added.artefacts]
 
         def check(connection: Connection) -> None:
-            if check_alive(connection, added.tenant, added.call, (), self._clock()) is not CallState.LIVE:
+            if check_alive(connection, added.tenant, added.call, (), self._tree.now()) is not CallState.LIVE:
                 raise Refused("a call that is over gets no further streams")
 
         self._place(items, check)
@@ -151,17 +157,17 @@ class Intake:
         """Further identifiers that a saved call is found by from now on; Erased, NotFound."""
         identity = new.find(Kind.IDENTITY)
         with self._catalogue.reading() as connection:
-            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._clock())
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._tree.now())
             # So that no transaction waits for the provider:
             self._tree.open_leaves(connection, identity.ref.artefact, new.tenant)
         with self._catalogue.writing() as connection:
-            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._clock())
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._tree.now())
             self._tree.tag(connection, identity, found)
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call's keys again, after a restart; Erased, NotFound."""
         with self._catalogue.reading() as connection:
-            check_alive(connection, tenant, call, (), self._clock())
+            check_alive(connection, tenant, call, (), self._tree.now())
             day = read_mark(connection, tenant, call).day  # on which it began: its buckets are that day's
             query = select(artefacts.c.id).where(artefacts.c.call == call).order_by(artefacts.c.serial)
             opened = [self._tree.open(connection, ArtefactId(found), tenant) for found in connection.scalars(query)]
@@ -177,7 +183,7 @@ class Intake:
         """
 
         def check(connection: Connection) -> None:
-            check_alive(connection, tenant, call, sources, self._clock())
+            check_alive(connection, tenant, call, sources, self._tree.now())
             check_absent(connection, call, [(item.participant, item.kind) for item in items])
 
         self._residency.enter(tenant)
@@ -215,6 +221,7 @@ class Intake:
     ) -> None:
         def write(connection: Connection, held: Held) -> None:
             self._residency.check(connection, (item.artefact.ref.tenant for item in items))
+            check_emptied(connection, {item.artefact.ref.tenant for item in items})
             before(connection)
             self._tree.place(connection, items, held)
             after(connection)

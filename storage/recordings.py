@@ -23,6 +23,7 @@ from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
+from storage.closings import Closings
 from storage.confirmation import Confirmations
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings, Target
@@ -34,6 +35,7 @@ from storage.intake import Intake
 from storage.inventory import Inventory, take_inventory
 from storage.jobs import Jobs, delete_jobs, read_jobs
 from storage.keytree import KeyTree
+from storage.latest import LatestClock
 from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
@@ -59,6 +61,7 @@ from storage.records import (
     Wanted,
 )
 from storage.residency import Residency
+from storage.retained import RetainedCall, retained
 from storage.search import find_calls
 from storage.signing import Signer
 from storage.slicebook import SliceBook
@@ -69,6 +72,7 @@ from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
 from storage.tenantkeys import misplaced
+from storage.timekeeper import Timekeeper
 from storage.tokens import Tokens
 
 __all__ = [
@@ -166,7 +170,8 @@ class Recordings:
         self._clock = clock
         self._tag_key = installation.tags
         self._tenants: dict[str, TenantId] = {}
-        self._tree = KeyTree(catalogue, provider, clock, due_of)
+        latest = LatestClock(catalogue, clock)
+        self._tree = KeyTree(catalogue, provider, latest, due_of)
         self._ledger = Ledger(signer)
         self.residency = Residency(catalogue, self._ledger, places, clock)
         """Where tenants' data may be, and where it is."""
@@ -187,8 +192,12 @@ class Recordings:
             Surroundings(catalogue, provider, objects, self._ledger, self._locks, clock, on_step=on_erasure_step)
         )
         """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
-        self.expiry = Expiry(catalogue, self.erasures, clock)
+        self.timekeeper = Timekeeper(catalogue, provider, clock, latest)
+        """Looks at the clocks: whether keys may be destroyed by them, and until when reads are refused."""
+        self.expiry = Expiry(catalogue, self.erasures, self.timekeeper, clock)
         """Destroys the keys of what is due."""
+        self.closings = Closings(catalogue, provider, self._ledger, self.erasures, self._locks, clock)
+        """Tenants that leave: from when on, until when, and what is destroyed then."""
 
     def serving(self) -> AbstractContextManager[None]:
         """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.
@@ -342,6 +351,14 @@ class Recordings:
         """How many buckets (a day of a kind and purpose each) would end at once if a policy were adopted now."""
         with self._catalogue.reading() as connection:
             return due_at_once(connection, tenant, policy, self._clock())
+
+    def retained(self, tenant: TenantId, call: CallId) -> RetainedCall:
+        """Why each artefact of a call is kept, and until when; of erased ones when they went, and by which erasure.
+
+        NotFound.
+        """
+        with self._catalogue.reading() as connection:
+            return retained(connection, tenant, call)
 
     # Going out.
 

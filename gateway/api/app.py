@@ -19,6 +19,7 @@ from gateway.api import (
     pauses,
     policy,
     ratings,
+    retention,
     search,
     statistics,
     whip,
@@ -68,6 +69,7 @@ def create_app(context: Context) -> FastAPI:
         policy,
         statistics,
         ratings,
+        retention,
         events,
         whip,
     ):

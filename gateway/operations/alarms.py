@@ -23,6 +23,13 @@ class Alarm(StrEnum):
     REGISTRATION_LOST = "registration_lost"
     PEER_NAMES_AWAY = "peer_names_away"
     KEYS_AWAY = "keys_away"
+    CLOCKS_APART = "clocks_apart"
+    CLOCK_JUMPED = "clock_jumped"
+    CLOCK_WENT_BACK = "clock_went_back"
+    CLOCK_UNSETTLED = "clock_unsettled"
+    CLOCK_SILENT = "clock_silent"
+    EXPIRY_OVERDUE = "expiry_overdue"
+    CLOSED_CONFIGURED = "closed_configured"
     SPEECH_MODEL_MISSING = "speech_model_missing"
     NAMES_MODEL_MISSING = "names_model_missing"
 
