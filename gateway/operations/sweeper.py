@@ -156,7 +156,8 @@ class Sweeper:
         now, age_s = time.monotonic(), 0.0 if left.oldest_s is None else self._clock() - left.oldest_s
         for doubt, alarm in _ALARMS.items():
             self._alarms.set(alarm, doubt in swept.verdict.doubts, now)
-        self._alarms.set(Alarm.EXPIRY_OVERDUE, age_s > OVERDUE_S, now)
+        overdue = swept.verdict.may_drop and age_s > OVERDUE_S  # while the clocks are in doubt they are why
+        self._alarms.set(Alarm.EXPIRY_OVERDUE, overdue, now)
         self._alarms.set(Alarm.CLOSED_CONFIGURED, swept.waiting > 0, now)
         if swept.verdict.may_drop:
             self._swept_at = now

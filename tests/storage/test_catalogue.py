@@ -6,6 +6,7 @@ import multiprocessing
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,3 +251,11 @@ def test_scrubbing_leaves_nothing_deleted_in_any_file(catalogue: Catalogue, tmp_
         connection.execute(tenants.delete())
     assert catalogue.scrub()
     assert secret not in files_below(tmp_path)
+
+
+def test_only_a_database_on_another_machine_has_a_clock_of_its_own(catalogue: Catalogue, database: str) -> None:
+    assert catalogue.clock() is None
+    if database == "postgresql":
+        catalogue._database.is_local = False  # type: ignore[attr-defined]  # as if it were elsewhere
+        told = catalogue.clock()
+        assert told is not None and abs(told - time.time()) < 5
