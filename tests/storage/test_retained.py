@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from storage.erasure import Target
 from storage.errors import Erased, NotFound
 from storage.model import ArtefactState, CallState, Kind, Root, TenantId, new_id
-from storage.placing import Keeping
+from storage.placing import Held, Keeping
 from storage.policy.explaining import Because
 from storage.policy.library import profile
 from storage.policy.overrides import Override, overridden
@@ -48,7 +48,11 @@ def tenant(store: Recordings) -> TenantId:
 def keep(store: Recordings, call: NewCall, purpose: str, root: Root = Root.CONTENT) -> None:
     """Keeps the call's audio for something else as well."""
     items = [Keeping(one.ref, one.key, purpose, day_of(store._clock()), root) for one in audio_of(call)]
-    store._tree.write(items, lambda connection, held: store._tree.keep(connection, items, held))
+
+    def place(connection: Connection, held: Held) -> None:
+        store._tree.keep(connection, items, held)
+
+    store._tree.write(items, place)
 
 
 def hold(store: Recordings, call: NewCall, ground: str) -> str:

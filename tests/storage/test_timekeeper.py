@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,9 +152,14 @@ def test_another_process_refuses_by_the_heartbeat_that_it_finds(
 
 
 def test_the_heartbeat_is_read_once_a_minute(tmp_path: Path) -> None:
-    catalogue, steady, reads = catalogue_at(tmp_path), [0.0], []
+    catalogue, steady, reads = catalogue_at(tmp_path), [0.0], list[float]()
     original = catalogue.reading
-    catalogue.reading = lambda: reads.append(1) or original()  # type: ignore[method-assign,func-returns-value,assignment]
+
+    def reading() -> Any:
+        reads.append(steady[0])
+        return original()
+
+    catalogue.reading = reading  # type: ignore[method-assign]
     found = LatestClock(catalogue, lambda: 1000.0, lambda: steady[0])
     assert [found() for _ in range(5)] == [1000.0] * 5 and len(reads) == 1
     steady[0] = AGAIN_S

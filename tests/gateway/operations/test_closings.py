@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 from gateway.operations.alarms import Alarm, Alarms
 from gateway.operations.sweeper import Sweeper, Swept, sweep
@@ -19,7 +20,7 @@ from storage.closings import AHEAD_S, Closing, State
 from storage.errors import Erased, Refused
 from storage.ledger import verify_certificate
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, Root, TenantId, new_id
-from storage.placing import Keeping
+from storage.placing import Held, Keeping
 from storage.policy.library import profile
 from storage.policy.overrides import overridden
 from storage.rating import BILLING, Direction, Rating
@@ -52,7 +53,6 @@ class Vault:
     def close(self) -> Closing:
         return self.store.closings.close(self.tenant, WHY, ACTOR)
 
-    @property
     def state(self) -> State | None:
         found = self.store.closings.of(self.tenant)
         return None if found is None else found.state
@@ -78,7 +78,11 @@ class Vault:
             row = {"id": id, "tenant": self.tenant, "ground": ground, "released": False}
             connection.execute(insert(holds), row)
         items = [Keeping(one.ref, one.key, id, day_of(self.clock()), Root.HOLD) for one in call.artefacts]
-        self.store._tree.write(items, lambda connection, held: self.store._tree.keep(connection, items, held))
+
+        def keep(connection: Connection, held: Held) -> None:
+            self.store._tree.keep(connection, items, held)
+
+        self.store._tree.write(items, keep)
 
     def entries(self, *types: str) -> list[dict[str, object]]:
         with self.store._catalogue.reading() as connection:
@@ -121,7 +125,9 @@ def test_cl_04_ninety_days_after_closing_everything_is_destroyed_in_one_act(vaul
     copy_data(vault.root, "backup")
     vault.close()
     vault.sweep("2026-06-08T11:59:59")
-    assert vault.state is State.CLOSED and all(reads(vault.store, call) for call in calls), "officers read in the grace"
+    assert vault.state() is State.CLOSED and all(reads(vault.store, call) for call in calls), (
+        "officers read in the grace"
+    )
     vault.clock.to("2026-06-08T12:00")
     assert not any(reads(vault.store, call) for call in calls), "refused at the second, before any sweep"
     assert vault.sweep().emptied == 1
@@ -161,7 +167,7 @@ def test_cl_05_statistics_survive_the_closing_and_what_was_settled_is_in_them(va
     vault.sweep("2026-06-08T11:30")
     assert vault.store.statistics.periods(vault.tenant)[-1] == "2026-06-08", "no period is left open"
     vault.sweep("2026-06-08T12:00")
-    assert vault.state is State.OVER
+    assert vault.state() is State.OVER
     assert shown(vault.store, vault.tenant, "2026-03-10")["calls"] == 10
 
 
@@ -171,7 +177,7 @@ def test_cl_05_of_a_tenant_without_a_grace_the_day_of_closing_is_published_befor
         vault.rated()
     vault.close()
     vault.sweep()
-    assert vault.state is State.OVER
+    assert vault.state() is State.OVER
     assert shown(vault.store, vault.tenant, "2026-03-10")["calls"] == 10
 
 
@@ -192,7 +198,7 @@ def test_ct_05_closing_shreds_at_once_live_calls_and_jobs_too(vault: Vault) -> N
     assert ended == [vault.tenant]
     swept = asyncio.run(sweeper.sweep())
     assert swept.emptied == 1 and sweeper.figures.emptied == 1
-    assert vault.state is State.OVER, "account data goes at once, too"
+    assert vault.state() is State.OVER, "account data goes at once, too"
     assert vault.keys() == set()
     assert {vault.store.call(vault.tenant, one.call).state for one in (call, live)} == {CallState.ERASED}
     with vault.store._catalogue.reading() as connection:
@@ -207,15 +213,15 @@ def test_up_04_calls_keep_their_own_clock_and_account_data_goes_after_two_years(
     officer = vault.store.tokens.create(vault.tenant, Role.OFFICER, "A. Jansen")
     vault.close()
     vault.sweep("2027-03-09T12:00")
-    assert reads(vault.store, call) and vault.state is State.CLOSED
+    assert reads(vault.store, call) and vault.state() is State.CLOSED
     vault.sweep("2027-03-11T12:00")
     vault.sweep()
     assert not reads(vault.store, call)
-    assert vault.state is State.EMPTIED and vault.keys() == {"statutory-0"}
+    assert vault.state() is State.EMPTIED and vault.keys() == {"statutory-0"}
     vault.sweep("2028-03-10T11:59")
     assert vault.store.tokens.lookup(officer) is not None
     vault.sweep("2028-03-10T12:00")
-    assert vault.state is State.OVER and vault.store.tokens.lookup(officer) is None
+    assert vault.state() is State.OVER and vault.store.tokens.lookup(officer) is None
     assert vault.store.tokens.list(vault.tenant) == []
     assert [one.seconds for one in vault.store.ratings.of_month(vault.tenant, "2026-03")] == [60]
     vault.sweep("2033-03-12T12:00")
@@ -233,10 +239,10 @@ def test_ip_01_account_data_goes_after_six_months_and_calls_keep_their_own_clock
     assert reads(vault.store, call), "three months of its own, not the thirty days of what has none"
     vault.sweep("2026-06-10T12:00")
     vault.sweep("2026-09-10T11:59")
-    assert not reads(vault.store, call) and vault.state is State.EMPTIED
+    assert not reads(vault.store, call) and vault.state() is State.EMPTIED
     assert len(vault.store.tokens.list(vault.tenant)) == 1
     vault.sweep("2026-09-10T12:00")
-    assert vault.state is State.OVER and vault.store.tokens.list(vault.tenant) == []
+    assert vault.state() is State.OVER and vault.store.tokens.list(vault.tenant) == []
     with vault.store._catalogue.reading() as connection:
         tag = connection.scalar(select(tenants.c.tag).where(tenants.c.id == vault.tenant))
     assert tag is not None and tag.startswith(b"gone ")
@@ -254,7 +260,7 @@ def test_cl_02_erase_by_the_customer_at_any_time(vault: Vault) -> None:
     vault.store.erase_call(vault.tenant, second.call, ground=GROUND, actor=ACTOR)
     assert not reads(vault.store, second)
     vault.sweep("2026-06-08T12:00")
-    assert vault.state is State.OVER and vault.keys() == set()
+    assert vault.state() is State.OVER and vault.keys() == set()
 
 
 @under("circleloop")
@@ -278,13 +284,13 @@ def test_it_is_reopened_within_the_grace_with_all_that_it_had(vault: Vault) -> N
     with pytest.raises(Refused, match="already"):
         vault.close()
     vault.store.closings.reopen(vault.tenant, "they stay", ACTOR)
-    assert vault.state is None
+    assert vault.state() is None
     stored_call(vault.store, vault.tenant)
     vault.sweep("2027-03-10T12:00")
     assert reads(vault.store, call)
     assert [entry["type"] for entry in vault.entries("closing", "reopening")] == ["closing", "reopening"]
     vault.close()
-    assert vault.state is State.CLOSED
+    assert vault.state() is State.CLOSED
 
 
 @under("circleloop")
@@ -303,7 +309,7 @@ def test_what_is_refused_of_a_closing(vault: Vault) -> None:
         vault.store.closings.close(vault.tenant, WHY, ACTOR, at("2026-03-01T00:00"))
     with pytest.raises(Refused):
         vault.store.closings.close(vault.tenant, "asked for by +31 20 123 4567", ACTOR)
-    assert vault.state is None and vault.entries("closing") == []
+    assert vault.state() is None and vault.entries("closing") == []
 
 
 @under("cloudtalk")
@@ -326,7 +332,7 @@ def test_a_provider_that_is_away_and_a_crash_in_between_are_made_up_for(vault: V
     vault.close()
     (vault.root / "keys").rename(vault.root / "aside")
     assert vault.sweep().emptied == 0
-    assert vault.state is State.CLOSED
+    assert vault.state() is State.CLOSED
     (vault.root / "aside").rename(vault.root / "keys")
     real = vault.store.closings._provider
 
@@ -338,13 +344,14 @@ def test_a_provider_that_is_away_and_a_crash_in_between_are_made_up_for(vault: V
             raise Gone
         return real.destroy(name)
 
-    vault.store.closings._provider = _Dying(real, die)
+    dying: Any = _Dying(real, die)
+    vault.store.closings._provider = dying
     with pytest.raises(Gone):
         vault.sweep()
     vault.store.closings._provider = real
-    assert vault.state is State.EMPTIED
+    assert vault.state() is State.EMPTIED
     vault.sweep()
-    assert vault.keys() == set() and vault.state is State.OVER
+    assert vault.keys() == set() and vault.state() is State.OVER
     assert len([entry for entry in vault.entries("retired") if str(entry["key"]).endswith("content-1")]) == 1
 
 
@@ -355,7 +362,7 @@ def test_while_the_configuration_names_it_it_is_not_forgotten_and_somebody_is_to
     sweeper = Sweeper(vault.store, alarms, lambda: {vault.tenant}, lambda _closed: None, lambda _t: None, vault.clock)
     asyncio.run(sweeper.sweep())
     asyncio.run(sweeper.sweep())
-    assert vault.state is State.EMPTIED and Alarm.CLOSED_CONFIGURED in alarms
+    assert vault.state() is State.EMPTIED and Alarm.CLOSED_CONFIGURED in alarms
     with pytest.raises(Refused):
         stored_call(vault.store, vault.tenant)
 
@@ -384,9 +391,9 @@ def test_the_service_sweeps_and_tells_who_has_left_until_it_is_cancelled(vault: 
 class _Dying:
     """A provider whose `destroy` is another's."""
 
-    def __init__(self, real: object, destroy: object) -> None:
+    def __init__(self, real: Any, destroy: Callable[[str], str]) -> None:
         self._real = real
         self.destroy = destroy
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)

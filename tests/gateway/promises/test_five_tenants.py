@@ -210,8 +210,9 @@ def test_sp_05_call_detail_ends_at_three_months_and_the_manifest_survives_withou
     assert store.find(new.tenant, [Identifier("number", NUMBER)]) == []
     assert len(store.find(history.tenants["circleloop"], [Identifier("number", NUMBER)])) == len(DAYS) + 1
     found = {one.kind: one for one in store.retained(new.tenant, new.call).artefacts}
-    assert found[Kind.CALL_DETAIL].gone is not None and found[Kind.CALL_DETAIL].gone.scope == "expiry"
-    assert found[Kind.CALL_DETAIL].gone.at and found[Kind.AUDIO].gone is None
+    gone = found[Kind.CALL_DETAIL].gone
+    assert gone is not None and gone.scope == "expiry" and gone.at
+    assert found[Kind.AUDIO].gone is None
     assert found[Kind.AUDIO].until_s == at("2027-07-09T23:00")
 
 
