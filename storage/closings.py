@@ -12,68 +12,44 @@ refused at the second; from then on there is no reopening. A crash anywhere is f
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, exists, func, or_, select, update
 
 from storage.catalogue import Catalogue
 from storage.epochs import epoch_row
 from storage.erasure import Eraser, Target
-from storage.erasure.ways import DROPPED
 from storage.errors import Erased, NotFound, Refused, Unavailable
 from storage.keys import PROBE_AAD, provider_key
+from storage.leaving import (
+    AHEAD_S,
+    NEWEST,
+    TOLD,
+    Closing,
+    State,
+    closing_of,
+    forget_tenant,
+    move,
+    of_root,
+    read_closing,
+    retire_epoch,
+)
 from storage.ledger import Ledger
 from storage.liveness import IS_NEWEST
 from storage.locks import check_turn, tenant_lock
 from storage.model import Root, TenantId
-from storage.policies import policy_of
+from storage.policies import DROPPED, policy_of
 from storage.policy.closing import ending
 from storage.providers import KeyProvider
-from storage.tables import buckets, closings, epochs, erasures, nodes, statistics, tenants, tokens
+from storage.tables import buckets, closings, erasures, nodes, statistics
 from storage.times import utc
 from storage.words import check_words
 
-AHEAD_S = 3600
-"""Longer than a sweep is ever late while its server runs; nobody who wants to stay waits for the last hour."""
+__all__ = ["AHEAD_S", "Closing", "Closings", "State"]
 
 ACTOR = "closing"
-
-
-class State(StrEnum):
-    """How far a tenant's leaving has come."""
-
-    CLOSED = "closed"
-    EMPTIED = "emptied"
-    OVER = "over"
-    REOPENED = "reopened"
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """One tenant's leaving; Unix seconds. `content_s` None: its content ends by its own terms, what has none at
-    `open_s`. After `account_s` it is forgotten who the tenant was."""
-
-    tenant: TenantId
-    state: State
-    closed_s: int
-    content_s: int | None
-    open_s: int
-    account_s: int
-
-    @property
-    def reopens_until_s(self) -> int:
-        """From then on it cannot be reopened: buckets are marked with their end."""
-        return max(self.closed_s, self.ends_s - AHEAD_S)
-
-    @property
-    def ends_s(self) -> int:
-        """When its content is destroyed, or what of it has no term of its own."""
-        return self.open_s if self.content_s is None else self.content_s
 
 
 class Closings:
@@ -107,11 +83,13 @@ class Closings:
                 raise Refused(f"the tenant is closed as of {utc(standing.closed_s)} already: {standing.state.value}")
             ends = ending(policy_of(connection, tenant), closed_s)
             found = Closing(tenant, State.CLOSED, closed_s, ends.content_root_s, ends.open_s, ends.account_s)
-            told = {name: utc(s) for name, s in _times(found).items() if s is not None}
+            times = {name: getattr(found, f"{name}_s") for name in TOLD}
+            told = {name: utc(at_s) for name, at_s in times.items() if at_s is not None}
             entry = self._ledger.append(
                 connection, "closing", now_s, {"tenant": tenant, "ground": ground, "actor": actor} | told
             )
-            row = {"tenant": tenant, "state": found.state.value, "entry": entry} | _times(found)
+            row = {"tenant": tenant, "state": found.state.value, "entry": entry}
+            row |= {f"{name}_s": at_s for name, at_s in times.items()}
             connection.execute(closings.insert(), row)
         return found
 
@@ -126,7 +104,7 @@ class Closings:
             if standing.state is not State.CLOSED or now_s >= standing.reopens_until_s:
                 raise Refused(f"the grace is over: it could be reopened until {utc(standing.reopens_until_s)}")
             facts = {"tenant": tenant, "ground": ground, "actor": actor}
-            self._move(connection, tenant, State.REOPENED)
+            move(connection, tenant, State.REOPENED)
             self._ledger.append(connection, "reopening", now_s, facts)
 
     def of(self, tenant: TenantId) -> Closing | None:
@@ -142,7 +120,7 @@ class Closings:
     def standing(self) -> list[Closing]:
         """Those of tenants that have left by now; the ones that are over too: something may be left by law."""
         with self._catalogue.reading() as connection:
-            found = [_closing(row) for row in connection.execute(_NEWEST).all()]
+            found = [read_closing(row) for row in connection.execute(NEWEST).all()]
         now_s = self._clock()
         return [one for one in found if one.state is not State.REOPENED and one.closed_s <= now_s]
 
@@ -180,12 +158,12 @@ class Closings:
             self._eraser.run(erasure)
         if closing.state is State.CLOSED:
             with self._catalogue.writing() as connection:
-                self._move(connection, tenant, State.EMPTIED)
+                move(connection, tenant, State.EMPTIED)
         self._retire(tenant)
         return certificate
 
     def retire(self, closing: Closing) -> None:
-        """Later on the same for the roots of holds and laws, when nothing is left under them."""
+        """What a crash left of that; and of a tenant that is over the roots of holds and laws, as they become empty."""
         if closing.state is not State.CLOSED:
             self._retire(closing.tenant)
 
@@ -198,13 +176,9 @@ class Closings:
             return False
         tenant = closing.tenant
         with self._catalogue.writing() as connection:
-            revoked = connection.execute(delete(tokens).where(tokens.c.tenant == tenant)).rowcount
-            connection.execute(
-                update(tenants).where(tenants.c.id == tenant).values(tag=b"gone " + secrets.token_bytes(32))
-            )
             kept = select(func.count()).select_from(statistics).where(statistics.c.tenant == tenant)
-            facts = {"tenant": tenant, "tokens": revoked, "statistics_kept": connection.scalar(kept)}
-            self._move(connection, tenant, State.OVER)
+            facts = {"tenant": tenant, "tokens": forget_tenant(connection, tenant)}
+            facts |= {"statistics_kept": connection.scalar(kept)}
             self._ledger.append(connection, "closed", self._clock(), facts)
         return True
 
@@ -213,11 +187,13 @@ class Closings:
             return _filled(connection, tenant, root)
 
     def _retire(self, tenant: TenantId) -> None:
-        """Destroys the newest provider key of every root under which nothing is left: none of its epochs has one then.
+        """Destroys the newest provider key of a root under which nothing is left: none of its epochs has one then.
 
-        Buckets that were only prepared are dropped with it.
+        Buckets that were only prepared are dropped with it. Of holds and laws only when the tenant is over: until then
+        something may come.
         """
-        for root in Root:
+        over = (found := self.of(tenant)) is not None and found.state is State.OVER
+        for root in Root if over else (Root.CONTENT,):
             with self._catalogue.reading() as connection:
                 row = epoch_row(connection, tenant, root)
                 done = row is None or not any(row.wrapped) or _filled(connection, tenant, root)
@@ -231,8 +207,7 @@ class Closings:
             row = epoch_row(connection, tenant, root)
             if row is None or _filled(connection, tenant, root):
                 return
-            where = (buckets.c.tenant == tenant, buckets.c.root == root.value)
-            connection.execute(update(buckets).where(*where).values(due=DROPPED))
+            connection.execute(update(buckets).where(*of_root(tenant, root)).values(due=DROPPED))
         name = provider_key(tenant, root, row.n)
         answer = self._provider.destroy(name)
         try:
@@ -241,42 +216,10 @@ class Closings:
             facts = {"tenant": tenant, "key": name, "answer": answer, "probe_failed_at": utc(self._clock())}
             with self._catalogue.writing() as connection:
                 check_turn(connection, tenant, turn)
-                retired = (epochs.c.tenant == tenant, epochs.c.root == root.value, epochs.c.n == row.n)
-                connection.execute(update(epochs).where(*retired).values(wrapped=bytes(len(row.wrapped))))
+                retire_epoch(connection, tenant, root, row.n)
                 self._ledger.append(connection, "retired", self._clock(), facts)
             return
         raise Unavailable(f"the provider says that it destroyed key {name}, and still opens with it")
-
-    def _move(self, connection: Connection, tenant: TenantId, state: State) -> None:
-        newest = select(func.max(closings.c.serial)).where(closings.c.tenant == tenant).scalar_subquery()
-        connection.execute(update(closings).where(closings.c.serial == newest).values(state=state.value))
-
-
-_LATER = closings.alias("later")
-_NEWEST = select(closings).where(
-    ~exists().where(_LATER.c.tenant == closings.c.tenant, _LATER.c.serial > closings.c.serial)
-)
-
-
-def closing_of(connection: Connection, tenant: TenantId) -> Closing | None:
-    """A tenant's closing, unless it was taken back."""
-    row = connection.execute(_NEWEST.where(closings.c.tenant == tenant)).first()
-    found = None if row is None else _closing(row)
-    return None if found is None or found.state is State.REOPENED else found
-
-
-def check_open(connection: Connection, wanted: Collection[TenantId], now_s: float) -> None:
-    """Refused if one of these tenants is closed: no call of it begins."""
-    where = (closings.c.tenant.in_(wanted), closings.c.state != State.REOPENED.value, closings.c.closed_s <= int(now_s))
-    if connection.scalar(_NEWEST.where(*where).with_only_columns(closings.c.tenant).limit(1)) is not None:
-        raise Refused("the tenant is closed: it has no new calls")
-
-
-def check_emptied(connection: Connection, wanted: Collection[TenantId]) -> None:
-    """Refused if one of these tenants is emptied: nothing may be written under keys that are gone."""
-    where = (closings.c.tenant.in_(wanted), closings.c.state.in_((State.EMPTIED.value, State.OVER.value)))
-    if connection.scalar(_NEWEST.where(*where).with_only_columns(closings.c.tenant).limit(1)) is not None:
-        raise Refused("the tenant is closed and its keys are destroyed: nothing is stored for it")
 
 
 def _filled(connection: Connection, tenant: TenantId, root: Root) -> bool:
@@ -285,11 +228,3 @@ def _filled(connection: Connection, tenant: TenantId, root: Root) -> bool:
     query = select(buckets.c.id).where(buckets.c.tenant == tenant, buckets.c.root == root.value, IS_NEWEST, living)
     query = query.where(exists().where(nodes.c.parent == buckets.c.id)).limit(1)
     return connection.scalar(query) is not None
-
-
-def _times(closing: Closing) -> dict[str, int | None]:
-    return {name: getattr(closing, name) for name in ("closed_s", "content_s", "open_s", "account_s")}
-
-
-def _closing(row: Row[Any]) -> Closing:
-    return Closing(TenantId(row.tenant), State(row.state), row.closed_s, row.content_s, row.open_s, row.account_s)

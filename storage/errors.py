@@ -6,7 +6,8 @@
     │   ├── Truncated        shorter than the catalogue says
     │   ├── Tampered         authentication failed under the right key
     │   ├── WrongKey         the key's commitment does not match
-    │   └── Swapped          a valid object, but not the one asked for
+    │   ├── Swapped          a valid object, but not the one asked for
+    │   └── RolledBack       older than what has been seen of it
     ├── Unavailable          the world failed; a retry may help
     │   └── WrongProvider    the key provider answers, and is not the one with these keys
     └── Refused              the answer is no
@@ -48,6 +49,10 @@ class WrongKey(DataError):
 
 class Swapped(DataError):
     """A valid object, but not the one that was asked for."""
+
+
+class RolledBack(DataError):
+    """Older than what has been seen of it."""
 
 
 class Unavailable(StoreError):

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from storage.calls import check_absent, check_alive, insert_calls, outcomes, read_mark, set_states
 from storage.catalogue import Catalogue
-from storage.closings import check_emptied, check_open
 from storage.content import (
     INLINE_BYTES_MAX,
     SealedDocument,
@@ -23,6 +22,7 @@ from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
 from storage.jobs import insert_jobs
 from storage.keys import KEY_BYTES, Slot
 from storage.keytree import KeyTree
+from storage.leaving import check_keys_kept, check_open
 from storage.model import (
     ArtefactId,
     ArtefactRef,
@@ -37,7 +37,7 @@ from storage.model import (
 from storage.objects import ObjectStore
 from storage.placing import Held, Placing
 from storage.rating import BILLING, check_purpose, check_rating
-from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.records import SELDOM, STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.residency import Residency
 from storage.slicerows import insert_slices
 from storage.tables import artefacts, buckets
@@ -81,11 +81,12 @@ class Intake:
         For ratings, too: they have a purpose of their own.
         """
         self._residency.enter(tenant)
-        kinds = [kind for kind in Kind if kind is not Kind.RATING]
+        kinds = [kind for kind in Kind if kind not in SELDOM | {Kind.RATING}]
         named = {(kind, self._checked(purpose)) for kind in kinds for purpose in purposes} | {(Kind.RATING, BILLING)}
         query = select(buckets.c.kind, buckets.c.purpose).where(buckets.c.tenant == tenant).distinct()
         with self._catalogue.reading() as connection:
-            named |= {(Kind(kind), purpose) for kind, purpose in connection.execute(query)}
+            used = [(Kind(kind), purpose) for kind, purpose in connection.execute(query)]
+        named |= {(kind, purpose) for kind, purpose in used if kind not in SELDOM}
         days = [day_of(self._clock(), ahead) for ahead in range(PREPARED_DAYS)]
         self._tree.prepare(tenant, [Slot(kind, purpose, day) for kind, purpose in named for day in days])
 
@@ -98,8 +99,13 @@ class Intake:
         made = self._make(tenant, call, wanted)
         return NewCall(tenant, call, day_of(self._clock()), made)
 
-    def save(self, new_calls: Sequence[NewCall], documents: Mapping[ArtefactId, bytes]) -> None:
-        """Makes calls, keys and first documents durable in one transaction.
+    def save(
+        self,
+        new_calls: Sequence[NewCall],
+        documents: Mapping[ArtefactId, bytes],
+        also: Callable[[Connection], None] = lambda _connection: None,
+    ) -> None:
+        """Makes calls, keys and first documents durable in one transaction, with what `also` writes.
 
         Keys whose epoch ended meanwhile are wrapped again. Refused for a tenant that is closed.
         """
@@ -115,14 +121,15 @@ class Intake:
         ]
 
         def begin(connection: Connection) -> None:
-            check_open(connection, {new.tenant for new in new_calls}, self._clock())
+            beginning = {new.tenant for new in new_calls if new.state is not CallState.DOSSIER}
+            check_open(connection, beginning, self._clock())
             insert_calls(connection, new_calls)
 
-        self._place(
-            items,
-            begin,
-            lambda connection: put_documents(connection, sealed, replace=False),
-        )
+        def fill(connection: Connection) -> None:
+            put_documents(connection, sealed, replace=False)
+            also(connection)
+
+        self._place(items, begin, fill)
 
     def extend(self, added: NewCall) -> None:
         """Makes further streams of a saved call, with their keys, durable, in the transaction that finds it live."""
@@ -221,7 +228,7 @@ class Intake:
     ) -> None:
         def write(connection: Connection, held: Held) -> None:
             self._residency.check(connection, (item.artefact.ref.tenant for item in items))
-            check_emptied(connection, {item.artefact.ref.tenant for item in items})
+            check_keys_kept(connection, held.keys())
             before(connection)
             self._tree.place(connection, items, held)
             after(connection)

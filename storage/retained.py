@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, or_, select
 
 from storage.calls import read_mark
-from storage.closings import Closing, closing_of
 from storage.epochs import ALIVE
 from storage.erasure.ways import DROPPED, WAYS
+from storage.leaving import Closing, closing_of
 from storage.liveness import IS_BURIED, IS_NEWEST
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, Root, TenantId
 from storage.policies import policy_of

@@ -30,8 +30,10 @@ class Alarm(StrEnum):
     CLOCK_SILENT = "clock_silent"
     EXPIRY_OVERDUE = "expiry_overdue"
     CLOSED_CONFIGURED = "closed_configured"
+    WITNESS_AWAY = "witness_away"
     SPEECH_MODEL_MISSING = "speech_model_missing"
     NAMES_MODEL_MISSING = "names_model_missing"
+    REQUESTS_OVERDUE = "requests_overdue"
 
 
 class Alarms:

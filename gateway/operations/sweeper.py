@@ -59,7 +59,7 @@ def sweep(recordings: Recordings, configured: Callable[[], Collection[TenantId]]
     for closing in recordings.closings.standing():
         try:
             emptied += _close(recordings, closing, verdict)
-            waiting += not _forget(recordings, closing, verdict, configured())
+            waiting += not _forget(recordings, closing.tenant, verdict, configured())
         except StoreError as error:
             told = {"tenant": closing.tenant, "reason": type(error).__name__}
             log.error("closing not finished, it is tried again", extra=told)
@@ -90,14 +90,15 @@ def _close(recordings: Recordings, closing: Closing, verdict: Verdict) -> bool:
     return emptied
 
 
-def _forget(recordings: Recordings, closing: Closing, verdict: Verdict, configured: Collection[TenantId]) -> bool:
+def _forget(recordings: Recordings, tenant: TenantId, verdict: Verdict, configured: Collection[TenantId]) -> bool:
     """False if only the configuration keeps it from being forgotten."""
-    current = recordings.closings.of(closing.tenant)
+    current = recordings.closings.of(tenant)
     if verdict.drop_until_s is None or current is None or current.state is not State.EMPTIED:
         return True
-    if closing.tenant in configured:
+    if tenant in configured:
         return current.account_s > verdict.drop_until_s
-    recordings.closings.forget(current, verdict.drop_until_s)
+    if recordings.closings.forget(current, verdict.drop_until_s):
+        recordings.closings.retire(current)
     return True
 
 

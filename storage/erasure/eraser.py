@@ -49,6 +49,7 @@ class Eraser:
             row = {"id": erasure, "tenant": tenant, "scope": target.scope.value, "target": json.dumps(facts)}
             connection.execute(erasures.insert(), row | {"intent": seq, "change": None, "certificate": None})
             name_calls(connection, erasure, target.calls)
+        self._with.witness.copies.try_publish(self._with.catalogue)
         self._with.tell(Step.INTENT, erasure)
         return erasure
 
