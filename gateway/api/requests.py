@@ -187,7 +187,7 @@ def decide(context: InContext, who: AsOfficer, requests: InBook, request: OfRequ
         try:
             found = authorised(context.destinations(who.tenant), body.destination, tuple(Part), day)
         except Refused:
-            log.warning("copy refused: destination not authorised", extra={"tenant": who.tenant, "token": who.token})
+            log.warning("copy refused: destination not authorised", extra={"tenant": who.tenant})
             context.released["egress_refused"] += 1
             raise
         to, key = found.to, found.key or key

@@ -13,6 +13,7 @@ from storage.errors import Erased, Unavailable, WrongProvider
 from storage.model import NO_PARTICIPANT, CallId, Kind, TenantId, new_id
 from storage.probe import Today, prove
 from storage.providers import open_provider
+from storage.rating import BILLING
 from storage.recordings import Recordings
 from storage.records import Wanted
 from tests.storage.keyservers import OpenBao
@@ -151,13 +152,13 @@ def test_prepared_keys_last_for_two_days_and_no_longer_without_the_provider(
         own, other = store.tenant("own"), store.tenant("other")
         assert not store.ready(own)
         for tenant in (own, other):
-            store.prepare(tenant, [PURPOSE])
+            store.prepare(tenant, [PURPOSE, BILLING])
         with openbao.away():
             for days in (0, 1, 2):
                 ahead_s = days * DAY_S
                 assert store.ready(own)
                 save_call(store, own)
-                detail = [Wanted(NO_PARTICIPANT, Kind.RATING, PURPOSE)]  # of another root, prepared as well
+                detail = [Wanted(NO_PARTICIPANT, Kind.RATING, BILLING)]  # of another root, prepared as well
                 store.save([store.begin(own, CallId(new_id()), detail)])
             ahead_s = 4 * DAY_S
             assert not store.ready(own)
