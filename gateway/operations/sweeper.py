@@ -80,7 +80,9 @@ def _close(recordings: Recordings, closing: Closing, verdict: Verdict) -> bool:
     now_s = verdict.refuse_until_s
     publish_closed(recordings, closing.tenant, now_s, last=now_s >= closing.reopens_until_s)
     recordings.closings.mark(closing, now_s)
-    if verdict.drop_until_s is None or not recordings.timekeeper.agrees(closing.tenant, verdict):
+    if verdict.drop_until_s is None or verdict.drop_until_s < closing.ends_s:
+        return False
+    if not recordings.timekeeper.agrees(closing.tenant, verdict):
         return False
     recordings.closings.empty(closing, verdict.drop_until_s)
     after = recordings.closings.of(closing.tenant)
