@@ -159,7 +159,7 @@ def _rights_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     requests.add_argument("--statement", help="answer: what is right, for rectification")
     requests.add_argument("--upheld", action="store_true", help="answer: the objection is right")
     requests.add_argument("--rejected", action="store_true", help="answer: it is not")
-    requests.add_argument("--reference", action="append", metavar="ID", help="answer: what carried it out")
+    requests.add_argument("--purpose", help="answer to a withdrawal: of consent to this purpose only")
     requests.add_argument("--output", type=Path, metavar="FILE", help="export: where the copy goes")
     _api(requests)
     copies = _command(

@@ -95,13 +95,13 @@ class Refusal(_Body):
 
 
 class Answer(_Body):
-    """What a right's answer needs: rectification a `statement`, objection `upheld` and `reason`, erasure, restriction
-    and withdrawal `references` to what carried them out; access and portability nothing."""
+    """What a right's answer needs: rectification a `statement`, objection `upheld` and `reason`, withdrawal a `purpose`
+    if it is of one only; the others nothing: they are carried out on the calls that were named."""
 
     statement: Annotated[str | None, Field(max_length=TEXT_CHARACTERS_MAX)] = None
     upheld: bool | None = None
     reason: Annotated[str | None, Field(max_length=TEXT_CHARACTERS_MAX)] = None
-    references: list[str] | None = None
+    purpose: Annotated[str | None, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = None
 
 
 def request_id(request: str) -> CallId:

@@ -42,7 +42,7 @@ def _export(client: Client, given: argparse.Namespace) -> None:
 
 
 def _answer(client: Client, given: argparse.Namespace) -> Any:
-    body: dict[str, Any] = {"statement": given.statement, "reason": given.reason, "references": given.reference or None}
+    body: dict[str, Any] = {"statement": given.statement, "reason": given.reason, "purpose": given.purpose}
     if given.upheld or given.rejected:
         body["upheld"] = given.upheld
     return _post(client, given, "answer", {name: value for name, value in body.items() if value is not None})

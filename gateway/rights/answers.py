@@ -1,24 +1,26 @@
 """What answers a request, right by right: one function for each, which carries it out and says what it did.
 
 Access and portability are answered by the export, rectification by an annotation, an objection by a decision that is
-recorded. Erasure, restriction and withdrawal are carried out by the parts that do that; here stands by what: ids of
-erasures, restrictions or consents, which the officer names, so that a request is not closed by words alone.
+recorded; erasure, restriction and withdrawal are carried out on the calls that were named. Each may be done twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.rights.annotations import annotate
 from gateway.rights.request import Request, Right, checked_text
-from gateway.rights.share import share_of
-from storage.errors import Erased, NotReady, Refused
-from storage.model import CallId, TenantId, is_id
+from gateway.rights.share import Matched, share_of
+from storage.erasure import Target
+from storage.errors import AlreadyExists, Erased, NotReady, Refused, Restricted
+from storage.model import NO_PARTICIPANT, CallId, CallState, TenantId
 from storage.recordings import Recordings
 
-REFERENCES_MAX = 200
+GROUND_ERASURE = "request of a data subject, Art. 17 GDPR"
+GROUND_RESTRICTION = "request of a data subject, Art. 18 GDPR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,9 @@ def _export(of: Answering, given: Mapping[str, Any]) -> Mapping[str, Any]:
 def _rectification(of: Answering, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The person's statement beside each of the calls."""
     statement = checked_text(str(given.get("statement", "")), "a statement")
-    if not of.request.matches:
-        raise NotReady("first the calls are named")
     facts = {"request": of.id, "day": of.request.received.isoformat()}
     annotated = 0
-    for matched in of.request.matches:
+    for matched in _matches(of):
         try:
             share = share_of(of.recordings, of.tenant, matched)
             annotate(of.recordings, of.tenant, share, statement, facts)
@@ -68,14 +68,56 @@ def _objection(of: Answering, given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"upheld": given["upheld"], "reason": checked_text(str(given.get("reason", "")), "the reason of a decision")}
 
 
-def _elsewhere(of: Answering, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Carried out by another part, under these ids."""
-    named = given.get("references")
-    if not isinstance(named, list) or not 0 < len(named) <= REFERENCES_MAX:
-        raise Refused(f"name what carried it out: 1 to {REFERENCES_MAX} ids, as `references`")
-    if not all(isinstance(reference, str) and is_id(reference) for reference in named):
-        raise Refused("references are ids")
-    return {"references": named}
+def _erasure(of: Answering, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The calls that were named are erased; what a hold keeps is told, with its ground, in the certificate."""
+    living = [call for call in _calls(of) if of.recordings.call(of.tenant, call).state is not CallState.ERASED]
+    if not living:
+        return {"calls": 0}
+    certificate = of.recordings.erasures.erase(of.tenant, Target.of_person(living), GROUND_ERASURE, of.by)
+    done = certificate["entries"][1]["body"]
+    return {"calls": len(living), "erasure": done["erasure"], "survivors": done["survivors"]}
+
+
+def _restriction(of: Answering, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Nothing plays, exports or transcribes the calls that were named until somebody lifts it."""
+    placed = []
+    for call in _calls(of):
+        with suppress(AlreadyExists, Erased):  # restricted already; or nothing is left to restrict
+            placed.append(of.recordings.restrictions.place(of.tenant, call, GROUND_RESTRICTION, of.by))
+    return {"restrictions": placed}
+
+
+def _withdrawal(of: Answering, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The person's consents in these calls, or those to one `purpose`: what rested on them is destroyed."""
+    purpose = given.get("purpose")
+    withdrawn = []
+    for matched in _matches(of):
+        for consent in of.recordings.consents.of_call(of.tenant, matched.call):
+            theirs = consent.participant in (*_known_as(of, matched), NO_PARTICIPANT)
+            if theirs and consent.erasure is None and purpose in (None, consent.purpose):
+                how = f"request {of.id}"
+                of.recordings.consents.withdraw(of.tenant, matched.call, consent.id, how=how, actor=of.by)
+                withdrawn.append(consent.id)
+    return {"consents": withdrawn}
+
+
+def _known_as(of: Answering, matched: Matched) -> set[str]:
+    """The participants that the person is in a call: a side is whose track it is."""
+    try:
+        share = share_of(of.recordings, of.tenant, matched)
+    except (Erased, Restricted):
+        return {matched.who}
+    return {matched.who, *(track.participant for track in share.tracks)}
+
+
+def _matches(of: Answering) -> Sequence[Matched]:
+    if not of.request.matches:
+        raise NotReady("first the calls are named")
+    return of.request.matches
+
+
+def _calls(of: Answering) -> list[CallId]:
+    return list(dict.fromkeys(matched.call for matched in _matches(of)))
 
 
 ANSWERS: Mapping[Right, CarryOut] = {
@@ -83,7 +125,7 @@ ANSWERS: Mapping[Right, CarryOut] = {
     Right.PORTABILITY: _export,
     Right.RECTIFICATION: _rectification,
     Right.OBJECTION: _objection,
-    Right.ERASURE: _elsewhere,
-    Right.RESTRICTION: _elsewhere,
-    Right.WITHDRAWAL: _elsewhere,
+    Right.ERASURE: _erasure,
+    Right.RESTRICTION: _restriction,
+    Right.WITHDRAWAL: _withdrawal,
 }

@@ -15,7 +15,7 @@ from gateway.rights.delivering import Delivery, Ground
 from gateway.rights.export import Plan
 from gateway.rights.request import EXPORTING, OPEN, Request, Right, State, Step, checked_text
 from gateway.rights.share import Matched, share_of
-from storage.errors import Erased, NotFound, NotReady, Refused
+from storage.errors import Erased, NotFound, NotReady, Refused, Restricted
 from storage.model import CallId, Kind, TenantId
 from storage.recordings import Recordings
 from storage.sealedexport import Recipient
@@ -91,6 +91,8 @@ class Requests:
                 share_of(self._recordings, tenant, matched)
             except Erased:
                 erased.append(matched.call)
+            except Restricted:  # it is there, and nobody may look who is in it
+                continue
         named = [matched.to_json() for matched in matches]
         return self.take(tenant, id, Step.MATCH, now_s=now_s, by=by, matches=named), erased
 

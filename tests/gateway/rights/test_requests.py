@@ -18,8 +18,10 @@ from gateway.rights.delivering import deliver
 from gateway.rights.request import EXPORTING, OPEN, TABLE, Request, Right, State, Step
 from gateway.rights.requests import ALL, Requests
 from gateway.rights.share import Matched
-from storage.errors import Malformed, NotFound, NotReady, Refused
-from storage.model import CallId, TenantId, new_id
+from storage.consents import Consent
+from storage.errors import Malformed, NotFound, NotReady, Refused, Restricted
+from storage.ledger import verify_certificate
+from storage.model import CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
 from tests.gateway.rights.corpus import ALICE, BERT, Kept, session
 from tests.storage.stores import files_below
@@ -144,15 +146,42 @@ def test_up_17_an_objection_is_decided_with_a_reason(desk: Desk) -> None:
     assert desk.read(request).state is State.ANSWERED
 
 
-@pytest.mark.parametrize("right", [Right.ERASURE, Right.RESTRICTION, Right.WITHDRAWAL])
-def test_up_17_what_others_carry_out_is_closed_by_its_ids_alone(desk: Desk, right: Right) -> None:
+def asked(desk: Desk, kept: Kept, right: Right) -> CallId:
+    """A request about the call, by somebody who is established."""
     request = desk.open(right)
     desk.identify(request)
-    wrongs: list[dict[str, Any]] = [{}, {"references": []}, {"references": ["done"]}, {"references": "0" * 32}]
-    for wrong in wrongs:
-        with pytest.raises(Refused):
-            desk.answer(request, **wrong)
-    assert desk.answer(request, references=[new_id()])
+    with pytest.raises(NotReady, match="named"):
+        desk.answer(request)
+    desk.match(request, (kept.call, kept.id_of(ALICE)))
+    return request
+
+
+def test_up_17_erasure_is_carried_out_and_named(desk: Desk, kept: Kept, store: Recordings, tenant: TenantId) -> None:
+    done = desk.answer(asked(desk, kept, Right.ERASURE))
+    assert store.call(tenant, kept.call).state is CallState.ERASED
+    certificate = store.erasures.certificate(tenant, done["erasure"])
+    assert "excepted" in " ".join(verify_certificate(certificate, store.fingerprint()))
+    assert desk.answer(asked(desk, kept, Right.ERASURE)) == {"calls": 0}
+
+
+def test_up_17_restriction_is_carried_out_once(desk: Desk, kept: Kept, store: Recordings, tenant: TenantId) -> None:
+    (restriction,) = desk.answer(asked(desk, kept, Right.RESTRICTION))["restrictions"]
+    (detail,) = store.call(tenant, kept.call).find(Kind.CALL_DETAIL)
+    with pytest.raises(Restricted):
+        store.document(tenant, detail.ref.artefact)
+    assert desk.answer(asked(desk, kept, Right.RESTRICTION)) == {"restrictions": []}
+    assert store.restrictions.lift(tenant, kept.call, "officer") == restriction
+
+
+def test_up_17_withdrawal_destroys_what_rested_on_the_persons_consent(
+    desk: Desk, kept: Kept, store: Recordings, tenant: TenantId
+) -> None:
+    person = ParticipantId(kept.id_of(ALICE))
+    consent = store.consents.record(tenant, kept.call, Consent("training", "v1", participant=person), "officer")
+    request = asked(desk, kept, Right.WITHDRAWAL)
+    assert desk.answer(request) == {"consents": [consent]}
+    (record,) = store.consents.of_call(tenant, kept.call)
+    assert record.erasure is not None and record.withdrawn is not None
 
 
 @pytest.mark.parametrize("right", [right for right in Right if right not in EXPORTING])
