@@ -40,7 +40,8 @@ SAVED_AT_ONCE = 20
 SAVES_A_SECOND = 10.0
 SAVES_WATCHED_S = 20.0
 BEFORE_DAYS = 400
-"""So long ago began the year that is filled; the default policy keeps calls for ever or longer than the run lasts."""
+"""So long ago began the year that is filled."""
+NEVER_S = 4e9
 
 Cases = dict[str, dict[str, Any]]
 
@@ -99,7 +100,8 @@ def single_and_person(rig: Rig, calls: int, of_person: int, long_s: float) -> Ca
     every = calls // of_person
 
     def found_by(number: int) -> list[Identifier]:
-        return [HOTLINE, SOMEBODY if number % every == 0 else Identifier("number", f"+3120{number:07d}")]
+        theirs = number % every == 0 and number < every * of_person
+        return [HOTLINE, SOMEBODY if theirs else Identifier("number", f"+3120{number:07d}")]
 
     filled, tenant, filling_s = _filled(rig, "year", calls, _days(365), found_by=found_by)
     short, long = filled.calls[1], filled.calls[every + 1]
@@ -143,7 +145,7 @@ def expiries(rig: Rig, sizes: Sequence[int]) -> Cases:
     """A day's expiry of more and more artefacts, four to a call."""
     cases: Cases = {}
     for size in sizes:
-        filled, tenant, filling_s = _filled(rig, f"expiry of {size}", size // len(WHOLE), _days(1))
+        filled, tenant, filling_s = _filled(rig, f"expiry of {size}", size // len(WHOLE), _days(1), due_s=time.time() - 1)
         target = _expiry()
         cases[f"expiry of {filled.artefacts} artefacts"] = _erase(rig, tenant, target) | {"filling_s": filling_s}
     return cases
@@ -158,7 +160,7 @@ def closing(rig: Rig, calls: int) -> Cases:
 
 def beside_a_sweep(rig: Rig, size: int) -> Cases:
     """While the sweep of a day's expiry runs, calls of the same tenant are saved, and one of them is erased."""
-    _, tenant, _ = _filled(rig, "busy", size // len(WHOLE), _days(1))
+    _, tenant, _ = _filled(rig, "busy", size // len(WHOLE), _days(1), due_s=time.time() - 1)
     rig.store.prepare(tenant, ["service"])
     alone_ms = _saves(rig, tenant, lambda: False)
     swept = threading.Event()
@@ -212,10 +214,11 @@ def _filled(
     days: Sequence[Day],
     kinds: Sequence[Kind] = WHOLE,
     found_by: Callable[[int], Sequence[Identifier]] = lambda _number: (),
+    due_s: float = NEVER_S,
 ) -> tuple[Filled, TenantId, float]:
-    filling, rows, tenant = rig.filling(name)
     began = time.monotonic()
-    with ending(rows):
+    filling, tenant = rig.filling(name, due_s)
+    with ending(filling):
         filled = filling.fill(calls, days, kinds, found_by)
     return filled, tenant, round(time.monotonic() - began, 1)
 
@@ -236,7 +239,7 @@ def _erase(rig: Rig, tenant: TenantId, target: Target) -> dict[str, Any]:
 
 def _erase_call(rig: Rig, tenant: TenantId, call: CallId, seconds: float) -> dict[str, Any]:
     """With objects as a call of that length has, and a look whether reads are refused from INTENT on."""
-    _, rows, _ = rig.filling("aside")
+    rows = rig.rows()
     refs = _artefacts_of(rig, call)
     audio = [ref for ref in refs if ref.kind is Kind.AUDIO]
     with ending(rows):

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
-from sqlalchemy import Connection
 
 from storage.catalogue import Catalogue
 from storage.databases.address import PostgresAddress
@@ -41,7 +40,6 @@ from storage.model import (
     new_id,
 )
 from storage.objects import ObjectStore
-from storage.policies import due_of
 from storage.providers import KeyProvider
 from storage.records import DEFAULT_SEGMENT_BYTES, Day, Identifier
 from storage.slices import stored_name
@@ -116,15 +114,21 @@ class Filled:
 class Filling:
     """Fills one tenant's content root, in its newest epoch."""
 
-    def __init__(self, catalogue: Catalogue, provider: KeyProvider, rows: Rows, tenant: TenantId) -> None:
+    def __init__(self, catalogue: Catalogue, provider: KeyProvider, rows: Rows, tenant: TenantId, due_s: int) -> None:
+        """`due_s` is the Unix second from which reads are refused."""
         self._catalogue = catalogue
         self._rows = rows
         self._tenant = tenant
+        self._due_s = due_s
         with catalogue.writing() as connection:
             if epoch_row(connection, tenant, Root.CONTENT.value) is None:
                 make_epoch(provider, tenant, Root.CONTENT.value, 0).insert(connection)
             row: Any = epoch_row(connection, tenant, Root.CONTENT.value)
         self._n, self._secret = row.n, open_secret(provider, row)
+
+    def close(self) -> None:
+        """Have what was filled committed."""
+        self._rows.close()
 
     def fill(
         self,
@@ -168,13 +172,10 @@ class Filling:
 
     def _bucket(self, slot: Slot) -> Bucket:
         with self._catalogue.writing() as connection:
-            bucket = Bucket(new_id(), fresh_key(), self._due(connection, slot))
+            bucket = Bucket(new_id(), fresh_key(), self._due_s)
             row = wrap_bucket(bucket, slot, self._tenant, Root.CONTENT.value, self._n, self._secret)
             connection.execute(buckets.insert(), row)
         return bucket
-
-    def _due(self, connection: Connection, slot: Slot) -> int | None:
-        return due_of(connection, self._tenant, slot.kind, slot.purpose, slot.day)
 
     def _artefacts(
         self,

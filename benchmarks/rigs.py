@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.erasing import Watch
@@ -25,7 +24,7 @@ DURABLE = {"fsync": "on", "shared_buffers": "'256MB'", "max_wal_size": "'4GB'"}
 
 @dataclass(slots=True)
 class Rig:
-    """An opened store with what is behind it. `now_s` is the time that it is told."""
+    """An opened store with what is behind it."""
 
     store: Recordings
     catalogue: Catalogue
@@ -33,13 +32,16 @@ class Rig:
     provider_url: str
     catalogue_url: str
     watch: Watch
-    ahead_s: list[float] = field(default_factory=lambda: [0.0])
 
-    def filling(self, tenant: str) -> tuple[Filling, Rows, TenantId]:
-        """What fills a tenant; close the rows when it is done."""
+    def filling(self, tenant: str, due_s: float) -> tuple[Filling, TenantId]:
+        """What fills a tenant with what may be read until then; close it when it is done."""
         named = self.store.tenant(tenant)
-        rows: Rows = PostgresRows(self.catalogue_url) if self.catalogue_url else SqliteRows(self.data / SQLite.FILE)
-        return Filling(self.catalogue, open_provider(self.provider_url, self.data), rows, named), rows, named
+        provider = open_provider(self.provider_url, self.data)
+        return Filling(self.catalogue, provider, self.rows(), named, int(due_s)), named
+
+    def rows(self) -> Rows:
+        """The door for many rows; close it when they are in."""
+        return PostgresRows(self.catalogue_url) if self.catalogue_url else SqliteRows(self.data / SQLite.FILE)
 
     def key_tables_bytes(self) -> dict[str, int]:
         """What the tables of keys take on disk, with their indexes."""
@@ -64,7 +66,7 @@ def opened(root: Path, *, database: str = "sqlite", provider: str = "file") -> I
     with ExitStack() as stack:
         catalogue_url = stack.enter_context(_postgresql()) if database == "postgresql" else ""
         provider_url = stack.enter_context(_provider(provider, root))
-        data, watch, ahead_s = root / "data", Watch(), [0.0]
+        data, watch = root / "data", Watch()
         store = stack.enter_context(
             Recordings.open(
                 data,
@@ -72,13 +74,12 @@ def opened(root: Path, *, database: str = "sqlite", provider: str = "file") -> I
                 f"file:{data}/objects",
                 node="bench",
                 catalogue_url=catalogue_url,
-                clock=lambda: time.time() + ahead_s[0],
                 on_erasure_step=watch.note,
             )
         )
         catalogue = Catalogue(data, catalogue_url)
         stack.callback(catalogue.close)
-        yield Rig(store, catalogue, data, provider_url, catalogue_url, watch, ahead_s)
+        yield Rig(store, catalogue, data, provider_url, catalogue_url, watch)
 
 
 @contextmanager
