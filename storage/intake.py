@@ -36,7 +36,7 @@ from storage.model import (
 from storage.objects import ObjectStore
 from storage.placing import Held, Placing
 from storage.rating import BILLING, check_purpose, check_rating
-from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.records import SELDOM, STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.residency import Residency
 from storage.slicerows import insert_slices
 from storage.tables import artefacts, buckets
@@ -80,11 +80,12 @@ class Intake:
         For ratings, too: they have a purpose of their own.
         """
         self._residency.enter(tenant)
-        kinds = [kind for kind in Kind if kind is not Kind.RATING]
+        kinds = [kind for kind in Kind if kind not in SELDOM | {Kind.RATING}]
         named = {(kind, self._checked(purpose)) for kind in kinds for purpose in purposes} | {(Kind.RATING, BILLING)}
         query = select(buckets.c.kind, buckets.c.purpose).where(buckets.c.tenant == tenant).distinct()
         with self._catalogue.reading() as connection:
-            named |= {(Kind(kind), purpose) for kind, purpose in connection.execute(query)}
+            used = [(Kind(kind), purpose) for kind, purpose in connection.execute(query)]
+        named |= {(kind, purpose) for kind, purpose in used if kind not in SELDOM}
         days = [day_of(self._clock(), ahead) for ahead in range(PREPARED_DAYS)]
         self._tree.prepare(tenant, [Slot(kind, purpose, day) for kind, purpose in named for day in days])
 
@@ -97,8 +98,13 @@ class Intake:
         made = self._make(tenant, call, wanted)
         return NewCall(tenant, call, day_of(self._clock()), made)
 
-    def save(self, new_calls: Sequence[NewCall], documents: Mapping[ArtefactId, bytes]) -> None:
-        """Makes calls, keys and first documents durable in one transaction.
+    def save(
+        self,
+        new_calls: Sequence[NewCall],
+        documents: Mapping[ArtefactId, bytes],
+        also: Callable[[Connection], None] = lambda _connection: None,
+    ) -> None:
+        """Makes calls, keys and first documents durable in one transaction, with what `also` writes.
 
         Keys whose epoch ended meanwhile are wrapped again.
         """
@@ -112,11 +118,12 @@ class Intake:
             for item in items
             if _has(item.artefact, documents)
         ]
-        self._place(
-            items,
-            lambda connection: insert_calls(connection, new_calls),
-            lambda connection: put_documents(connection, sealed, replace=False),
-        )
+
+        def fill(connection: Connection) -> None:
+            put_documents(connection, sealed, replace=False)
+            also(connection)
+
+        self._place(items, lambda connection: insert_calls(connection, new_calls), fill)
 
     def extend(self, added: NewCall) -> None:
         """Makes further streams of a saved call, with their keys, durable, in the transaction that finds it live."""

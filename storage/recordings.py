@@ -25,9 +25,12 @@ from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
 from storage.confirmation import Confirmations
 from storage.content import find_content, open_document, open_whole
+from storage.dossiers import Dossiers, amend
+from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
 from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
 from storage.expiry import Expiry
+from storage.exports import sign_index
 from storage.heldepochs import DueOf
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
@@ -151,7 +154,7 @@ class Recordings:
         due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
     ) -> None:
-        signer = Signer(installation.ledger)
+        signer = self._signer = Signer(installation.ledger)
         provider = Measured(routed)
         self.node = node
         """The name of this machine, which spool files carry."""
@@ -178,6 +181,10 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.dossiers = Dossiers(catalogue, self._tree, self._intake, clock)
+        """Sealed records that belong to no call: requests, orders, and what left."""
+        self.egress = EgressLedger(catalogue, self.dossiers, signer, clock)
+        """Each copy that left."""
         self.ratings = Ratings(catalogue, self._tree)
         """What calls are billed by."""
         self.confirmations = Confirmations(installation.confirmations, clock)
@@ -323,6 +330,13 @@ class Recordings:
         """
         return self._intake.add_derived(tenant, call, sources, items)
 
+    def amend(self, tenant: TenantId, artefact: ArtefactId, change: Callable[[bytes], bytes]) -> bytes:
+        """Replaces an artefact's document by what `change` makes of it, and gives that; nobody's change gets lost.
+
+        `change` may be called again, if another one came first. NotFound, Erased, NotReady without a document.
+        """
+        return amend(self._catalogue, self._tree, tenant, artefact, change, self._clock)
+
     # Policies.
 
     def adopt(self, tenant: TenantId, policy: Policy) -> Adopted:
@@ -439,6 +453,10 @@ class Recordings:
             raise NotReady(f"call {call} has no manifest yet")
         manifest: dict[str, Any] = json.loads(body)
         return manifest
+
+    def sign_export(self, index: Mapping[str, Any]) -> dict[str, Any]:
+        """The index of an export, signed; `storage.exports` checks it."""
+        return sign_index(self._signer, index)
 
     def reconcile(self, explain: Explain, *, hashes: bool = False) -> Audit:
         """Compares catalogue, spool, objects and outbox; see `storage.reconcile`."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, select
 
+from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
 from storage.content import open_document
 from storage.envelope import length_prefixed
@@ -105,7 +106,7 @@ class Statistics:
     def first_day(self, tenant: TenantId) -> Day | None:
         """The day of the tenant's first call, erased or not."""
         with self._catalogue.reading() as connection:
-            found = connection.scalar(select(func.min(calls.c.day)).where(calls.c.tenant == tenant))
+            found = connection.scalar(select(func.min(calls.c.day)).where(calls.c.tenant == tenant, IS_CALL))
         return None if found is None else Day(found)
 
     def settled(self, tenant: TenantId, period: str) -> bool:
@@ -122,7 +123,8 @@ class Statistics:
         while True:
             with self._catalogue.reading() as connection:
                 query = select(calls.c.serial, calls.c.id, calls.c.state).where(
-                    calls.c.tenant == tenant, calls.c.day >= first, calls.c.day <= last, calls.c.serial > serial
+                    *(calls.c.tenant == tenant, calls.c.day >= first, calls.c.day <= last, calls.c.serial > serial),
+                    IS_CALL,
                 )
                 rows = connection.execute(query.order_by(calls.c.serial).limit(CALLS_AT_ONCE)).all()
                 living = [row for row in rows if row.state not in (CallState.ERASED, CallState.LIVE)]

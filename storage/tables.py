@@ -314,6 +314,17 @@ statistics = Table(
     UniqueConstraint("tenant", "period"),
 )
 
+egress = Table(
+    "egress",  # for ever: which copies of a call are out of reach. To whom they went is sealed; see storage/egress.py
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False),  # of the dossier
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, nullable=False, index=True),
+    Column("day", _DAY, nullable=False),  # UTC day on which it left
+    UniqueConstraint("id", "call"),
+)
+
 residency = Table(
     "residency",
     metadata,

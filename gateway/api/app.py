@@ -11,6 +11,8 @@ from fastapi.responses import JSONResponse
 from gateway.api import (
     audio,
     calls,
+    copies,
+    disclosures,
     erasures,
     events,
     health,
@@ -19,6 +21,7 @@ from gateway.api import (
     pauses,
     policy,
     ratings,
+    requests,
     search,
     statistics,
     whip,
@@ -56,21 +59,8 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    for module in (
-        health,
-        metrics,
-        calls,
-        erasures,
-        search,
-        audio,
-        keys,
-        pauses,
-        policy,
-        statistics,
-        ratings,
-        events,
-        whip,
-    ):
+    of_calls = (calls, erasures, search, audio, keys, pauses, policy, statistics, ratings)
+    for module in (health, metrics, *of_calls, requests, copies, disclosures, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(Unavailable, _unconfirmed)

@@ -55,6 +55,7 @@ def audio(
     status = 206 if span else 200
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type="audio/wav")
+    context.released["released_user"] += 1
     return StreamingResponse(_body(wav, start, end), status, headers, media_type="audio/wav")
 
 
@@ -100,6 +101,7 @@ def opus(
         file = OggOpus.open(context.recordings, who.tenant, call, track)
     except NotOpus as error:
         return JSONResponse({"error": "NotOpus", "detail": str(error)}, status_code=406)
+    context.released["released_user"] += 1
     headers = {"Accept-Ranges": "none", "Cache-Control": "no-store"}
     headers["Content-Disposition"] = f'attachment; filename="{call}.opus"'
     return StreamingResponse(_pages(file), 200, headers, media_type="audio/ogg")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.context import AsCaller, AsOfficer, InContext, OfCall
 from gateway.events import LiveEvent
+from gateway.rights.annotations import entries_of
 from storage.errors import Erased, NotFound, NotReady
 from storage.model import ArtefactRef, ArtefactState, CallId, CallState, Kind, TenantId
 from storage.recordings import Recordings
@@ -58,16 +59,20 @@ def one_call(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
 
 @router.get("/{call}/transcript")
 def transcript(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
-    """The redacted transcript; 409 until it is made."""
+    """The redacted transcript; 409 until it is made. Of corrections by those who speak it says only that there are."""
     parts = _derived(context.recordings, who.tenant, call, Kind.REDACTED_TRANSCRIPT)
-    return _dialogue(call, [restore(ref, document) for ref, document in parts])
+    corrected = [{"who": entry["who"]} for entry in _annotations(context.recordings, who.tenant, call)]
+    context.released["released_user"] += 1
+    return _dialogue(call, [restore(ref, document) for ref, document in parts]) | {"annotations": corrected}
 
 
 @router.get("/{call}/transcript/original")
 def original_transcript(context: InContext, who: AsOfficer, call: OfCall) -> dict[str, Any]:
-    """The transcript as it was spoken, with personal data; officers only."""
+    """The transcript as it was spoken, with personal data and what was corrected; officers only."""
     parts = _derived(context.recordings, who.tenant, call, Kind.TRANSCRIPT)
-    return _dialogue(call, [Transcript.from_json(document) for _, document in parts])
+    corrected = _annotations(context.recordings, who.tenant, call)
+    context.released["released_user"] += 1
+    return _dialogue(call, [Transcript.from_json(document) for _, document in parts]) | {"annotations": corrected}
 
 
 @router.get("/{call}/participants")
@@ -153,6 +158,10 @@ def _derived(recordings: Recordings, tenant: TenantId, call: CallId, kind: Kind)
     if not found:
         raise NotReady(f"call {call} has no {kind.value} yet")
     return [(artefact.ref, recordings.document(tenant, artefact.ref.artefact)) for artefact in found]
+
+
+def _annotations(recordings: Recordings, tenant: TenantId, call: CallId) -> list[dict[str, Any]]:
+    return entries_of(recordings, tenant, recordings.call(tenant, call))
 
 
 def _dialogue(call: CallId, parts: Sequence[Transcript | RedactedTranscript]) -> dict[str, Any]:

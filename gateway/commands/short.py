@@ -20,6 +20,7 @@ from gateway.commands.speech import wav_pcm
 from gateway.commands.store import administering, complain
 from gateway.config import Settings, describe, from_environment
 from gateway.errors import ConfigError
+from gateway.rights.orders import OPERATOR
 from storage.errors import StoreError
 from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate
 from storage.recordings import Recordings
@@ -169,7 +170,9 @@ def token(arguments: argparse.Namespace) -> int:
 
     def run(settings: Settings, recordings: Recordings) -> int:
         tokens = recordings.tokens
-        if arguments.tenant not in [entry.name for entry in settings.tenants]:
+        if arguments.role == Role.OPERATOR.value:
+            arguments.tenant = OPERATOR
+        elif arguments.tenant not in [entry.name for entry in settings.tenants]:
             raise ConfigError([f"tenant {arguments.tenant!r} is not in the configuration"])
         of = recordings.tenant(arguments.tenant)
         if arguments.action == "create":

@@ -25,6 +25,7 @@ class Alarm(StrEnum):
     KEYS_AWAY = "keys_away"
     SPEECH_MODEL_MISSING = "speech_model_missing"
     NAMES_MODEL_MISSING = "names_model_missing"
+    REQUESTS_OVERDUE = "requests_overdue"
 
 
 class Alarms:

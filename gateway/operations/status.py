@@ -40,6 +40,7 @@ class Parts:
     registrations: Callable[[], Mapping[str, int]]  # how many of our own there are, by how they fare
     restarts: Callable[[], Mapping[str, int]]
     queue_up: Callable[[], bool]
+    requests: Callable[[], Mapping[str, int]] = dict  # of people who were recorded, by where they stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Status:
             jobs_waiting=slow.jobs_waiting,
             jobs_dead=slow.jobs_dead,
             clock=slow.clock,
+            requests=dict(parts.requests()),
         )
 
     async def render(self) -> bytes:

@@ -29,11 +29,12 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from storage.catalogue import Catalogue
+from storage.egress import exceptions_of
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
 from storage.erasure.graves import close_graves, raise_fence
 from storage.erasure.survivors import survivors
 from storage.erasure.sweep import Sweep
-from storage.erasure.targets import Target
+from storage.erasure.targets import Scope, Target
 from storage.erasure.ways import buckets_dropped, leaves_ended, roots_ended
 from storage.errors import Erased, Unavailable
 from storage.keys import PROBE_AAD, provider_key
@@ -200,7 +201,9 @@ class Change:
             close_graves(connection, self.id)
             query = select(erasures).where(erasures.c.change == self.id).order_by(erasures.c.serial)
             for row in connection.execute(query).all():
-                kept = survivors(connection, self._tenant, Target.parse(row.target), self._with.clock())
+                target = Target.parse(row.target)
+                kept = survivors(connection, self._tenant, target, self._with.clock())
+                left = exceptions_of(connection, self._tenant, target.calls, everything=target.scope is Scope.TENANT)
                 statement = {
                     "erasure": row.id,
                     "tenant": row.tenant,
@@ -208,7 +211,7 @@ class Change:
                     "sanitization": SANITIZATION,
                     "finality": self._with.provider.behind(self._tenant).finality,
                     "survivors": kept.facts(),
-                    "exceptions": [*EXCEPTIONS, *kept.words()],
+                    "exceptions": [*EXCEPTIONS, *kept.words(), *left],
                 }
                 seq = self._with.ledger.append(connection, "done", self._with.clock(), statement)
                 certificate = json.dumps(self._with.ledger.certificate(connection, row.intent, seq))

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.calls import close_call
+from storage.calls import IS_CALL, close_call
 from storage.epochs import ALIVE
 from storage.erasure.targets import Drop, Scope, Target
 from storage.erasure.ways import DROPPED, OPEN_WAY, WAYS, of_change, open_at
@@ -187,7 +187,7 @@ def _check_artefacts(connection: Connection, target: Target, found: Sequence[str
 def _check_calls(connection: Connection, tenant: TenantId, wanted: Sequence[CallId]) -> set[CallState]:
     states: dict[str, str] = {}
     for batch in batches(wanted, AT_ONCE):
-        query = select(calls.c.id, calls.c.state).where(calls.c.id.in_(batch), calls.c.tenant == tenant)
+        query = select(calls.c.id, calls.c.state).where(calls.c.id.in_(batch), calls.c.tenant == tenant, IS_CALL)
         states |= {row.id: row.state for row in connection.execute(query)}
     for call in wanted:
         if call not in states:
@@ -212,11 +212,14 @@ def _write(connection: Connection, erasure: str, rows: Sequence[Any], purpose: s
 
 def end_calls(connection: Connection, touched: Collection[CallId]) -> set[CallId]:
     """Those of these calls that have no content left become ERASED; those without audio lose their jobs."""
-    living: dict[str, set[str]] = {call: set() for call in touched}
+    living: dict[str, set[str]] = {}
     for batch in batches(touched, AT_ONCE):
+        of_calls = connection.scalars(select(calls.c.id).where(calls.c.id.in_(batch), IS_CALL))
+        living |= {call: set() for call in of_calls}  # a dossier is no call, and does not become one by its end
         query = select(artefacts.c.call, artefacts.c.kind).distinct().where(artefacts.c.call.in_(batch))
         for row in connection.execute(query.where(artefacts.c.kind.in_(CONTENT), artefacts.c.state.in_(ALIVE))):
-            living[row.call].add(row.kind)
+            if row.call in living:
+                living[row.call].add(row.kind)
     over = {CallId(call) for call, kinds in living.items() if not kinds}
     for dead in over:
         close_call(connection, dead, CallState.ERASED)
