@@ -19,7 +19,6 @@ from benchmarks import report
 from benchmarks.erasing import ACTOR, GROUND, Moment, counts
 from benchmarks.filled import WHOLE, Filled, put_slices
 from benchmarks.rigs import Rig, opened
-from storage.databases.sqlite import SQLite
 from storage.epochs import artefact_ref
 from storage.erasure import Step, Target
 from storage.erasure.targets import Drop
@@ -126,13 +125,15 @@ def in_a_bucket(rig: Rig, calls: int) -> Cases:
         return [HOTLINE, number_of.get(number, Identifier("number", f"+4940{number:07d}"))]
 
     filled, tenant, filling_s = _filled(rig, "day", calls, _days(1), found_by=found_by)
-    bytes_a_call = {
-        name: round((size - before[name]) / calls) for name, size in rig.key_tables_bytes().items()
-    }
+    bytes_a_call = {name: round((size - before[name]) / calls) for name, size in rig.key_tables_bytes().items()}
     found = _erase_call(rig, tenant, filled.calls[calls // 2], SHORT_S)
     searched = {
         f"find_{name}_cpu_ms": round(1000 * _cpu(lambda wanted=wanted: rig.store.find(tenant, [wanted])), 1)
-        for name, wanted in (("first", number_of[1]), ("again", number_of[calls - 1]), ("erased", number_of[calls // 2]))
+        for name, wanted in (
+            ("first", number_of[1]),
+            ("again", number_of[calls - 1]),
+            ("erased", number_of[calls // 2]),
+        )
     }
     searched["find_hotline_page_cpu_ms"] = round(1000 * _cpu(lambda: rig.store.find(tenant, [HOTLINE])), 1)
     assert rig.store.find(tenant, [number_of[calls // 2]]) == []
@@ -145,7 +146,9 @@ def expiries(rig: Rig, sizes: Sequence[int]) -> Cases:
     """A day's expiry of more and more artefacts, four to a call."""
     cases: Cases = {}
     for size in sizes:
-        filled, tenant, filling_s = _filled(rig, f"expiry of {size}", size // len(WHOLE), _days(1), due_s=time.time() - 1)
+        filled, tenant, filling_s = _filled(
+            rig, f"expiry of {size}", size // len(WHOLE), _days(1), due_s=time.time() - 1
+        )
         target = _expiry()
         cases[f"expiry of {filled.artefacts} artefacts"] = _erase(rig, tenant, target) | {"filling_s": filling_s}
     return cases
@@ -285,7 +288,9 @@ def _instead(rig: Rig, tenant: TenantId, keys: int) -> dict[str, Any]:
     with ending(sqlite3.connect(file, isolation_level=None)) as flat:
         flat.execute("PRAGMA journal_mode=WAL")
         flat.execute("PRAGMA secure_delete=ON")
-        flat.execute("CREATE TABLE keys (serial INTEGER PRIMARY KEY, artefact TEXT UNIQUE, epoch INTEGER, wrapped BLOB)")
+        flat.execute(
+            "CREATE TABLE keys (serial INTEGER PRIMARY KEY, artefact TEXT UNIQUE, epoch INTEGER, wrapped BLOB)"
+        )
         insert = "INSERT INTO keys (artefact, epoch, wrapped) VALUES (?, ?, ?)"
         flat.execute("BEGIN")
         flat.executemany(insert, ((new_id(), 0, wrap(old, fresh_key(), aad)) for _ in range(keys)))

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.calls import IS_CALL, close_call
+from storage.calls import IS_CALL, close_calls
 from storage.epochs import ALIVE
 from storage.erasure.targets import Drop, Scope, Target
 from storage.erasure.ways import DROPPED, OPEN_WAY, WAYS, of_change, open_at
@@ -221,9 +221,8 @@ def end_calls(connection: Connection, touched: Collection[CallId]) -> set[CallId
             if row.call in living:
                 living[row.call].add(row.kind)
     over = {CallId(call) for call, kinds in living.items() if not kinds}
-    for dead in over:
-        close_call(connection, dead, CallState.ERASED)
-    for call, kinds in living.items():
-        if not kinds & STREAMS:
-            forget_jobs(connection, call)
+    for dead in batches(over, AT_ONCE):
+        close_calls(connection, dead, CallState.ERASED)
+    for silent in batches([call for call, kinds in living.items() if not kinds & STREAMS], AT_ONCE):
+        forget_jobs(connection, silent)
     return over
