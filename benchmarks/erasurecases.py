@@ -22,7 +22,7 @@ from benchmarks.rigs import Rig, opened
 from storage.epochs import artefact_ref
 from storage.erasure import Step, Target
 from storage.erasure.targets import Drop
-from storage.errors import Erased, Expired
+from storage.errors import Erased, Expired, Unavailable
 from storage.keys import fresh_key, unwrap, wrap
 from storage.model import NO_PARTICIPANT, ArtefactRef, CallId, Kind, ParticipantId, Root, TenantId, new_id
 from storage.records import Day, Identifier, NewCall, Wanted
@@ -37,7 +37,6 @@ G711_OCTETS_S = 8_000
 SAVED_AT_ONCE = 20
 """Calls saved in one transaction, as at 200 calls a second."""
 SAVES_A_SECOND = 10.0
-SAVES_WATCHED_S = 20.0
 BEFORE_DAYS = 400
 """So long ago began the year that is filled."""
 NEVER_S = 4e9
@@ -102,9 +101,12 @@ def single_and_person(rig: Rig, calls: int, of_person: int, long_s: float) -> Ca
         theirs = number % every == 0 and number < every * of_person
         return [HOTLINE, SOMEBODY if theirs else Identifier("number", f"+3120{number:07d}")]
 
+    before = rig.key_tables_bytes()
     filled, tenant, filling_s = _filled(rig, "year", calls, _days(365), found_by=found_by)
+    bytes_a_call = {name: round((size - before[name]) / calls) for name, size in rig.key_tables_bytes().items()}
     short, long = filled.calls[1], filled.calls[every + 1]
     cases = {
+        f"keys of {calls} calls": {"bytes_a_call": sum(bytes_a_call.values()), **bytes_a_call},
         "call of 1 s": _erase_call(rig, tenant, short, SHORT_S),
         f"call of {long_s / 3600:g} h": _erase_call(rig, tenant, long, long_s),
     }
@@ -117,15 +119,13 @@ def single_and_person(rig: Rig, calls: int, of_person: int, long_s: float) -> Ca
 
 
 def in_a_bucket(rig: Rig, calls: int) -> Cases:
-    """One call of very many on one day; what finding costs after it; and what else might have been done to erase."""
-    before = rig.key_tables_bytes()
+    """One call of very many in one bucket; what finding costs after it; and what else might have been done to erase."""
     number_of = {at: Identifier("number", f"+4930{at:07d}") for at in (1, calls // 2, calls - 1)}
 
     def found_by(number: int) -> list[Identifier]:
         return [HOTLINE, number_of.get(number, Identifier("number", f"+4940{number:07d}"))]
 
-    filled, tenant, filling_s = _filled(rig, "day", calls, _days(1), found_by=found_by)
-    bytes_a_call = {name: round((size - before[name]) / calls) for name, size in rig.key_tables_bytes().items()}
+    filled, tenant, filling_s = _filled(rig, "day", calls, _days(1), (Kind.IDENTITY,), found_by)
     found = _erase_call(rig, tenant, filled.calls[calls // 2], SHORT_S)
     searched = {
         f"find_{name}_cpu_ms": round(1000 * _cpu(lambda wanted=wanted: rig.store.find(tenant, [wanted])), 1)
@@ -138,34 +138,30 @@ def in_a_bucket(rig: Rig, calls: int) -> Cases:
     searched["find_hotline_page_cpu_ms"] = round(1000 * _cpu(lambda: rig.store.find(tenant, [HOTLINE])), 1)
     assert rig.store.find(tenant, [number_of[calls // 2]]) == []
     cases = {f"call of a bucket of {calls}": found | searched | {"filling_s": filling_s}}
-    cases["keys"] = {"bytes_a_call": sum(bytes_a_call.values()), **bytes_a_call}
-    return cases | {"instead": _instead(rig, tenant, len(WHOLE) * calls)}
+    return cases | {"instead": _instead(rig, calls)}
 
 
-def expiries(rig: Rig, sizes: Sequence[int]) -> Cases:
-    """A day's expiry of more and more artefacts, four to a call."""
+def expiries(rig: Rig, sizes: Sequence[int], swept: int) -> Cases:
+    """A day's expiry of more and more artefacts, four to a call; swept up to a size, since that does grow with them."""
     cases: Cases = {}
     for size in sizes:
-        filled, tenant, filling_s = _filled(
-            rig, f"expiry of {size}", size // len(WHOLE), _days(1), due_s=time.time() - 1
-        )
-        target = _expiry()
-        cases[f"expiry of {filled.artefacts} artefacts"] = _erase(rig, tenant, target) | {"filling_s": filling_s}
+        filled, tenant, filling_s = _filled(rig, f"of {size}", size // len(WHOLE), _days(1), due_s=time.time() - 1)
+        found = _erase(rig, tenant, _expiry(), sweep=size <= swept)
+        cases[f"expiry of {filled.artefacts} artefacts"] = found | {"filling_s": filling_s}
     return cases
 
 
 def closing(rig: Rig, calls: int) -> Cases:
-    """A tenant's content root: so many calls of one artefact each, over a year."""
+    """A tenant's content root: so many calls of one artefact each, over a year. Not swept."""
     _, tenant, filling_s = _filled(rig, "closed", calls, _days(365), (Kind.AUDIO,))
-    rig.watch.then[Step.DONE] = lambda: None
-    return {f"tenant of {calls} calls": _erase(rig, tenant, Target.of_tenant()) | {"filling_s": filling_s}}
+    return {f"tenant of {calls} calls": _erase(rig, tenant, Target.of_tenant(), sweep=False) | {"filling_s": filling_s}}
 
 
-def beside_a_sweep(rig: Rig, size: int) -> Cases:
+def beside_a_sweep(rig: Rig, size: int, watched_s: float) -> Cases:
     """While the sweep of a day's expiry runs, calls of the same tenant are saved, and one of them is erased."""
     _, tenant, _ = _filled(rig, "busy", size // len(WHOLE), _days(1), due_s=time.time() - 1)
     rig.store.prepare(tenant, ["service"])
-    alone_ms = _saves(rig, tenant, lambda: False)
+    alone_ms = _saves(rig, tenant, watched_s, lambda: False)
     swept = threading.Event()
     begun = threading.Event()
     rig.watch.then[Step.DONE] = begun.set
@@ -173,9 +169,9 @@ def beside_a_sweep(rig: Rig, size: int) -> Cases:
         target=lambda: (rig.store.erasures.erase(tenant, _expiry(), GROUND, ACTOR), swept.set())
     )
     sweeping.start()
-    begun.wait()
+    begun.wait(60.0)
     began_s = time.monotonic()
-    saved_ms = _saves(rig, tenant, swept.is_set)
+    saved_ms = _saves(rig, tenant, watched_s, swept.is_set)
     call = save(rig, tenant).call
     still = not swept.is_set()
     own = _erase(rig, tenant, Target.of_call(call))
@@ -198,10 +194,10 @@ def save(rig: Rig, tenant: TenantId) -> NewCall:
     return new
 
 
-def _saves(rig: Rig, tenant: TenantId, over: Callable[[], bool]) -> list[float]:
+def _saves(rig: Rig, tenant: TenantId, watched_s: float, over: Callable[[], bool]) -> list[float]:
     """Saves a call ten times a second for a while; how long each took, in milliseconds."""
     taken: list[float] = []
-    until = time.monotonic() + SAVES_WATCHED_S
+    until = time.monotonic() + watched_s
     while time.monotonic() < until and not over():
         began = time.perf_counter()
         save(rig, tenant)
@@ -235,7 +231,12 @@ def _expiry() -> Target:
     return Target.of_expiry([Drop(Root.CONTENT, kind, "service", _days(1)[0]) for kind in dict.fromkeys(WHOLE)])
 
 
-def _erase(rig: Rig, tenant: TenantId, target: Target) -> dict[str, Any]:
+def _erase(rig: Rig, tenant: TenantId, target: Target, *, sweep: bool = True) -> dict[str, Any]:
+    def leave() -> None:
+        raise Unavailable("not to be swept")
+
+    if not sweep:
+        rig.watch.then[Step.DONE] = leave
     found = rig.watch.time(lambda: rig.store.erasures.erase(tenant, target, GROUND, ACTOR))
     return found | {name: count for name, count in counts(rig.catalogue).items() if count}
 
@@ -281,7 +282,7 @@ def _cpu(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def _instead(rig: Rig, tenant: TenantId, keys: int) -> dict[str, Any]:
+def _instead(rig: Rig, keys: int) -> dict[str, Any]:
     """So many keys wrapped anew, as one flat level of keys would want it; the rows deleted and the file made anew."""
     file = rig.data.parent / "flat.sqlite3"
     old, new, aad = fresh_key(), fresh_key(), os.urandom(200)
