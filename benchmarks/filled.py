@@ -155,7 +155,7 @@ class Filling:
         first = len(filled.calls)
         new = [CallId(new_id()) for _ in range(count)]
         rows = [(call, self._tenant, CallState.STORED.value, day, True) for call in new]
-        self._load("calls", ("id", "tenant", "state", "day", "closed"), rows)
+        self._rows.load("calls", ("id", "tenant", "state", "day", "closed"), rows)
         filled.calls += new
         for kind, together in Counter(kinds).items():
             bucket = self._bucket(Slot(kind, PURPOSE, day))
@@ -195,6 +195,8 @@ class Filling:
                 leaf = Node(new_id(), fresh_key(), node.id)
                 rows["nodes"].append(tuple(wrap_node(leaf, self._tenant, node.key).values()))
                 counts.clear()
+            if len(rows["artefacts"]) >= ROWS_AT_ONCE:
+                self._flush(rows)
             count += 1
             key = Secret(fresh_key())
             rows["artefacts"].append(_artefact(ref, key))
@@ -206,13 +208,14 @@ class Filling:
                     value = tag(index_key(leaf), identifier, counts[identifier])
                     rows["tags"].append((leaf.id, ref.artefact, value))
                     counts[identifier] += 1
-        for table, columns in _COLUMNS.items():
-            self._load(table, columns, rows[table])
+        self._flush(rows)
         return count
 
-    def _load(self, table: str, columns: Sequence[str], rows: list[Values]) -> None:
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            self._rows.load(table, columns, rows[start : start + ROWS_AT_ONCE])
+    def _flush(self, rows: dict[str, list[Values]]) -> None:
+        for table, columns in _COLUMNS.items():
+            if rows[table]:
+                self._rows.load(table, columns, rows[table])
+            rows[table].clear()
 
 
 _COLUMNS: dict[str, tuple[str, ...]] = {

@@ -63,7 +63,8 @@ def holds_of(connection: Connection, tenant: TenantId, wanted: Sequence[CallId],
     query = select(artefact_keys.c.artefact, holds.c.ground).select_from(
         WAYS.join(holds, holds.c.id == buckets.c.purpose)
     )
-    query = query.where(IS_NEWEST, buckets.c.tenant == tenant, buckets.c.root == Root.HOLD.value, open_at(now_s))
+    # By the artefacts' tenant: by the buckets' a database begins with all that the tenant has.
+    query = query.where(IS_NEWEST, artefacts.c.tenant == tenant, buckets.c.root == Root.HOLD.value, open_at(now_s))
     for batch in batches(wanted, AT_ONCE):
         found |= {
             ArtefactId(row.artefact): row.ground for row in connection.execute(query.where(artefacts.c.call.in_(batch)))
@@ -110,11 +111,10 @@ def _drop(connection: Connection, erasure: str, tenant: TenantId, which: ColumnE
 
 def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float) -> None:
     """What is kept for one purpose: days that are over as whole buckets, what may still grow wrap by wrap."""
-    of_purpose = and_(buckets.c.tenant == tenant, buckets.c.root == Root.CONTENT.value)
-    of_purpose = and_(of_purpose, buckets.c.purpose == target.purpose)
+    of_purpose = and_(buckets.c.root == Root.CONTENT.value, buckets.c.purpose == target.purpose)
     growing = buckets.c.day >= day_of(now_s)
     if not target.calls:
-        _drop(connection, erasure, tenant, and_(of_purpose, ~growing))
+        _drop(connection, erasure, tenant, and_(buckets.c.tenant == tenant, of_purpose, ~growing))
     query = select(artefacts).select_from(WAYS)
     query = query.where(IS_NEWEST, of_purpose, artefacts.c.state.in_(ALIVE), ~IS_BURIED)
     if target.calls:
@@ -125,7 +125,7 @@ def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target
             for row in connection.execute(query.where(artefacts.c.call.in_(batch)))
         ]
     else:
-        rows = list(connection.execute(query.where(growing)))
+        rows = list(connection.execute(query.where(buckets.c.tenant == tenant, growing)))
     kept = _kept_otherwise(connection, [row.id for row in rows], target.purpose, now_s)
     _write(connection, erasure, [row for row in rows if row.id not in kept])
     _write(connection, erasure, [row for row in rows if row.id in kept], target.purpose)

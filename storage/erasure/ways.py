@@ -54,8 +54,8 @@ def leaves_ended(connection: Connection, change: str) -> set[str]:
     for row in connection.execute(query):
         named.setdefault(row.purpose, []).append(row.artefact)
     found: set[str] = set()
-    for purpose, ids in named.items():  # by their ids, so that no database begins with all buckets instead
-        leaves = select(artefact_keys.c.leaf).distinct().select_from(WAYS).where(IS_NEWEST)
+    for purpose, ids in named.items():  # by their ids, and not distinct: else SQLite goes through all keys or buckets
+        leaves = select(artefact_keys.c.leaf).select_from(WAYS).where(IS_NEWEST)
         leaves = leaves.where(buckets.c.purpose == purpose) if purpose else leaves
         for batch in batches(ids, ROWS_AT_ONCE):
             found |= set(connection.scalars(leaves.where(artefact_keys.c.artefact.in_(batch))))
