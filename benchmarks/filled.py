@@ -94,7 +94,7 @@ class PostgresRows:
 
     def load(self, table: str, columns: Sequence[str], rows: Sequence[Values]) -> None:
         copy = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
-        with self._connection.cursor() as cursor, cursor.copy(copy) as into:  # type: ignore[arg-type]  # our own words
+        with self._connection.cursor() as cursor, cursor.copy(copy) as into:
             for row in rows:
                 into.write_row(row)
 

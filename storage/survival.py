@@ -152,7 +152,7 @@ class Comparison:
                 gone.append(leaf)
         return sum(self._leaves(batch, leaves) for batch in batches(gone, LEAVES_AT_ONCE))
 
-    def _below(self, parents: Sequence[Bucket] | Sequence[Node]) -> list[Node]:
+    def _below(self, parents: Sequence[Bucket | Node]) -> list[Node]:
         return _children(self.connection, self.tenant, parents)
 
     def _same(self, before: Node, after: Node) -> None:
@@ -189,7 +189,7 @@ def artefact_ref(row: Any) -> ArtefactRef:
     )
 
 
-def _children(connection: Connection, tenant: str, parents: Sequence[Bucket] | Sequence[Node]) -> list[Node]:
+def _children(connection: Connection, tenant: str, parents: Sequence[Bucket | Node]) -> list[Node]:
     """The nodes below buckets, or the leaves below nodes, in the order of their rows."""
     found = []
     for batch in batches(parents, ROWS_AT_ONCE):
