@@ -41,6 +41,7 @@ STEPS = (
     Step("speech", "benchmarks.latency --only-speech --calls 500 --seconds 30", 70),
     Step("speech-two-workers", "benchmarks.latency --only-speech --calls 500 --seconds 30 --media-workers 2", 75),
     Step("search", "benchmarks.search", 50),
+    Step("erasure", "benchmarks.erasure --quick", 60),
     Step("tones", "benchmarks.tones", 15),
 )
 STEP_S_MAX = 600.0  # one that takes longer is ended, and has failed

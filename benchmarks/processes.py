@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ ROLES: dict[str, str] = {
     "nats-server": "nats",
 }
 """What a command line contains, and the role that it tells; the process that was started is the gateway itself."""
-_UTIME, _STIME, _PPID = 11, 12, 1  # fields of /proc/PID/stat after the name, which may hold blanks
+_UTIME, _STIME, _CSTIME, _PPID = 11, 12, 14, 1  # fields of /proc/PID/stat after the name, which may hold blanks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ def cpu(root: int) -> Use:
         role = _role(pid, root)
         spent[role] = spent.get(role, 0.0) + (int(fields[_UTIME]) + int(fields[_STIME])) / TICKS_PER_S
     return Use(time.monotonic(), spent, frozenset(family))
+
+
+def children_s(root: int) -> float:
+    """CPU seconds of a process's children and theirs, with those that they have waited for."""
+    total = 0
+    for pid in _family(root)[1:]:
+        with suppress(OSError):
+            total += sum(map(int, _stat(pid)[_UTIME : _CSTIME + 1]))
+    return total / TICKS_PER_S
 
 
 def pss_mb(root: int) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, exists, select, update
@@ -179,9 +179,9 @@ def is_closed(connection: Connection, call: CallId) -> bool:
     return connection.scalar(_CLOSED, {"of": call}) is not False
 
 
-def close_call(connection: Connection, call: CallId, state: CallState) -> None:
-    """The call's last state: it has its manifest, or is erased."""
-    connection.execute(update(calls).where(calls.c.id == call).values(state=state.value, closed=True))
+def close_calls(connection: Connection, ended: Collection[CallId], state: CallState) -> None:
+    """The last state of calls, some hundreds at once: they have their manifests, or are erased."""
+    connection.execute(update(calls).where(calls.c.id.in_(ended)).values(state=state.value, closed=True))
 
 
 def _with_artefacts(connection: Connection, rows: Sequence[Any]) -> list[CallRecord]:

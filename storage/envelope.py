@@ -57,9 +57,13 @@ def derive(key: Secret, salt: bytes, label: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=label).derive(key.reveal())
 
 
+_LENGTHS = [length.to_bytes(2, "big") for length in range(1 << 16)]
+"""Of all fields that there can be: they are asked for each time a key is wrapped."""
+
+
 def length_prefixed(*fields: bytes) -> bytes:
     """The fields, each behind its length in two bytes: no two lists of fields give the same bytes."""
-    return b"".join([len(field).to_bytes(2, "big") + field for field in fields])
+    return b"".join([_LENGTHS[len(field)] + field for field in fields])
 
 
 def associated_data(ref: ArtefactRef, slice_no: int, stream_id: str, segment_bytes: int) -> bytes:

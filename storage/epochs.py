@@ -8,9 +8,9 @@ something to compare with.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, and_, func, select
 
@@ -18,6 +18,7 @@ from storage.errors import DataError, Unavailable
 from storage.keys import (
     PROBE_AAD,
     Bucket,
+    Slot,
     epoch_aad,
     fresh_key,
     open_bucket,
@@ -49,6 +50,9 @@ COUNTS = (
     *("nodes_kept", "nodes_replaced", "leaves_kept", "leaves_replaced", "keys_rewrapped", "tags_moved"),
 )
 """What a change counts. A bucket that is kept is a row, and so is a node or leaf below one that is replaced."""
+
+
+Item = TypeVar("Item")
 
 
 class EpochMovedError(Exception):
@@ -118,25 +122,26 @@ def change_epoch(
     new.insert(connection)
     counts = dict.fromkeys(COUNTS, 0)
     touched = _touched(connection, new, replaced)
+    at = (new.tenant, new.root, new.n, new.secret)
     for rows in batches(_buckets(connection, new.tenant, new.root, new.n - 1), ROWS_AT_ONCE):
+        opened = [(open_bucket(row, old), slot_of(row)) for row in rows]
         filled = _filled(connection, [row.id for row in rows])
+        counts["buckets_dropped"] += sum(before.id in dropped for before, _ in opened)
+        opened = [(before, slot) for before, slot in opened if before.id not in dropped]
+        anew = {before.id: Bucket(new_id(), fresh_key(), before.due) for before, _ in opened if before.id in touched}
+        lasting = set[str]()
+        for purpose, buckets_of in _by_purpose((slot, (before, anew.get(before.id))) for before, slot in opened):
+            pairs = [(before, after) for before, after in buckets_of if after is not None]
+            below = {node: leaves for before, _ in pairs for node, leaves in touched[before.id].items()}
+            lasting |= Rewrapping(connection, new.tenant, purpose, counts).buckets(pairs, below)
         after = []
-        for row in rows:
-            before, slot = open_bucket(row, old), slot_of(row)
-            if row.id in dropped:
-                counts["buckets_dropped"] += 1
-            elif row.id in touched:
-                bucket = Bucket(new_id(), fresh_key(), before.due)
-                below = Rewrapping(connection, new.tenant, slot.purpose, counts)
-                if below.bucket(before, bucket, touched[row.id]):
-                    after.append((bucket, slot))
-                    counts["buckets_replaced"] += 1
-            elif row.id in filled:
-                after.append((before, slot))
-                counts["buckets_kept"] += 1
+        for before, slot in opened:
+            bucket = anew.get(before.id, before)
+            if bucket.id in (lasting if bucket is not before else filled):
+                after.append(wrap_bucket(bucket, slot, *at))
+                counts["buckets_kept" if bucket is before else "buckets_replaced"] += 1
         if after:
-            at = (new.tenant, new.root, new.n, new.secret)
-            connection.execute(buckets.insert(), [wrap_bucket(bucket, slot, *at) for bucket, slot in after])
+            connection.execute(buckets.insert(), after)
     return counts
 
 
@@ -152,7 +157,7 @@ def read_back(
         raise Unavailable(f"epoch {n} or the one before is missing: nothing is destroyed")
     old, new = (open_secret(provider, row) for row in rows)
     after = {slot_of(row): open_bucket(row, new) for row in _buckets(connection, tenant, root, n)}
-    compared = 0
+    compared, pairs = 0, []
     for row in _buckets(connection, tenant, root, n - 1):
         before, successor = open_bucket(row, old), after.get(slot_of(row))
         if row.id in dropped:
@@ -162,13 +167,23 @@ def read_back(
             if successor.key != before.key:
                 raise DataError(f"bucket {before.id} was carried over with another key: nothing is destroyed")
         else:
-            compared += Comparison(connection, tenant, row.purpose).bucket(before, successor)
+            pairs.append((slot_of(row), (before, successor)))
+    for purpose, replaced in _by_purpose(pairs):
+        for batch in batches(replaced, ROWS_AT_ONCE):
+            compared += Comparison(connection, tenant, purpose).buckets(batch)
     return compared
 
 
 def _buckets(connection: Connection, tenant: str, root: str, n: int) -> list[Row[Any]]:
     where = and_(buckets.c.tenant == tenant, buckets.c.root == root, buckets.c.epoch == n)
     return list(connection.execute(select(buckets).where(where).order_by(buckets.c.serial)))
+
+
+def _by_purpose(items: Iterable[tuple[Slot, Item]]) -> Iterable[tuple[str, list[Item]]]:
+    found: dict[str, list[Item]] = {}
+    for slot, item in items:
+        found.setdefault(slot.purpose, []).append(item)
+    return found.items()
 
 
 def _filled(connection: Connection, ids: Collection[str]) -> set[str]:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,10 +159,11 @@ def delete_jobs(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
 
 
-def forget_jobs(connection: Connection, call: str) -> None:
-    """Ends all jobs of a call that is being erased: those that wait, and those that came to nothing."""
-    connection.execute(delete(outbox).where(outbox.c.call == call))
-    connection.execute(delete(dead_jobs).where(dead_jobs.c.call == call))
+def forget_jobs(connection: Connection, ended: Collection[str]) -> None:
+    """Ends all jobs of calls that are being erased, some hundreds at once: those that wait, and those that came to
+    nothing."""
+    for table in (outbox, dead_jobs):
+        connection.execute(delete(table).where(table.c.call.in_(ended)))
 
 
 def _taken(connection: Connection, id: str) -> DeadJob:

@@ -16,13 +16,13 @@ import json
 import os
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from storage.envelope import derive, length_prefixed
 from storage.errors import Tampered, Unavailable
@@ -118,18 +118,27 @@ def read_identifiers(
     return found
 
 
-def move_tags(connection: Connection, after: Node, survivors: Sequence[tuple[ArtefactRef, Secret]]) -> int:
-    """Tags of a replaced leaf's survivors under its successor, which has none yet; gives how many."""
-    key, counts = index_key(after), dict[bytes, int]()
-    tagged = read_identifiers(connection, survivors)
-    rows = [row for ref, found in tagged for row in _rows(after, key, ref.artefact, found, counts)]
+def move_tags(connection: Connection, survivors: Mapping[Node, Sequence[tuple[ArtefactRef, Secret]]]) -> int:
+    """Tags of replaced leaves' survivors, by the leaf after, which has none yet; gives how many."""
+    tagged = read_identifiers(connection, [item for items in survivors.values() for item in items])
+    leaves = {ref.artefact: leaf for leaf, items in survivors.items() for ref, _ in items}
+    keys: dict[Node, tuple[bytes, dict[bytes, int]]] = {}
+    rows = []
+    for ref, found in tagged:
+        leaf = leaves[ref.artefact]
+        if leaf not in keys:
+            keys[leaf] = index_key(leaf), {}
+        key, counts = keys[leaf]
+        rows += _rows(leaf, key, ref.artefact, found, counts)
     if rows:
         connection.execute(tags.insert(), rows)
     return len(rows)
 
 
-def compare_tags(connection: Connection, before: str, after: str, survivors: Collection[str]) -> None:
-    """Unavailable if one of these artefacts has fewer tags in the leaf after than in the one before."""
+def compare_tags(
+    connection: Connection, before: Collection[str], after: Collection[str], survivors: Collection[str]
+) -> None:
+    """Unavailable if one of these artefacts has fewer tags in the leaves after than in those before."""
     there = _tally(connection, after)
     for artefact, count in _tally(connection, before).items():
         if artefact in survivors and there[artefact] < count:
@@ -215,6 +224,9 @@ def _between(connection: Connection, key: bytes, message: bytes, numbers: Sequen
     return last, next(n for n in numbers if n > last)
 
 
-def _tally(connection: Connection, leaf: str) -> Counter[str]:
-    query = select(tags.c.artefact, func.count().label("tagged")).where(tags.c.leaf == leaf)
-    return Counter({row.artefact: row.tagged for row in connection.execute(query.group_by(tags.c.artefact))})
+def _tally(connection: Connection, leaves: Collection[str]) -> Counter[str]:
+    """How many tags each artefact has in these leaves."""
+    found = Counter[str]()
+    for batch in batches(leaves, ROWS_AT_ONCE):
+        found.update(connection.scalars(select(tags.c.artefact).where(tags.c.leaf.in_(batch))).all())
+    return found

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.calls import IS_CALL, close_call
+from storage.calls import IS_CALL, close_calls
 from storage.epochs import ALIVE
 from storage.erasure.targets import Drop, Scope, Target
 from storage.erasure.ways import DROPPED, OPEN_WAY, WAYS, of_change, open_at
@@ -64,7 +64,8 @@ def holds_of(connection: Connection, tenant: TenantId, wanted: Sequence[CallId],
     query = select(artefact_keys.c.artefact, holds.c.ground).select_from(
         WAYS.join(holds, holds.c.id == buckets.c.purpose)
     )
-    query = query.where(IS_NEWEST, buckets.c.tenant == tenant, buckets.c.root == Root.HOLD.value, open_at(now_s))
+    # By the artefacts' tenant: by the buckets' a database begins with all that the tenant has.
+    query = query.where(IS_NEWEST, artefacts.c.tenant == tenant, buckets.c.root == Root.HOLD.value, open_at(now_s))
     for batch in batches(wanted, AT_ONCE):
         found |= {
             ArtefactId(row.artefact): row.ground for row in connection.execute(query.where(artefacts.c.call.in_(batch)))
@@ -111,11 +112,10 @@ def _drop(connection: Connection, erasure: str, tenant: TenantId, which: ColumnE
 
 def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float) -> None:
     """What is kept for one purpose: days that are over as whole buckets, what may still grow wrap by wrap."""
-    of_purpose = and_(buckets.c.tenant == tenant, buckets.c.root == Root.CONTENT.value)
-    of_purpose = and_(of_purpose, buckets.c.purpose == target.purpose)
+    of_purpose = and_(buckets.c.root == Root.CONTENT.value, buckets.c.purpose == target.purpose)
     growing = buckets.c.day >= day_of(now_s)
     if not target.calls:
-        _drop(connection, erasure, tenant, and_(of_purpose, ~growing))
+        _drop(connection, erasure, tenant, and_(buckets.c.tenant == tenant, of_purpose, ~growing))
     query = select(artefacts).select_from(WAYS)
     query = query.where(IS_NEWEST, of_purpose, artefacts.c.state.in_(ALIVE), ~IS_BURIED)
     if target.participant is not None:
@@ -128,7 +128,7 @@ def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target
             for row in connection.execute(query.where(artefacts.c.call.in_(batch)))
         ]
     else:
-        rows = list(connection.execute(query.where(growing)))
+        rows = list(connection.execute(query.where(buckets.c.tenant == tenant, growing)))
     kept = _kept_otherwise(connection, [row.id for row in rows], target.purpose, now_s)
     _write(connection, erasure, [row for row in rows if row.id not in kept])
     _write(connection, erasure, [row for row in rows if row.id in kept], target.purpose)
@@ -230,11 +230,10 @@ def end_calls(connection: Connection, touched: Collection[CallId]) -> set[CallId
             if row.call in living:
                 living[row.call].add(row.kind)
     over = {CallId(call) for call, kinds in living.items() if not kinds}
-    for dead in over:
-        close_call(connection, dead, CallState.ERASED)
-    for call, kinds in living.items():
-        if not kinds & STREAMS:
-            forget_jobs(connection, call)
+    for dead in batches(over, AT_ONCE):
+        close_calls(connection, dead, CallState.ERASED)
+    for silent in batches([call for call, kinds in living.items() if not kinds & STREAMS], AT_ONCE):
+        forget_jobs(connection, silent)
     return over
 
 

@@ -15,14 +15,14 @@ from sqlalchemy import Connection, and_, delete, exists, select, update
 from storage.catalogue import Catalogue
 from storage.epochs import ALIVE
 from storage.erasure.graves import AT_ONCE, end_calls, name_calls
-from storage.erasure.ways import WAYS
 from storage.errors import Unavailable
-from storage.lapsed import shred, sweep_tree
+from storage.lapsed import LEAVES_AT_ONCE, shred, sweep_tree
 from storage.ledger import Ledger
 from storage.leftovers import note_kept
-from storage.liveness import alive
+from storage.liveness import LEAF, NODE, alive
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, TenantId
 from storage.objects import Kept, ObjectStore
+from storage.pace import Pace
 from storage.slices import stored_name
 from storage.tables import (
     artefact_keys,
@@ -62,6 +62,7 @@ class Sweep:
         self._objects = objects
         self._ledger = ledger
         self._clock = clock
+        self._pace = Pace(catalogue)
 
     def run(
         self, change: str, tenant: TenantId, epochs_over: Mapping[str, int], dropped: Sequence[str]
@@ -97,10 +98,10 @@ class Sweep:
             swept.kept += purged.kept
         self._delete_objects([row.artefact for row in rows if row.call not in over], swept)
         for batch in batches([row.artefact for row in rows], AT_ONCE):
-            with self._catalogue.writing() as connection:
+            with self._pace.writing() as connection:
                 _forget_artefacts(connection, batch)
         for calls_over in batches(sorted(over), AT_ONCE):
-            with self._catalogue.writing() as connection:
+            with self._pace.writing() as connection:
                 _forget_calls(connection, calls_over)
 
     def _dropped_by(self, erasure: str, tenant: TenantId, dropped: Sequence[str]) -> list[str]:
@@ -111,22 +112,25 @@ class Sweep:
         return [bucket for bucket in dropped if bucket in found]
 
     def _dropped(self, erasure: str, bucket: str, swept: Swept) -> None:
-        """What was in a dropped bucket and nothing else keeps, some hundred artefacts at a time."""
-        inside = select(artefact_keys.c.artefact).select_from(WAYS).where(buckets.c.id == bucket)
-        query = select(artefacts.c.serial, artefacts.c.id, artefacts.c.call).where(artefacts.c.id.in_(inside))
-        query = query.where(artefacts.c.state.in_(ALIVE)).order_by(artefacts.c.serial).limit(AT_ONCE)
-        after = 0
-        while True:
+        """What was in a dropped bucket and nothing else keeps, a few leaves at a time."""
+        below = select(LEAF.c.id).join(NODE, NODE.c.id == LEAF.c.parent).where(NODE.c.parent == bucket)
+        with self._catalogue.reading() as connection:
+            leaves = connection.scalars(below.order_by(LEAF.c.serial)).all()
+        query = select(artefacts.c.id, artefacts.c.call).distinct()
+        query = query.join(artefact_keys, artefact_keys.c.artefact == artefacts.c.id)
+        query = query.where(artefacts.c.state.in_(ALIVE))
+        for batch in batches(leaves, LEAVES_AT_ONCE):
             with self._catalogue.reading() as connection:
-                rows = connection.execute(query.where(artefacts.c.serial > after)).all()
-                kept = alive(connection, [ArtefactId(row.id) for row in rows], NEVER_DROPPED)
-            if not rows:
-                return
-            after = rows[-1].serial
-            dying = [row for row in rows if row.id not in kept]
-            self._delete_objects([row.id for row in dying], swept)
-            with self._catalogue.writing() as connection:
-                self._end(connection, erasure, [row.id for row in dying], {CallId(row.call) for row in dying})
+                rows = connection.execute(query.where(artefact_keys.c.leaf.in_(batch))).all()
+                kept = {
+                    artefact
+                    for some in batches(rows, AT_ONCE)
+                    for artefact in alive(connection, [ArtefactId(row.id) for row in some], NEVER_DROPPED)
+                }
+            for dying in batches([row for row in rows if row.id not in kept], AT_ONCE):
+                self._delete_objects([row.id for row in dying], swept)
+                with self._pace.writing() as connection:
+                    self._end(connection, erasure, [row.id for row in dying], {CallId(row.call) for row in dying})
 
     def _end(self, connection: Connection, erasure: str, dying: Sequence[str], touched: Collection[CallId]) -> None:
         where = artefacts.c.id.in_(dying)
@@ -160,8 +164,10 @@ class Sweep:
 
 def _forget_artefacts(connection: Connection, ids: Sequence[str]) -> None:
     """All that stands of them but the row that says that they were erased; it goes with their call."""
+    leaves = select(artefact_keys.c.leaf).where(artefact_keys.c.artefact.in_(ids))  # tags have no index of artefacts
+    connection.execute(delete(tags).where(tags.c.leaf.in_(leaves), tags.c.artefact.in_(ids)))
     shred(connection, artefact_keys, artefact_keys.c.artefact.in_(ids))
-    for table in (documents, slices, identifiers, tags):
+    for table in (documents, slices, identifiers):
         connection.execute(delete(table).where(table.c.artefact.in_(ids)))
 
 

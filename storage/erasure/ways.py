@@ -11,6 +11,7 @@ from storage.liveness import IS_BURIED, IS_NEWEST, LEAF, NODE
 from storage.model import Kind, Root
 from storage.records import ROOTS
 from storage.tables import artefact_keys, artefacts, buckets, drops, erasures, tombstones
+from storage.tags import ROWS_AT_ONCE, batches
 
 DROPPED = 0
 """`due` of a bucket that is dropped: its time was always over."""
@@ -48,9 +49,17 @@ def roots_ended(connection: Connection, change: str) -> list[Root]:
 
 def leaves_ended(connection: Connection, change: str) -> set[str]:
     """The leaves that hold a wrap which one of the change's tombstones names."""
-    named = and_(tombstones.c.artefact == artefact_keys.c.artefact, tombstones.c.purpose.in_(("", buckets.c.purpose)))
-    query = select(artefact_keys.c.leaf).select_from(WAYS.join(tombstones, named)).where(IS_NEWEST).distinct()
-    return set(connection.scalars(of_change(change, query, tombstones.c.erasure)))
+    query = of_change(change, select(tombstones.c.artefact, tombstones.c.purpose), tombstones.c.erasure)
+    named: dict[str, list[str]] = {}
+    for row in connection.execute(query):
+        named.setdefault(row.purpose, []).append(row.artefact)
+    found: set[str] = set()
+    for purpose, ids in named.items():  # by their ids, and not distinct: else SQLite goes through all keys or buckets
+        leaves = select(artefact_keys.c.leaf).select_from(WAYS).where(IS_NEWEST)
+        leaves = leaves.where(buckets.c.purpose == purpose) if purpose else leaves
+        for batch in batches(ids, ROWS_AT_ONCE):
+            found |= set(connection.scalars(leaves.where(artefact_keys.c.artefact.in_(batch))))
+    return found
 
 
 def buckets_dropped(connection: Connection, change: str) -> set[str]:

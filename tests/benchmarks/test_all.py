@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import calls, latency, search, tones
+from benchmarks import calls, erasure, latency, search, tones
 from benchmarks.__main__ import STEPS, Step, main, run
 
 PARSERS: dict[str, Callable[[list[str]], object]] = {
     "benchmarks.calls": calls.parse,
+    "benchmarks.erasure": erasure.parse,
     "benchmarks.latency": latency.parse,
     "benchmarks.search": search.parse,
     "benchmarks.tones": tones.parse,
