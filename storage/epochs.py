@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, select
 
-from storage.errors import DataError, Unavailable
+from storage.errors import DataError, Tampered, Unavailable
 from storage.keys import (
     PROBE_AAD,
     Bucket,
@@ -27,7 +27,7 @@ from storage.keys import (
 )
 from storage.model import TenantId, new_id
 from storage.providers import KeyProvider
-from storage.survival import ALIVE, Comparison, Rewrapping, artefact_ref
+from storage.survival import ALIVE, Comparison, Rewrapping, artefact_ref, check_left_behind
 from storage.tables import buckets, epochs, nodes
 from storage.tags import ROWS_AT_ONCE, batches
 
@@ -122,8 +122,11 @@ def change_epoch(
         filled = _filled(connection, [row.id for row in rows])
         after = []
         for row in rows:
-            before, slot = open_bucket(row, old), slot_of(row)
             if row.id in dropped:
+                counts["buckets_dropped"] += 1
+                continue
+            before, slot = _opened(connection, row, old), slot_of(row)
+            if before is None:
                 counts["buckets_dropped"] += 1
             elif row.id in touched:
                 bucket = Bucket(new_id(), fresh_key(), before.due)
@@ -154,11 +157,15 @@ def read_back(
     after = {slot_of(row): open_bucket(row, new) for row in _buckets(connection, tenant, root, n)}
     compared = 0
     for row in _buckets(connection, tenant, root, n - 1):
-        before, successor = open_bucket(row, old), after.get(slot_of(row))
+        successor = after.get(slot_of(row))
         if row.id in dropped:
-            if successor is not None and successor.id == before.id:
-                raise DataError(f"bucket {before.id} was to be dropped and lives on: nothing is destroyed")
-        elif successor is not None and successor.id == before.id:
+            if successor is not None and successor.id == row.id:
+                raise DataError(f"bucket {row.id} was to be dropped and lives on: nothing is destroyed")
+            continue
+        before = _opened(connection, row, old)
+        if before is None:
+            continue
+        if successor is not None and successor.id == before.id:
             if successor.key != before.key:
                 raise DataError(f"bucket {before.id} was carried over with another key: nothing is destroyed")
         else:
@@ -169,6 +176,15 @@ def read_back(
 def _buckets(connection: Connection, tenant: str, root: str, n: int) -> list[Row[Any]]:
     where = and_(buckets.c.tenant == tenant, buckets.c.root == root, buckets.c.epoch == n)
     return list(connection.execute(select(buckets).where(where).order_by(buckets.c.serial)))
+
+
+def _opened(connection: Connection, row: Row[Any], secret: bytes) -> Bucket | None:
+    """A bucket of the epoch before; None if it does not open and nothing lives in it, Tampered if something does."""
+    try:
+        return open_bucket(row, secret)
+    except Tampered:
+        check_left_behind(connection, row.id, row.purpose)
+        return None
 
 
 def _filled(connection: Connection, ids: Collection[str]) -> set[str]:

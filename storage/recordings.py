@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -26,7 +25,7 @@ from storage.catalogue import Catalogue
 from storage.confirmation import Confirmations
 from storage.content import find_content, open_document, open_whole
 from storage.erasure import Eraser, Step, Surroundings, Target
-from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
+from storage.errors import Erased, NotFound, NotReady, Refused, Swapped, Unavailable
 from storage.expiry import Expiry
 from storage.heldepochs import DueOf
 from storage.installation import Installation, open_installation
@@ -36,6 +35,8 @@ from storage.jobs import Jobs, delete_jobs, read_jobs
 from storage.keytree import KeyTree
 from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
+from storage.manifest import parse_manifest
+from storage.manifest import verify as verify_manifest
 from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
 from storage.objects import ObjectStore, open_store
 from storage.places import Place
@@ -429,7 +430,7 @@ class Recordings:
         self.slices.store_manifest(tenant, call)
 
     def manifest(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
-        """The signed manifest; NotFound, Erased, NotReady."""
+        """The signed manifest; NotFound, Erased, NotReady, and DataError if it is not what was signed for this call."""
         with self._catalogue.reading() as connection:
             record = read_call(connection, tenant, call)
             body = connection.scalar(select(manifests.c.body).where(manifests.c.call == call))
@@ -437,7 +438,10 @@ class Recordings:
             raise Erased(f"call {call} is erased")
         if body is None:
             raise NotReady(f"call {call} has no manifest yet")
-        manifest: dict[str, Any] = json.loads(body)
+        manifest = parse_manifest(body.encode())
+        verify_manifest(manifest, self.public_key)
+        if (manifest["tenant"], manifest["call"]) != (tenant, call):
+            raise Swapped(f"the manifest of call {call} is another call's")
         return manifest
 
     def reconcile(self, explain: Explain, *, hashes: bool = False) -> Audit:

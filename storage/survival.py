@@ -2,6 +2,9 @@
 
 Of a leaf that is replaced every artefact lives on that is alive and whose wrap for the bucket's purpose is not being
 erased. Leaves and nodes beside it go on with their ids and keys, under the new key above them; empty ones do not.
+
+What does not open any more is left behind where nothing lives below it. Where something does, nothing is destroyed
+until that is erased as well: who could tell otherwise that it was not lost by the change?
 """
 
 from __future__ import annotations
@@ -10,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, select
+from sqlalchemy import Connection, Row, bindparam, exists, or_, select
 
 from storage.envelope import check_commitment
-from storage.errors import DataError, Unavailable
+from storage.errors import DataError, Tampered, Unavailable
 from storage.keys import Bucket, Node, artefact_aad, fresh_key, open_node, unwrap, wrap, wrap_node
 from storage.model import (
     ArtefactId,
@@ -32,6 +35,9 @@ from storage.tags import ROWS_AT_ONCE, batches, compare_tags, move_tags
 ALIVE = (ArtefactState.WRITING.value, ArtefactState.COMPLETE.value)
 """Whoever is in one of these states survives an epoch change, unless its last wrap is left behind."""
 
+_GO_ON = "nothing is destroyed; restore its row from a backup of the keys, or erase it too"
+
+_LEAF, _NODE = nodes.alias("leaf"), nodes.alias("node")
 _CHILDREN = select(nodes).where(nodes.c.parent == bindparam("parent")).order_by(nodes.c.serial)
 _SURVIVORS = (
     select(artefacts, artefact_keys.c.wrapped)
@@ -44,6 +50,23 @@ _SURVIVORS = (
         )
     )
     .order_by(artefact_keys.c.serial)
+)
+_BELOW = (
+    select(artefacts.c.id)
+    .select_from(
+        artefacts.join(artefact_keys, artefact_keys.c.artefact == artefacts.c.id)
+        .join(_LEAF, _LEAF.c.id == artefact_keys.c.leaf)
+        .join(_NODE, _NODE.c.id == _LEAF.c.parent)
+    )
+    .where(artefacts.c.state.in_(ALIVE))
+    .where(or_(*(column == bindparam("key") for column in (_LEAF.c.id, _NODE.c.id, _NODE.c.parent))))
+    .where(
+        ~exists().where(
+            tombstones.c.artefact == artefacts.c.id,
+            tombstones.c.purpose.in_(bindparam("purposes", expanding=True)),
+        )
+    )
+    .limit(1)
 )
 
 
@@ -59,7 +82,7 @@ class Rewrapping:
     def bucket(self, before: Bucket, after: Bucket, touched: dict[str, set[str]]) -> bool:
         """Writes what stands below the new bucket; whether there is anything. `touched`: node → leaves replaced."""
         rows = []
-        for node in _children(self.connection, self.tenant, before):
+        for node in _children(self.connection, self.tenant, before, self.purpose):
             if node.id not in touched:
                 self.counts["nodes_kept"] += 1
                 rows.append(self._row(Node(node.id, node.key, after.id), after.key))
@@ -72,7 +95,7 @@ class Rewrapping:
 
     def _node(self, before: Node, after: Node, replaced: set[str]) -> bool:
         rows = []
-        for leaf in _children(self.connection, self.tenant, before):
+        for leaf in _children(self.connection, self.tenant, before, self.purpose):
             if leaf.id not in replaced:
                 self.counts["leaves_kept"] += 1
                 rows.append(self._row(Node(leaf.id, leaf.key, after.id), after.key))
@@ -116,20 +139,20 @@ class Comparison:
 
     def bucket(self, before: Bucket, after: Bucket | None) -> int:
         """Gives the number of keys compared; Unavailable if one is missing, DataError if one is another."""
-        old = {node.id: node for node in _children(self.connection, self.tenant, before)}
-        new = {node.id: node for node in _children(self.connection, self.tenant, after)} if after else {}
+        old = {node.id: node for node in _children(self.connection, self.tenant, before, self.purpose)}
+        new = {node.id: node for node in _children(self.connection, self.tenant, after, self.purpose)} if after else {}
         leaves = {
             leaf.id: leaf
             for node in new.values()
             if node.id not in old
-            for leaf in _children(self.connection, self.tenant, node)
+            for leaf in _children(self.connection, self.tenant, node, self.purpose)
         }
         compared = 0
         for node in old.values():
             if node.id in new:
                 self._same(node, new[node.id])
                 continue
-            for leaf in _children(self.connection, self.tenant, node):
+            for leaf in _children(self.connection, self.tenant, node, self.purpose):
                 if leaf.id in leaves:
                     self._same(leaf, leaves[leaf.id])
                 else:
@@ -169,10 +192,22 @@ def artefact_ref(row: Any) -> ArtefactRef:
     )
 
 
-def _children(connection: Connection, tenant: str, parent: Bucket | Node) -> list[Node]:
+def check_left_behind(connection: Connection, key: str, purpose: str) -> None:
+    """Tampered, with the name of an artefact, if one lives below a bucket, node or leaf whose key does not open."""
+    living = connection.scalar(_BELOW, {"key": key, "purposes": ["", purpose]})
+    if living is not None:
+        raise Tampered(f"key {key} of the tree does not open, and artefact {living} is below it: {_GO_ON}")
+
+
+def _children(connection: Connection, tenant: str, parent: Bucket | Node, purpose: str) -> list[Node]:
     """The nodes below a bucket, or the leaves below a node, in the order of their rows."""
-    rows = connection.execute(_CHILDREN, {"parent": parent.id}).all()
-    return [open_node(row, tenant, parent.key) for row in rows]
+    found = []
+    for row in connection.execute(_CHILDREN, {"parent": parent.id}).all():
+        try:
+            found.append(open_node(row, tenant, parent.key))
+        except Tampered:
+            check_left_behind(connection, row.id, purpose)
+    return found
 
 
 def _survivors(connection: Connection, leaf: Node, purpose: str) -> Sequence[Row[Any]]:
@@ -181,6 +216,9 @@ def _survivors(connection: Connection, leaf: Node, purpose: str) -> Sequence[Row
 
 def _open(row: Row[Any], wrapped: bytes, leaf: Node) -> tuple[ArtefactRef, Secret]:
     ref = artefact_ref(row)
-    key = Secret(unwrap(leaf.key, wrapped, artefact_aad(ref, leaf.id)))
-    check_commitment(key, row.commitment)
+    try:
+        key = Secret(unwrap(leaf.key, wrapped, artefact_aad(ref, leaf.id)))
+        check_commitment(key, row.commitment)
+    except DataError as error:
+        raise type(error)(f"the key of artefact {ref.artefact} does not open: {_GO_ON}") from None
     return ref, key
