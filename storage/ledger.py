@@ -74,7 +74,7 @@ class Ledger:
         expected, previous = first, _START if first == 1 else None
         for entry in self._entries(connection, first):
             body = _verify_entry(entry, self._signer.public_key)
-            if previous not in (None, entry["previous"]) or body["seq"] != expected:
+            if previous not in (None, entry["previous"]) or body.get("seq") != expected:
                 raise Tampered(f"the ledger's chain is broken at entry {expected}")
             expected, previous = expected + 1, entry["hash"]
         return expected - first
@@ -82,7 +82,9 @@ class Ledger:
     def _entries(self, connection: Connection, first: int) -> Iterator[dict[str, Any]]:
         for row in connection.execute(select(ledger).where(ledger.c.seq >= first).order_by(ledger.c.seq)):
             body = parse_json(row.body.encode(), CERTIFICATE_BYTES_MAX)
-            yield {"body": body, "previous": row.previous, "hash": row.hash, "signature": row.signature}
+            entry = {"body": body, "previous": row.previous, "hash": row.hash, "signature": row.signature}
+            _check_entry(entry)
+            yield entry
 
 
 def parse_certificate(text: bytes) -> dict[str, Any]:
@@ -102,6 +104,13 @@ def verify_certificate(document: dict[str, Any], fingerprint: str) -> list[str]:
     if fingerprint_of(document["public_key"]) != fingerprint.strip().lower():
         raise WrongKey("the certificate is signed by another key than the pinned one")
     intent, done = (_verify_entry(entry, document["public_key"]) for entry in document["entries"])
+    try:
+        return _proved(document, intent, done)
+    except (LookupError, TypeError, AttributeError):  # it is signed, and yet says something else
+        raise Malformed("the entries of a certificate say what was erased, why, and how") from None
+
+
+def _proved(document: dict[str, Any], intent: dict[str, Any], done: dict[str, Any]) -> list[str]:
     reached = document["entries"][0]["hash"]
     for digest in document["between"]:
         reached = _chain(reached, digest)
@@ -152,10 +161,14 @@ def _check_shape(document: dict[str, Any]) -> None:
     if not isinstance(between, list) or not all(isinstance(d, str) and _DIGEST.match(d) for d in between):
         raise Malformed("the proof between the entries is a list of digests")
     for entry in entries:
-        if not isinstance(entry, dict) or set(entry) != _ENTRY_MEMBERS or not isinstance(entry["body"], dict):
-            raise Malformed("not an entry of a ledger")
-        if not all(isinstance(entry[name], str) and _DIGEST.match(entry[name]) for name in ("previous", "hash")):
-            raise Malformed("not an entry of a ledger")
+        _check_entry(entry)
+
+
+def _check_entry(entry: object) -> None:
+    if not isinstance(entry, dict) or set(entry) != _ENTRY_MEMBERS or not isinstance(entry["body"], dict):
+        raise Malformed("not an entry of a ledger")
+    if not all(isinstance(entry[name], str) and _DIGEST.match(entry[name]) for name in ("previous", "hash")):
+        raise Malformed("not an entry of a ledger")
 
 
 def _verify_entry(entry: dict[str, Any], public_key: str) -> dict[str, Any]:

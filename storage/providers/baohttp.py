@@ -75,7 +75,7 @@ class BaoServer:
             raise Unavailable(f"OpenBao cannot be reached: {type(error).__name__}") from error
         if response.status not in (200, 204, 400, 404):
             raise Unavailable(f"OpenBao, HTTP status {response.status}: {_WORDS.get(response.status, 'it failed')}")
-        return _answer(response.status, raw)
+        return read_answer(response.status, raw)
 
     def _connections(self) -> urllib3.PoolManager:
         if self._pool is None:
@@ -121,7 +121,8 @@ def base_url(parts: SplitResult, form: str) -> str:
     return f"http{'' if plain else 's'}://{shown}{'' if port is None else f':{port}'}/v1/"
 
 
-def _answer(status: int, raw: bytes) -> Answer:
+def read_answer(status: int, raw: bytes) -> Answer:
+    """An answer from its body; Unavailable if that is none."""
     try:
         found = json.loads(raw) if raw else {}
         data, errors = found.get("data") or {}, found.get("errors") or []

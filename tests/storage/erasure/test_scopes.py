@@ -229,6 +229,13 @@ def test_ip_12_keys_are_replaced_and_no_recording_is_sealed_again(
         restored.document(tenant, calls[0].find(Kind.IDENTITY).ref.artefact)
 
 
+def test_an_erasure_that_waits_is_carried_out_before_a_rotation(store: Recordings, tenant: TenantId) -> None:
+    call = stored_call(store, tenant)
+    store.erasures.request(tenant, Target.of_call(call.call), GROUND, ACTOR)
+    store.erasures.rotate(tenant)
+    assert verify_certificate(store.certificate(tenant, call.call), store.fingerprint())
+
+
 def test_the_certificate_says_what_nist_asks_of_one(store: Recordings, tenant: TenantId) -> None:
     """SP 800-88r2: what was sanitized, how, with what, how that was verified, by whom and when."""
     call = stored_call(store, tenant)
