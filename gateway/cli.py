@@ -37,8 +37,11 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _server_commands(commands)
     _client_commands(commands)
+    _rights_commands(commands)
+    _operator_commands(commands)
     _admin_commands(commands)
     _policy_commands(commands)
+    _keeping_commands(commands)
     return top
 
 
@@ -116,6 +119,84 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     verify = _command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")
     verify.add_argument("certificate", type=Path)
     verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
+    verify.add_argument(
+        "--keys", type=Path, metavar="FILE", help="changes of the ledger's key since then, from `callvault ledger keys`"
+    )
+
+
+def _rights_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    requests = _command(
+        commands,
+        "requests",
+        "gateway.commands.requests:command",
+        "requests of people who were recorded: enter, identify, match, decide, answer, export",
+    )
+    acts = "list show open identify candidates match decide extend refuse withdraw answer export"
+    requests.add_argument("action", nargs="?", choices=acts.split(), default="list")
+    requests.add_argument("id", nargs="?", default="", help="which request")
+    rights = "access rectification erasure restriction portability objection withdrawal"
+    requests.add_argument("--right", choices=rights.split(), help="open: what is asked for")
+    requests.add_argument("--received", metavar="DAY", help="open: YYYY-MM-DD, when it came, in the tenant's zone")
+    requests.add_argument("--subject", help="open: who asks; sealed")
+    requests.add_argument("--how", help="identify: how it was checked who asks")
+    requests.add_argument("--number", help="candidates: whose calls are looked for")
+    requests.add_argument("--match", action="append", metavar="CALL/WHO", help="match: a call, and who in it")
+    requests.add_argument("--words", choices=("original", "redacted"), help="decide: which transcript goes out")
+    requests.add_argument("--reason", help="decide, extend, answer: why")
+    requests.add_argument("--to", help="decide: who gets it, if not who asks")
+    requests.add_argument("--recipient", dest="key", metavar="KEY", help="decide: public key that it is sealed for")
+    requests.add_argument("--destination", help="decide: one that the configuration authorises")
+    requests.add_argument("--ground", help="refuse: on what ground")
+    requests.add_argument("--statement", help="answer: what is right, for rectification")
+    requests.add_argument("--upheld", action="store_true", help="answer: the objection is right")
+    requests.add_argument("--rejected", action="store_true", help="answer: it is not")
+    requests.add_argument("--reference", action="append", metavar="ID", help="answer: what carried it out")
+    requests.add_argument("--output", type=Path, metavar="FILE", help="export: where the copy goes")
+    _api(requests)
+    copies = _command(
+        commands, "copies", "gateway.commands.requests:copies", "copies that left, and notices to delete them"
+    )
+    copies.add_argument("action", nargs="?", choices=("list", "notice", "told"), default="list")
+    copies.add_argument("id", nargs="?", default="", help="which copy")
+    _api(copies)
+    key = _command(
+        commands, "export-key", "gateway.commands.exports:make_key", "make a key that exports are sealed for"
+    )
+    key.add_argument("file", type=Path, help="where the private key goes; the public one is printed")
+    opened = _command(
+        commands, "open-export", "gateway.commands.exports:open_export", "open a sealed export, and check it, offline"
+    )
+    opened.add_argument("file", type=Path)
+    opened.add_argument("--key", type=Path, metavar="FILE", help="the private key; without it the file is not sealed")
+    opened.add_argument("--output", type=Path, metavar="FILE", help="where the opened ZIP goes")
+    opened.add_argument("--fingerprint", help="the installation's: checks every file against the signed index")
+
+
+def _operator_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    orders = _command(
+        commands,
+        "disclosures",
+        "gateway.commands.disclosures:command",
+        "disclosure orders of authorities, for tokens of role operator: enter, approve by another token, export",
+    )
+    acts = "list show enter approve reject revoke export"
+    orders.add_argument("action", nargs="?", choices=acts.split(), default="list")
+    orders.add_argument("id", nargs="?", default="", help="which order")
+    orders.add_argument("--report", type=int, metavar="YEAR", help="the transparency report: numbers only")
+    orders.add_argument("--tenant", help="enter: whose calls")
+    orders.add_argument("--authority", help="enter: who orders it")
+    orders.add_argument("--ground", help="enter: by which law")
+    orders.add_argument("--call", action="append", metavar="CALL[/WHO]", help="enter: a call, or one person's share")
+    orders.add_argument("--number", help="enter: whose calls instead; that number's own share of each")
+    orders.add_argument("--first", metavar="TIME", help="enter: calls from then on, as 2026-03-01T00:00:00Z")
+    orders.add_argument("--last", metavar="TIME", help="enter: and before then")
+    orders.add_argument("--until", metavar="DAY", help="enter: last day on which it is carried out")
+    parts = "audio transcript facts keys identity detail annotations manifest"
+    orders.add_argument("--part", action="append", choices=parts.split(), help="enter: what is ordered")
+    orders.add_argument("--recipient", dest="key", metavar="KEY", help="enter: public key that it is sealed to")
+    orders.add_argument("--gagged", action="store_true", help="enter: the tenant is not to learn of it")
+    orders.add_argument("--output", type=Path, metavar="FILE", help="export: where it goes")
+    _api(orders)
 
 
 def _erase_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -145,7 +226,7 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     token = _command(commands, "token", "gateway.commands.short:token", "create, list or revoke API tokens")
     token.add_argument("action", choices=("create", "list", "revoke"))
     token.add_argument("--tenant", default="default")
-    token.add_argument("--role", choices=("agent", "officer", "admin", "whip"), default="agent")
+    token.add_argument("--role", choices=("agent", "officer", "admin", "whip", "operator"), default="agent")
     token.add_argument("--label", default="", help="what it is for; sealed")
     token.add_argument("--id", help="which token to revoke")
     _configuration(token)
@@ -195,6 +276,7 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     residency.add_argument("--json", action="store_true", help="the same as JSON")
     _configuration(residency)
+    _past_commands(commands)
     jobs = _command(
         commands, "jobs", "gateway.commands.jobs:command", "transcription jobs: what waits, and what was given up"
     )
@@ -260,6 +342,105 @@ def _policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     page.add_argument("--format", choices=("md", "html"), default="md")
     page.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     _configuration(page)
+
+
+def _keeping_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    hold = _command(
+        commands,
+        "hold",
+        "gateway.commands.holds:hold",
+        "keep calls from being destroyed; list what is held; release it",
+    )
+    hold.add_argument("action", choices=("place", "list", "release"))
+    hold.add_argument("ids", nargs="*", help="place: the calls; release: the hold")
+    hold.add_argument("--ground", help="why; stands in certificates for ever")
+    hold.add_argument("--all", action="store_true", help="list: released ones, too")
+    hold.add_argument("--yes", action="store_true", help="do not ask")
+    _api(hold)
+    restrict = _command(
+        commands, "restrict", "gateway.commands.holds:restrict", "keep a call and let nobody hear or read it (Art. 18)"
+    )
+    restrict.add_argument("call", nargs="?", help="default: list those that are restricted")
+    restrict.add_argument("--lift", action="store_true", help="end the restriction")
+    restrict.add_argument("--ground", default="Art. 18(1) GDPR", help="why; kept for ever")
+    _api(restrict)
+    consent = _command(
+        commands,
+        "consent",
+        "gateway.commands.holds:consent",
+        "list, record or withdraw consents of a call's participants",
+    )
+    consent.add_argument("action", choices=("list", "give", "withdraw"))
+    consent.add_argument("call")
+    consent.add_argument("id", nargs="?", help="withdraw: which consent")
+    consent.add_argument("--purpose", help="give: what for")
+    consent.add_argument("--text", help="give: the version of the text that was consented to")
+    consent.add_argument("--participant", metavar="ID", help="give: whose; default: the call's as a whole")
+    consent.add_argument("--at", metavar="TIME", help="when, as 2026-03-01T12:00:00Z; default: now")
+    consent.add_argument("--how", default="", help="in words; sealed")
+    consent.add_argument("--yes", action="store_true", help="do not ask")
+    _api(consent)
+
+
+def _past_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What is done about a store's past."""
+    backup = _command(
+        commands, "backup", "gateway.commands.backup:back_up", "make a new version of a backup, while calls go on"
+    )
+    backup.add_argument("folder", type=Path, metavar="DIR", help="where all versions are; not on the data's disk")
+    backup.add_argument("--objects", action="store_true", help="copy the objects of a bucket, too; files always are")
+    _configuration(backup)
+    restore = _command(
+        commands,
+        "restore",
+        "gateway.commands.backup:bring_back",
+        "make a store of a backup and the witness, in an empty data folder; erased calls do not come back",
+    )
+    restore.add_argument("folder", type=Path, metavar="DIR", help="of the backup: its newest version; or one version")
+    restore.add_argument(
+        "--head",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what somebody kept of the ledger: a head, or a certificate; refused if they have seen more",
+    )
+    _configuration(restore)
+    prove = _command(
+        commands,
+        "prove-erased",
+        "gateway.commands.backup:prove_erased",
+        "try to open a call from backups and from today's store, by every path; exit 1 if anything opens",
+    )
+    prove.add_argument("call")
+    prove.add_argument(
+        "--backup",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="from before the erasure: a backup, or a copy of a data folder; may be repeated",
+    )
+    prove.add_argument(
+        "--database",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a catalogue from before that was brought back on a server, as store.catalogue names one",
+    )
+    prove.add_argument(
+        "--identifier",
+        action="append",
+        default=[],
+        metavar="TYPE:VALUE",
+        help="of somebody in the call, as number:+31201234567: whether a tag tells it",
+    )
+    _configuration(prove)
+    ledger = _command(
+        commands, "ledger", "gateway.commands.backup:ledger", "show the ledger's head or changes of its key; change it"
+    )
+    ledger.add_argument("action", choices=("head", "keys", "change-key"))
+    _configuration(ledger)
 
 
 def _command(

@@ -10,12 +10,14 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
-from typing import Any
+from typing import Any, BinaryIO
 
 from gateway.errors import GatewayError
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_S = 30.0
+DOWNLOAD_TIMEOUT_S = 300.0  # to the first byte: a copy of hundreds of calls is put on record before that
+PIECE_BYTES = 1 << 18
 EVENT_LINE_BYTES_MAX = 1 << 16
 
 
@@ -55,6 +57,23 @@ class Client:
         """Send JSON, return the decoded answer. Raises ApiError."""
         with self._open("POST", path, json.dumps(body).encode(), {"Content-Type": "application/json"}) as response:
             return json.loads(response.read())
+
+    def delete(self, path: str) -> Any:
+        """The decoded answer to a DELETE. Raises ApiError."""
+        with self._open("DELETE", path, None, {}) as response:
+            return json.loads(response.read())
+
+    def download(self, path: str, to: BinaryIO) -> int:
+        """Writes the body of a GET to a file as it comes; gives its size. ApiError, also where it breaks off."""
+        size = 0
+        with self._open("GET", path, None, {}, DOWNLOAD_TIMEOUT_S) as response:
+            try:
+                while piece := response.read1(PIECE_BYTES):
+                    to.write(piece)
+                    size += len(piece)
+            except HTTPException as error:
+                raise ApiError(0, f"{self.url} broke off after {size} bytes") from error
+        return size
 
     def events(self, timeout_s: float = 60.0) -> Iterator[tuple[str, dict[str, Any]]]:
         """Live events from now on as (name, fields), until the server ends or nothing came for `timeout_s`."""

@@ -154,6 +154,11 @@ class Store(Section):
     keys: str = Field("", description="key provider URL; default: a folder beside the data folder, never inside it")
     objects_region: Region = Field("", description="where the object store is; a folder: where this machine is")
     keys_region: Region = Field("", description="where the key provider is; a folder: where this machine is")
+    witness: str = Field(
+        "",
+        description="object store URL for what a restore must not reach: copies of the ledger, batches of keys;"
+        " best with object lock; default: a folder beside the data folder, never inside it",
+    )
     spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
     spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
 
@@ -262,6 +267,10 @@ class Settings(Section):
         return self.store.keys or f"file:{self.data_folder.with_name(self.data_folder.name + '-keys')}"
 
     @property
+    def witness_url(self) -> str:
+        return self.store.witness or f"file:{self.data_folder.with_name(self.data_folder.name + '-witness')}"
+
+    @property
     def tenant_keys(self) -> Mapping[str, str]:
         """The key providers of tenants that have their own."""
         return {tenant.name: tenant.keys for tenant in self.tenants if tenant.keys}
@@ -317,6 +326,7 @@ def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
         rows.append((dotted, json.dumps(value), origin))
     rows.append(("store.objects (effective)", json.dumps(loaded.settings.objects_url), "derived"))
     rows.append(("store.keys (effective)", json.dumps(loaded.settings.keys_url), "derived"))
+    rows.append(("store.witness (effective)", json.dumps(loaded.settings.witness_url), "derived"))
     return rows
 
 

@@ -51,7 +51,7 @@ def check(loaded: Loaded) -> None:
     """
     settings = loaded.settings
     store = (settings.data_folder, settings.keys_url, settings.objects_url)
-    found = problems(*store, settings.store.catalogue, settings.tenant_keys)
+    found = problems(*store, settings.store.catalogue, settings.tenant_keys, settings.witness_url)
     if taken := server_of(settings.data_folder):
         found.append(taken)
     for name, transport, address in (

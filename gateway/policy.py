@@ -6,6 +6,7 @@ import ipaddress
 import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ from pydantic import (
 )
 
 from gateway.peers import PeerName, RegistrarAddress, parse_source
+from gateway.rights.parts import Part
 from storage.regions import RULES_MAX, region_problem, rule_problem
 
 MASK = "**********"  # what a secret's dump shows; a child process that is given one has no use for the secret
@@ -69,6 +71,18 @@ class Numbering(Section):
             if not value.isdecimal() or not value.isascii() or len(value) > 8:
                 raise ValueError("a prefix has one to eight digits")
         return values
+
+
+class Destination(Section):
+    """Where copies of a tenant's calls may go: denied unless it is written here, by whom, since when, and for what."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    to: str = Field(min_length=1, max_length=200, description="who that is, as it stands in the records of copies")
+    authorised_by: str = Field(min_length=1, max_length=200)
+    authorised_on: date
+    until: date | None = Field(None, description="last day")
+    parts: tuple[Part, ...] = Field(min_length=1, description="what may go there")
+    key: str = Field("", pattern=r"^(cvx1-public-[0-9a-f]{64})?$", description="public key that copies are sealed for")
 
 
 class Retention(Section):
@@ -133,12 +147,20 @@ class Tenant(Section):
         "day",
         description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
     )
+    destinations: tuple[Destination, ...] = Field((), description="where copies may go")
     regions: tuple[RegionRule, ...] = Field(
         (), max_length=RULES_MAX, description="where its data may be, such as NL, NL-AMS, EEA; empty: anywhere"
     )
     zone: str = Field(
         "UTC", description="time zone, IANA: its times are shown and its terms counted in it; times are kept in UTC"
     )
+
+    @field_validator("destinations")
+    @classmethod
+    def _destinations(cls, values: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        if len({value.name for value in values}) != len(values):
+            raise ValueError("a destination is defined twice")
+        return values
 
     @property
     def stores(self) -> bool:

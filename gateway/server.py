@@ -11,11 +11,12 @@ import resource
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from gateway.addresses import parse_address
 from gateway.api.app import create_app
@@ -41,12 +42,15 @@ from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
 from gateway.places import visited
+from gateway.policy import Tenant
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts
+from gateway.rights.deadlines import promised
+from gateway.rights.watching import Watch
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
@@ -71,8 +75,7 @@ class Server:
         self._hub = Hub()
         self._notifier = Notifier.from_environment(os.environ)
         self._queue_awaited = True
-        self._zones: dict[TenantId, str] = {}
-        self._facts: dict[TenantId, Facts] = {}
+        self._tenants: dict[TenantId, Tenant] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
@@ -113,7 +116,7 @@ class Server:
             recordings,
             settings.store.spool_limit_mib << 20,
             Parts(
-                counters=lambda: board.counters + book.counters + sip.counters + whip.counters + jobs.counters,
+                counters=lambda: _together(board, book, sip, whip, jobs, watch),
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
                 media_complete=lambda: media.complete,
@@ -122,16 +125,17 @@ class Server:
                 registrations=lambda: sip.registrations.standings(time.monotonic()),
                 restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
                 queue_up=lambda: jobs.up,
+                requests=lambda: watch.counts,
             ),
         )
         jobs = Jobs(settings, recordings, self._hub, status.alarms)
-        book = CallBook(recordings)
+        book, watch = CallBook(recordings), Watch(recordings, lambda: list(self._tenants), status.alarms)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
         care = look_after(recordings, partial(self._keys_prepared, recordings), status.alarms)
         publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
-        for work in (jobs.run(), uploader.run(), book.run(), care, publishing, remarks):
+        for work in (jobs.run(), uploader.run(), book.run(), watch.run(), care, publishing, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
         received = settings.media
@@ -166,14 +170,18 @@ class Server:
             self._hub,
             board.end_by_id,
             ready=lambda: self._missing(board, media, jobs),
-            counters=lambda: dict(board.counters + book.counters + sip.counters + whip.counters + jobs.counters),
+            counters=lambda: _together(board, book, sip, whip, jobs, watch),
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
-            zone=lambda tenant: self._zones.get(tenant, "UTC"),
-            facts=self._facts_of,
+            zone=lambda tenant: self._tenants[tenant].zone if tenant in self._tenants else "UTC",
+            facts=lambda tenant: Facts.of(self._tenants[tenant]) if tenant in self._tenants else None,
             whip=whip,
             pauses=board.pauses,
+            deadlines=lambda tenant: promised(recordings.policy(tenant)),
+            destinations=lambda tenant: self._tenants[tenant].destinations if tenant in self._tenants else (),
+            released=watch.counters,
+            tenants=lambda: {policy.name: tenant for tenant, policy in self._tenants.items()},
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))
@@ -225,8 +233,7 @@ class Server:
             raise
         if self._announcements is not None:
             self._announcements.close()
-        self._zones = {tenant: one.zone for tenant, one in tenants.items()}
-        self._facts = {tenant: Facts.of(one) for tenant, one in tenants.items()}
+        self._tenants = tenants
         self._announcements, self._contexts, self._accounts = announcements, certificates, known
         self._keys_away = frozenset(keys_away)
 
@@ -236,9 +243,6 @@ class Server:
         self._keys_away = frozenset(away)
         for error in away.values():
             raise error
-
-    def _facts_of(self, tenant: TenantId) -> Facts | None:
-        return self._facts.get(tenant)
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
@@ -297,6 +301,16 @@ def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
             taker(call)
 
     return tell
+
+
+class _Counting(Protocol):
+    @property
+    def counters(self) -> Counter[str]: ...
+
+
+def _together(*parts: _Counting) -> dict[str, int]:
+    """What all of them counted."""
+    return dict(sum((part.counters for part in parts), Counter[str]()))
 
 
 def _settle(recordings: Recordings, settings: Settings) -> None:

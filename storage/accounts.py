@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, bindparam, or_, select
 
 from storage.audit import Audit, Weight
+from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
 from storage.content import open_document, sealed_document
 from storage.epochs import ALIVE
@@ -61,7 +62,7 @@ class Accounts:
     def compare(self, newest: int, *, keys: bool = False) -> None:
         """Judge all calls up to that serial number, a page and a snapshot at a time; if asked, open every key too."""
         after = 0
-        query = select(calls).order_by(calls.c.serial).limit(CALLS_AT_ONCE)
+        query = select(calls).where(IS_CALL).order_by(calls.c.serial).limit(CALLS_AT_ONCE)
         while True:
             with self._catalogue.reading() as connection:
                 rows = connection.execute(query.where(calls.c.serial > after, calls.c.serial <= newest)).all()

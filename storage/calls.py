@@ -12,6 +12,7 @@ from storage.errors import AlreadyExists, Erased, NotFound
 from storage.liveness import alive
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, TenantId
 from storage.records import STREAMS, ArtefactRecord, CallRecord, Change, Day, NewCall
+from storage.standing import held_among, restricted_among
 from storage.tables import artefacts, calls
 
 _OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallState.NO_MEDIA)
@@ -19,6 +20,9 @@ _OVER = (CallState.ENDED, CallState.INTERRUPTED, CallState.NOT_RECORDED, CallSta
 
 WITHOUT_STREAMS = (CallState.NOT_RECORDED, CallState.NO_MEDIA)
 """States in which no stream is going to be ended by a spool."""
+
+IS_CALL = calls.c.state != CallState.DOSSIER.value
+"""What parts the calls from the dossiers, which have rows among them."""
 
 _STATES = select(calls.c.tenant, calls.c.id, calls.c.state).where(calls.c.id.in_(bindparam("ids", expanding=True)))
 _THERE = select(artefacts.c.id).where(
@@ -56,7 +60,8 @@ class Mark(NamedTuple):
 def insert_calls(connection: Connection, new_calls: Sequence[NewCall]) -> None:
     """Writes the rows of new calls."""
     rows = [
-        {"id": new.call, "tenant": new.tenant, "state": CallState.LIVE.value, "day": new.day, "closed": False}
+        {"id": new.call, "tenant": new.tenant, "state": new.state.value, "day": new.day}
+        | {"closed": new.state is CallState.DOSSIER}
         for new in new_calls
     ]
     connection.execute(calls.insert(), rows)
@@ -64,7 +69,7 @@ def insert_calls(connection: Connection, new_calls: Sequence[NewCall]) -> None:
 
 def read_calls(connection: Connection, tenant: TenantId, limit: int, before: CallId | None) -> list[CallRecord]:
     """The newest calls of a tenant first, older than `before` if it is given."""
-    query = select(calls).where(calls.c.tenant == tenant)
+    query = select(calls).where(calls.c.tenant == tenant, IS_CALL)
     if before is not None:
         mark = connection.scalar(select(calls.c.serial).where(calls.c.id == before, calls.c.tenant == tenant))
         if mark is None:
@@ -98,7 +103,7 @@ def read_marked(connection: Connection, marks: Sequence[Mark]) -> list[CallRecor
 
 def read_call(connection: Connection, tenant: TenantId, call: CallId) -> CallRecord:
     """One call; NotFound also for another tenant's."""
-    rows = connection.execute(select(calls).where(calls.c.id == call, calls.c.tenant == tenant)).all()
+    rows = connection.execute(select(calls).where(calls.c.id == call, calls.c.tenant == tenant, IS_CALL)).all()
     if not rows:
         raise NotFound(f"no call {call}")
     return _with_artefacts(connection, rows)[0]
@@ -185,6 +190,16 @@ def _with_artefacts(connection: Connection, rows: Sequence[Any]) -> list[CallRec
     found: dict[str, list[ArtefactRecord]] = {}
     for row in connection.execute(living.order_by(artefacts.c.serial)):
         found.setdefault(row.call, []).append(ArtefactRecord(artefact_ref(row), ArtefactState(row.state), row.size))
+    ids = [CallId(row.id) for row in rows]
+    restricted, held = restricted_among(connection, ids), held_among(connection, ids)
     return [
-        CallRecord(CallId(row.id), CallState(row.state), Day(row.day), tuple(found.get(row.id, ()))) for row in rows
+        CallRecord(
+            CallId(row.id),
+            CallState(row.state),
+            Day(row.day),
+            tuple(found.get(row.id, ())),
+            restricted=row.id in restricted,
+            held=row.id in held,
+        )
+        for row in rows
     ]

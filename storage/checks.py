@@ -10,6 +10,8 @@ from storage.catalogue import check_database
 from storage.errors import StoreError, Unavailable
 from storage.objects import Finding, open_store
 from storage.providers import open_provider
+from storage.unfinished import refuse_unfinished
+from storage.witness import Witness, witness_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ def problems(
     objects_url: str,
     catalogue_url: str = "",
     tenant_keys: Mapping[str, str] | None = None,
+    witness: str = "",
 ) -> list[str]:
     """Each part that cannot be used, with what would mend it; empty if the store can be opened.
 
@@ -63,6 +66,11 @@ def problems(
         check_database(catalogue_url, data_folder)
     except StoreError as error:
         found.append(f"catalogue: {error}")
+    try:
+        refuse_unfinished(data_folder)
+        Witness.open(witness_url(witness, data_folder))
+    except StoreError as error:
+        found.append(f"witness: {error}")
     for name, url in (tenant_keys or {}).items():
         try:
             open_provider(url, data_folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
@@ -34,6 +34,8 @@ SEGMENT_BYTES_MAX = 1 << 20
 """Bounds of what a key row may say: below, tags outweigh data; above, a seek costs a whole slice."""
 SLICE_BYTES_MAX = 1 << 30
 """Plaintext of one slice. Streams are cut at 1 MiB; whole derived objects (rendered audio) are larger."""
+SEGMENTS_MAX = 1 << 32
+"""What the nonce counts; with segments of 64 KiB a stream of 256 TiB."""
 
 AAD_LABEL = b"callvault slice v1"
 COMMITMENT_LABEL = b"callvault commitment v1"
@@ -117,6 +119,33 @@ def seal(
         start, end, index = end, end + step, index + 1
     parts.append(encrypt(_nonce(nonce_prefix, index, last=True), view[start:], None))
     return b"".join(parts)
+
+
+def seal_parts(
+    key: Secret,
+    parts: Iterable[bytes],
+    aad: bytes,
+    *,
+    segment_bytes: int = SEGMENT_BYTES,
+    salt: bytes,
+    nonce_prefix: bytes,
+) -> Iterator[bytes]:
+    """The same slice, piece by piece, of data that is never held as a whole and may be longer than a slice of ours."""
+    _check_segment_bytes(segment_bytes)
+    if len(salt) != SALT_BYTES or len(nonce_prefix) != PREFIX_BYTES:
+        raise ValueError("the salt has 32 bytes and the nonce prefix 7")
+    encrypt = AESGCM(derive(key, salt, aad)).encrypt
+    yield bytes([HEADER_BYTES]) + salt + nonce_prefix
+    room, index, waiting = segment_bytes - TAG_BYTES - HEADER_BYTES, 0, bytearray()
+    for part in parts:
+        waiting += part
+        while len(waiting) > room:  # a full segment waits until it is known not to be the last
+            if index == SEGMENTS_MAX - 1:
+                raise ValueError("too much data for one stream")
+            yield encrypt(_nonce(nonce_prefix, index, last=False), bytes(waiting[:room]), None)
+            del waiting[:room]
+            room, index = segment_bytes - TAG_BYTES, index + 1
+    yield encrypt(_nonce(nonce_prefix, index, last=True), bytes(waiting), None)
 
 
 class SliceReader:

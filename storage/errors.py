@@ -6,7 +6,8 @@
     │   ├── Truncated        shorter than the catalogue says
     │   ├── Tampered         authentication failed under the right key
     │   ├── WrongKey         the key's commitment does not match
-    │   └── Swapped          a valid object, but not the one asked for
+    │   ├── Swapped          a valid object, but not the one asked for
+    │   └── RolledBack       older than what has been seen of it
     ├── Unavailable          the world failed; a retry may help
     │   └── WrongProvider    the key provider answers, and is not the one with these keys
     └── Refused              the answer is no
@@ -16,7 +17,8 @@
         │   └── Expired      its time is over: refused, and destroyed soon
         ├── NotReady         exists, but is not complete yet
         ├── Misplaced        its tenant's data may not be where this would bring it
-        └── OnHold           erasure is refused, the message names the ground
+        ├── OnHold           erasure is refused, the message names the ground
+        └── Restricted       it is kept, and nothing of it is read until the restriction is lifted
 
 Messages carry ids and sizes, never content, numbers, names or keys.
 """
@@ -48,6 +50,10 @@ class WrongKey(DataError):
 
 class Swapped(DataError):
     """A valid object, but not the one that was asked for."""
+
+
+class RolledBack(DataError):
+    """Older than what has been seen of it."""
 
 
 class Unavailable(StoreError):
@@ -88,3 +94,7 @@ class Misplaced(Refused):
 
 class OnHold(Refused):
     """Erasure is refused; the message names the ground."""
+
+
+class Restricted(Refused):
+    """It is kept, and nothing of it is read, exported or derived until the restriction (Art. 18 GDPR) is lifted."""

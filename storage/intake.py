@@ -20,6 +20,7 @@ from storage.content import (
 )
 from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
 from storage.jobs import insert_jobs
+from storage.keeping import Keeper, check_sources, further_of
 from storage.keys import KEY_BYTES, Slot
 from storage.keytree import KeyTree
 from storage.model import (
@@ -36,9 +37,10 @@ from storage.model import (
 from storage.objects import ObjectStore
 from storage.placing import Held, Placing
 from storage.rating import BILLING, check_purpose, check_rating
-from storage.records import STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.records import SELDOM, STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.residency import Residency
 from storage.slicerows import insert_slices
+from storage.standing import check_unrestricted
 from storage.tables import artefacts, buckets
 from storage.times import day_of
 
@@ -72,6 +74,7 @@ class Intake:
         self._objects = objects
         self._residency = residency
         self._clock = clock
+        self._keeper = Keeper(catalogue, tree)
         self._purposes: set[str] = set()  # that are well-formed
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str]) -> None:
@@ -80,11 +83,13 @@ class Intake:
         For ratings, too: they have a purpose of their own.
         """
         self._residency.enter(tenant)
-        kinds = [kind for kind in Kind if kind is not Kind.RATING]
+        kinds = [kind for kind in Kind if kind not in SELDOM | {Kind.RATING}]
         named = {(kind, self._checked(purpose)) for kind in kinds for purpose in purposes} | {(Kind.RATING, BILLING)}
         query = select(buckets.c.kind, buckets.c.purpose).where(buckets.c.tenant == tenant).distinct()
+        query = query.where(buckets.c.root != Root.HOLD.value)  # their purposes are no purposes
         with self._catalogue.reading() as connection:
-            named |= {(Kind(kind), purpose) for kind, purpose in connection.execute(query)}
+            used = [(Kind(kind), purpose) for kind, purpose in connection.execute(query)]
+        named |= {(kind, purpose) for kind, purpose in used if kind not in SELDOM}
         days = [day_of(self._clock(), ahead) for ahead in range(PREPARED_DAYS)]
         self._tree.prepare(tenant, [Slot(kind, purpose, day) for kind, purpose in named for day in days])
 
@@ -97,8 +102,13 @@ class Intake:
         made = self._make(tenant, call, wanted)
         return NewCall(tenant, call, day_of(self._clock()), made)
 
-    def save(self, new_calls: Sequence[NewCall], documents: Mapping[ArtefactId, bytes]) -> None:
-        """Makes calls, keys and first documents durable in one transaction.
+    def save(
+        self,
+        new_calls: Sequence[NewCall],
+        documents: Mapping[ArtefactId, bytes],
+        also: Callable[[Connection], None] = lambda _connection: None,
+    ) -> None:
+        """Makes calls, keys and first documents durable in one transaction, with what `also` writes.
 
         Keys whose epoch ended meanwhile are wrapped again.
         """
@@ -112,11 +122,12 @@ class Intake:
             for item in items
             if _has(item.artefact, documents)
         ]
-        self._place(
-            items,
-            lambda connection: insert_calls(connection, new_calls),
-            lambda connection: put_documents(connection, sealed, replace=False),
-        )
+
+        def fill(connection: Connection) -> None:
+            put_documents(connection, sealed, replace=False)
+            also(connection)
+
+        self._place(items, lambda connection: insert_calls(connection, new_calls), fill)
 
     def extend(self, added: NewCall) -> None:
         """Makes further streams of a saved call, with their keys, durable, in the transaction that finds it live."""
@@ -125,8 +136,12 @@ class Intake:
         def check(connection: Connection) -> None:
             if check_alive(connection, added.tenant, added.call, (), self._clock()) is not CallState.LIVE:
                 raise Refused("a call that is over gets no further streams")
+            further = further_of(connection, added.call)
+            for ref in (artefact.ref for artefact in added.artefacts):
+                if further.withdrawn(ref.participant, ref.purpose):
+                    raise Refused(f"call {ref.call}: the consent to {ref.purpose} is withdrawn")
 
-        self._place(items, check)
+        self._place(items, check, of=added.call)
 
     def settle(self, changes: Sequence[Change]) -> list[NotFound | Erased | None]:
         """Makes changes of saved calls in one transaction; for each that cannot be made, why. The others are made."""
@@ -171,13 +186,16 @@ class Intake:
     def add_derived(
         self, tenant: TenantId, call: CallId, sources: Sequence[ArtefactId], items: Sequence[Derived]
     ) -> tuple[ArtefactId, ...]:
-        """Stores what was derived, in the transaction that finds its sources alive; Erased if one is not.
+        """Stores what was derived, in the transaction that finds its sources alive; Erased if one is not, or if the
+        consent that it would rest on is withdrawn; Expired of what only a hold keeps; Restricted.
 
         AlreadyExists, and nothing is stored, if one of the items is there already: two workers had the same job.
         """
 
         def check(connection: Connection) -> None:
             check_alive(connection, tenant, call, sources, self._clock())
+            check_unrestricted(connection, call)
+            check_sources(connection, call, sources, {item.purpose for item in items}, self._clock())
             check_absent(connection, call, [(item.participant, item.kind) for item in items])
 
         self._residency.enter(tenant)
@@ -201,7 +219,7 @@ class Intake:
         try:
             for sealed in large:
                 self._objects.put(sealed.name, sealed.sealed)
-            self._place(placings, check, fill)
+            self._place(placings, check, fill, of=call)
         except StoreError:
             self._withdraw(large)
             raise
@@ -212,14 +230,20 @@ class Intake:
         items: Sequence[Placing],
         before: Callable[[Connection], object],
         after: Callable[[Connection], None] = lambda _connection: None,
+        of: CallId | None = None,
     ) -> None:
+        """`of`: the call that they are of, where that is not new: it may be held, and have consents."""
+
         def write(connection: Connection, held: Held) -> None:
             self._residency.check(connection, (item.artefact.ref.tenant for item in items))
             before(connection)
             self._tree.place(connection, items, held)
             after(connection)
 
-        self._tree.write(items, write)
+        if of is None:
+            self._tree.write(items, write)
+        else:
+            self._keeper.place(of, items, write)
 
     def _withdraw(self, unused: Sequence[SealedObject]) -> None:
         """Best effort: what stays is an orphan whose key was never stored."""

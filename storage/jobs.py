@@ -13,6 +13,9 @@ The outbox, exactly:
 5. While the queue is away rows stay, oldest first, and nothing else waits for them.
 6. Erasing a call deletes its rows here, in the transaction that buries it.
 
+A job of a restricted call is set aside on the dead list, and comes back when the restriction is lifted: a restriction
+may stand for months, and a queue is no place to wait for so long.
+
 A job that its worker gave up becomes a row of the dead list, one for each call and subject, with the type of its last
 error. It stays until somebody retries it (a new row in the outbox, under a new id), drops it, or the call is erased.
 """
@@ -31,11 +34,15 @@ from storage.catalogue import Catalogue
 from storage.errors import NotFound
 from storage.model import CallId, CallState, TenantId, new_id
 from storage.records import Change, Day, OutboxRow
+from storage.standing import restricted_among
 from storage.tables import calls, dead_jobs, outbox
 from storage.times import day_of
 
 DEAD_AT_ONCE_MAX = 1_000
 """The longest page of the dead list; the count tells how many there are."""
+
+ASIDE = "Restricted"
+"""The reason of jobs that are set aside. They failed of nothing, so they are not counted as dead."""
 
 REASON_CHARS_MAX = 64
 """An error's type. Longer ones are cut: the column must not become a place for texts."""
@@ -71,23 +78,16 @@ class Jobs:
 
         A call that is erased, or not the tenant's, has no jobs: nothing is written then.
         """
-        row = {
-            "id": new_id(),
-            "tenant": tenant,
-            "call": call,
-            "subject": subject,
-            "reason": reason[:REASON_CHARS_MAX],
-            "deliveries": deliveries,
-            "day": day_of(self._clock()),
-        }
-        alive = select(calls.c.id).where(
-            calls.c.id == call, calls.c.tenant == tenant, calls.c.state != CallState.ERASED.value
-        )
         with self._catalogue.writing() as connection:
-            if connection.scalar(alive) is not None:
-                same = (dead_jobs.c.call == call, dead_jobs.c.subject == subject)
-                connection.execute(delete(dead_jobs).where(*same))
-                connection.execute(dead_jobs.insert(), row)
+            self._bury(connection, tenant, call, subject, reason, deliveries)
+
+    def set_aside(self, tenant: TenantId, call: CallId, subject: str, deliveries: int) -> bool:
+        """Keeps a job of a restricted call until the restriction is lifted; False if the call is not restricted now."""
+        with self._catalogue.writing() as connection:
+            if not restricted_among(connection, [call]):
+                return False
+            self._bury(connection, tenant, call, subject, ASIDE, deliveries)
+        return True
 
     def dead(self, limit: int = DEAD_AT_ONCE_MAX) -> list[DeadJob]:
         """The dead list, oldest first."""
@@ -96,9 +96,10 @@ class Jobs:
             return [_dead(row) for row in connection.execute(query)]
 
     def dead_count(self) -> int:
-        """How many jobs are on the dead list."""
+        """How many jobs were given up: what is on the dead list and not only set aside."""
+        given_up = select(func.count()).select_from(dead_jobs).where(dead_jobs.c.reason != ASIDE)
         with self._catalogue.reading() as connection:
-            return connection.scalar(select(func.count()).select_from(dead_jobs)) or 0
+            return connection.scalar(given_up) or 0
 
     def retry(self, id: str) -> DeadJob:
         """Moves a job from the dead list to the outbox, as a new one; NotFound. Gives what it was."""
@@ -112,6 +113,28 @@ class Jobs:
         """Forgets a job of the dead list; NotFound. Gives what it was."""
         with self._catalogue.writing() as connection:
             return _taken(connection, id)
+
+    def _bury(
+        self, connection: Connection, tenant: TenantId, call: CallId, subject: str, reason: str, deliveries: int
+    ) -> None:
+        alive = select(calls.c.id).where(
+            calls.c.id == call, calls.c.tenant == tenant, calls.c.state != CallState.ERASED.value
+        )
+        if connection.scalar(alive) is None:
+            return
+        connection.execute(delete(dead_jobs).where(dead_jobs.c.call == call, dead_jobs.c.subject == subject))
+        row = {"id": new_id(), "tenant": tenant, "call": call, "subject": subject, "deliveries": deliveries}
+        row |= {"reason": reason[:REASON_CHARS_MAX], "day": day_of(self._clock())}
+        connection.execute(dead_jobs.insert(), row)
+
+
+def retry_aside(connection: Connection, call: CallId) -> None:
+    """Lets the jobs that were set aside with a call's restriction go on, as new ones."""
+    aside = (dead_jobs.c.call == call, dead_jobs.c.reason == ASIDE)
+    for row in connection.execute(select(dead_jobs).where(*aside)).all():
+        job = {"id": new_id(), "tenant": row.tenant, "call": row.call, "subject": row.subject}
+        connection.execute(outbox.insert(), job)
+    connection.execute(delete(dead_jobs).where(*aside))
 
 
 def insert_jobs(connection: Connection, changes: Sequence[Change]) -> None:

@@ -7,15 +7,27 @@ key names, counts, times, and a ground and an actor in a few words that may hold
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
-from storage.errors import Malformed, NotFound, Tampered, WrongKey
-from storage.signing import Signer, canonical, fingerprint_of, parse_json, verify_signature
+from storage.chain import (
+    ENTRY_BYTES_MAX,
+    KEY_CHANGE,
+    START,
+    Entry,
+    Keys,
+    Walk,
+    digest_of,
+    key_change_facts,
+    link,
+    sign_entry,
+    verify_entry,
+)
+from storage.errors import Malformed, NotFound, Tampered, Unavailable, WrongKey
+from storage.signing import Signer, canonical, fingerprint_of, parse_json
 from storage.tables import ledger
 from storage.times import utc
 from storage.words import check_words
@@ -26,10 +38,7 @@ FORMAT = "callvault erasure certificate v1"
 CERTIFICATE_BYTES_MAX = 1 << 20
 """A certificate is two entries and a few digests; more is not one."""
 
-_LABEL = "callvault ledger v1"
-_START = "0" * 64
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
-_ENTRY_MEMBERS = {"body", "previous", "hash", "signature"}
 
 
 class Ledger:
@@ -39,16 +48,59 @@ class Ledger:
         self._signer = signer
         self.fingerprint = fingerprint_of(signer.public_key)
 
+    @property
+    def public_key(self) -> str:
+        """The key that signs the next entry."""
+        return self._signer.public_key
+
     def append(self, connection: Connection, kind: str, now_s: float, facts: dict[str, Any]) -> int:
         """Adds an entry within the caller's write transaction; gives its sequence number."""
-        newest = connection.execute(select(ledger.c.seq, ledger.c.hash).order_by(ledger.c.seq.desc()).limit(1)).first()
-        seq, previous = (newest.seq + 1, newest.hash) if newest else (1, _START)
-        body = canonical({**facts, "seq": seq, "type": kind, "at": utc(now_s)})
-        digest = _chain(previous, hashlib.sha256(body).hexdigest())
-        signature = self._signer.sign(_LABEL, bytes.fromhex(digest))
-        row = {"seq": seq, "body": body.decode(), "previous": previous, "hash": digest, "signature": signature}
-        connection.execute(ledger.insert(), row)
+        newest = self.newest(connection)
+        if newest is not None:
+            self._check_turn(newest)
+        seq, previous = (newest.seq + 1, newest.hash) if newest is not None else (1, START)
+        insert_entry(
+            connection, sign_entry(self._signer, previous, {**facts, "seq": seq, "type": kind, "at": utc(now_s)})
+        )
         return seq
+
+    def bodies(self, connection: Connection, wanted: Collection[int]) -> dict[int, dict[str, Any]]:
+        """What these entries say, by their sequence numbers."""
+        query = select(ledger.c.seq, ledger.c.body).where(ledger.c.seq.in_(wanted))
+        return {row.seq: parse_json(row.body.encode(), ENTRY_BYTES_MAX) for row in connection.execute(query)}
+
+    def change_key(self, connection: Connection, now_s: float, new: Signer, facts: dict[str, Any]) -> int:
+        """Adds the entry by which another key takes over, signed by both; call it in a write transaction.
+
+        Whoever has this ledger open, here and elsewhere, can append no more, and says so.
+        """
+        newest = self.newest(connection)
+        seq = 1 if newest is None else newest.seq + 1
+        facts = facts | key_change_facts(self._signer.public_key, new, seq)
+        return self.append(connection, KEY_CHANGE, now_s, facts)
+
+    def newest(self, connection: Connection) -> Entry | None:
+        """The last entry."""
+        row = connection.execute(select(ledger).order_by(ledger.c.seq.desc()).limit(1)).first()
+        return None if row is None else entry_of(row)
+
+    def key_changes(self, connection: Connection, first: int = 1) -> Sequence[Entry]:
+        """The entries by which one key followed the other, from number `first` on."""
+        return entries_of(connection, KEY_CHANGE, first)
+
+    def _check_turn(self, newest: Entry) -> None:
+        """Unavailable if another key has taken over: an entry signed by the old one would break the chain."""
+        mine = self._signer.public_key
+        if newest.type == KEY_CHANGE:
+            taken_over = newest.body["new_key"] != mine
+        else:
+            try:
+                verify_entry(newest, mine)
+                taken_over = False
+            except Tampered:
+                taken_over = True
+        if taken_over:
+            raise Unavailable("the ledger's last entry is not of this installation's key: was it changed? Start again")
 
     def certificate(self, connection: Connection, first: int, last: int) -> dict[str, Any]:
         """The certificate of the erasure whose INTENT and DONE are the entries `first` and `last`."""
@@ -64,27 +116,45 @@ class Ledger:
             "format": FORMAT,
             "public_key": self._signer.public_key,
             "entries": entries,
-            "between": [hashlib.sha256(row.body.encode()).hexdigest() for row in rows[1:-1]],
+            "between": [digest_of(row.body.encode()) for row in rows[1:-1]],
         }
 
     def verify(self, connection: Connection, newest: int | None = None) -> int:
         """Checks the chain and every signature, of the `newest` entries or all; gives how many, raises DataError."""
         last = connection.scalar(select(func.max(ledger.c.seq))) or 0
         first = 1 if newest is None else max(last - newest + 1, 1)
-        expected, previous = first, _START if first == 1 else None
-        for entry in self._entries(connection, first):
-            body = _verify_entry(entry, self._signer.public_key)
-            if previous not in (None, entry["previous"]) or body.get("seq") != expected:
-                raise Tampered(f"the ledger's chain is broken at entry {expected}")
-            expected, previous = expected + 1, entry["hash"]
-        return expected - first
+        keys = Keys.of(self.key_changes(connection, first), self._signer.public_key)
+        if keys.keys[-1] != self._signer.public_key:
+            raise Tampered("the changes of the ledger's key do not end with the key of this installation")
+        walk = Walk(keys.at(first), first - 1, START if first == 1 else None)
+        for entry in read_entries(connection, first):
+            walk.follow(entry)
+        return walk.seq - first + 1
 
-    def _entries(self, connection: Connection, first: int) -> Iterator[dict[str, Any]]:
-        for row in connection.execute(select(ledger).where(ledger.c.seq >= first).order_by(ledger.c.seq)):
-            body = parse_json(row.body.encode(), CERTIFICATE_BYTES_MAX)
-            entry = {"body": body, "previous": row.previous, "hash": row.hash, "signature": row.signature}
-            _check_entry(entry)
-            yield entry
+
+def entry_of(row: Row[Any]) -> Entry:
+    """The entry in a row of the ledger; Malformed."""
+    body = parse_json(row.body.encode(), ENTRY_BYTES_MAX)
+    return Entry.of({"body": body, "previous": row.previous, "hash": row.hash, "signature": row.signature})
+
+
+def read_entries(connection: Connection, first: int = 1) -> Iterator[Entry]:
+    """Entries in their order, from number `first` on."""
+    for row in connection.execute(select(ledger).where(ledger.c.seq >= first).order_by(ledger.c.seq)):
+        yield entry_of(row)
+
+
+def entries_of(connection: Connection, kind: str, first: int = 1) -> list[Entry]:
+    """The entries of one type in their order, from number `first` on. Looks at all of them: some 10⁶ a second."""
+    said = ledger.c.body.contains(f'"type":"{kind}"', autoescape=True)
+    rows = connection.execute(select(ledger).where(ledger.c.seq >= first, said).order_by(ledger.c.seq))
+    return [entry for entry in map(entry_of, rows) if entry.type == kind]
+
+
+def insert_entry(connection: Connection, entry: Entry) -> None:
+    """Writes an entry as it was signed; whoever has not signed it himself has verified it."""
+    text = {"previous": entry.previous, "hash": entry.hash, "signature": entry.signature}
+    connection.execute(ledger.insert(), {"seq": entry.seq, "body": canonical(entry.body).decode()} | text)
 
 
 def parse_certificate(text: bytes) -> dict[str, Any]:
@@ -95,26 +165,30 @@ def parse_certificate(text: bytes) -> dict[str, Any]:
     return document
 
 
-def verify_certificate(document: dict[str, Any], fingerprint: str) -> list[str]:
+def verify_certificate(document: dict[str, Any], fingerprint: str, key_changes: Sequence[Entry] = ()) -> list[str]:
     """Checks a certificate against the pinned fingerprint with nothing but itself; gives what it proves, in words.
 
-    Malformed: not a certificate. WrongKey: signed by another installation. Tampered: something was changed.
+    With the ledger's `key_changes` the fingerprint may be that of any key in their chain. Malformed: not a certificate.
+    WrongKey: signed by another installation. Tampered: something was changed.
     """
-    _check_shape(document)
-    if fingerprint_of(document["public_key"]) != fingerprint.strip().lower():
+    entries = _check_shape(document)
+    keys = Keys.of(key_changes, document["public_key"])
+    if not keys.includes(fingerprint_of(document["public_key"])) or not keys.includes(fingerprint.strip().lower()):
         raise WrongKey("the certificate is signed by another key than the pinned one")
-    intent, done = (_verify_entry(entry, document["public_key"]) for entry in document["entries"])
+    for entry in entries:
+        verify_entry(entry, keys.at(entry.seq))
     try:
-        return _proved(document, intent, done)
+        return _proved(document, entries)
     except (LookupError, TypeError, AttributeError):  # it is signed, and yet says something else
         raise Malformed("the entries of a certificate say what was erased, why, and how") from None
 
 
-def _proved(document: dict[str, Any], intent: dict[str, Any], done: dict[str, Any]) -> list[str]:
-    reached = document["entries"][0]["hash"]
+def _proved(document: dict[str, Any], entries: Sequence[Entry]) -> list[str]:
+    intent, done = (entry.body for entry in entries)
+    reached = entries[0].hash
     for digest in document["between"]:
-        reached = _chain(reached, digest)
-    if reached != document["entries"][1]["previous"] or done["seq"] - intent["seq"] != len(document["between"]) + 1:
+        reached = link(reached, digest)
+    if reached != entries[1].previous or done["seq"] - intent["seq"] != len(document["between"]) + 1:
         raise Tampered("the two entries do not stand in one chain")
     if (intent["type"], done["type"]) != ("intent", "done"):
         raise Malformed("a certificate joins an INTENT and a DONE")
@@ -125,7 +199,7 @@ def _proved(document: dict[str, Any], intent: dict[str, Any], done: dict[str, An
     return _findings(intent, done)
 
 
-def _findings(intent: dict[str, Any], done: dict[str, Any]) -> list[str]:
+def _findings(intent: Mapping[str, Any], done: Mapping[str, Any]) -> list[str]:
     findings = [
         f"{target_words(intent['target'])} of tenant {done['tenant']}: erasure {done['erasure']}",
         f"asked for at {intent['at']} by {intent['actor']}, ground: {intent['ground']}",
@@ -152,7 +226,7 @@ def target_words(target: dict[str, Any]) -> str:
     return " ".join([scope, *([f"({', '.join(details)})"] if details else [])])
 
 
-def _check_shape(document: dict[str, Any]) -> None:
+def _check_shape(document: dict[str, Any]) -> tuple[Entry, Entry]:
     if set(document) != {"format", "public_key", "entries", "between"} or document["format"] != FORMAT:
         raise Malformed("not an erasure certificate of a version that is known here")
     entries, between = document["entries"], document["between"]
@@ -160,24 +234,4 @@ def _check_shape(document: dict[str, Any]) -> None:
         raise Malformed("a certificate has a public key and two entries")
     if not isinstance(between, list) or not all(isinstance(d, str) and _DIGEST.match(d) for d in between):
         raise Malformed("the proof between the entries is a list of digests")
-    for entry in entries:
-        _check_entry(entry)
-
-
-def _check_entry(entry: object) -> None:
-    if not isinstance(entry, dict) or set(entry) != _ENTRY_MEMBERS or not isinstance(entry["body"], dict):
-        raise Malformed("not an entry of a ledger")
-    if not all(isinstance(entry[name], str) and _DIGEST.match(entry[name]) for name in ("previous", "hash")):
-        raise Malformed("not an entry of a ledger")
-
-
-def _verify_entry(entry: dict[str, Any], public_key: str) -> dict[str, Any]:
-    body: dict[str, Any] = entry["body"]
-    if _chain(entry["previous"], hashlib.sha256(canonical(body)).hexdigest()) != entry["hash"]:
-        raise Tampered("an entry's content does not match its hash")
-    verify_signature(public_key, _LABEL, bytes.fromhex(entry["hash"]), entry["signature"])
-    return body
-
-
-def _chain(previous: str, digest: str) -> str:
-    return hashlib.sha256(_LABEL.encode() + bytes.fromhex(previous) + bytes.fromhex(digest)).hexdigest()
+    return Entry.of(entries[0]), Entry.of(entries[1])

@@ -45,6 +45,11 @@ class Kind(StrEnum):
     VOICEMAIL = "voicemail"
     CALL_DETAIL = "call_detail"
     RATING = "rating"
+    CONSENT = "consent"  # that somebody consented, or withdrew: see storage/consents.py
+    ANNOTATION = "annotation"  # what somebody has corrected, beside what was recorded
+    REQUEST = "request"  # this and the following belong to no call: see storage/dossiers.py
+    DISCLOSURE = "disclosure"
+    EGRESS = "egress"
 
 
 class Root(StrEnum):
@@ -56,7 +61,7 @@ class Root(StrEnum):
 
 
 class CallState(StrEnum):
-    """Where a call's record stands. Every answered call ends in one of the last five."""
+    """Where a call's record stands. Every answered call ends in one of STORED to ERASED."""
 
     LIVE = "live"
     ENDED = "ended"  # complete and downloadable, the signed manifest is not yet written
@@ -65,6 +70,7 @@ class CallState(StrEnum):
     NOT_RECORDED = "not_recorded"  # call detail says why
     NO_MEDIA = "no_media"
     ERASED = "erased"
+    DOSSIER = "dossier"  # no call: sealed records of the store's own, see storage/dossiers.py
 
 
 class ArtefactState(StrEnum):

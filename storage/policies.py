@@ -14,7 +14,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from storage.errors import Tampered
+from storage.chain import Entry
+from storage.errors import Malformed, Tampered
 from storage.ledger import Ledger
 from storage.model import Kind, Root, TenantId
 from storage.policy.library import parse_policy, profile
@@ -24,7 +25,7 @@ from storage.policy.reading import as_json
 from storage.records import Day
 from storage.retention import Keep, due
 from storage.signing import canonical
-from storage.tables import buckets, policies
+from storage.tables import buckets, policies, tenants
 from storage.tables import ledger as entries
 from storage.words import check_words
 
@@ -64,9 +65,21 @@ def adopt(connection: Connection, ledger: Ledger, tenant: TenantId, policy: Poli
     facts: dict[str, Any] = {"tenant": tenant, "policy": digest, "profile": policy.name, "zone": policy.zone}
     facts |= {"lowered": [str(one) for one in lowered], "raised": [str(one) for one in raised], "reasons": reasons}
     facts["lines"] = changed_lines(before, policy) if before is not None else []
+    facts["body"] = body  # whole, for a restore: a backup from before has only the one that it followed
     entry = ledger.append(connection, ENTRY, now_s, facts)
     connection.execute(policies.insert(), {"tenant": tenant, "body": body, "digest": digest, "entry": entry})
     return Adopted(True, lowered, raised, apply_lowered(connection, tenant))
+
+
+def replay_policy(connection: Connection, entry: Entry) -> None:
+    """What an entry of type `policy` did, done again after a restore; Malformed."""
+    tenant, body, digest = (entry.body.get(name) for name in ("tenant", "body", "policy"))
+    if not isinstance(tenant, str) or not isinstance(body, str):
+        raise Malformed(f"entry {entry.seq} of the ledger changes a policy and does not hold it")
+    if connection.scalar(select(tenants.c.id).where(tenants.c.id == tenant)) is None:
+        return  # of a tenant that came after the backup: nothing of it is here
+    connection.execute(policies.insert(), {"tenant": tenant, "body": body, "digest": digest, "entry": entry.seq})
+    apply_lowered(connection, TenantId(tenant))
 
 
 def policy_of(connection: Connection, tenant: TenantId) -> Policy:

@@ -20,18 +20,25 @@ from sqlalchemy import select
 
 from storage.accounts import Explain
 from storage.audit import Audit, Weight
+from storage.backup.take import Source
 from storage.calls import open_calls, read_call, read_calls
 from storage.catalogue import Catalogue
 from storage.confirmation import Confirmations
+from storage.consents import Consents
 from storage.content import find_content, open_document, open_whole
+from storage.dossiers import Dossiers, amend
+from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
 from storage.errors import Erased, NotFound, NotReady, Refused, Swapped, Unavailable
 from storage.expiry import Expiry
+from storage.exports import sign_index
 from storage.heldepochs import DueOf
+from storage.holds import Holds
 from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.inventory import Inventory, take_inventory
 from storage.jobs import Jobs, delete_jobs, read_jobs
+from storage.keeping import Keeper
 from storage.keytree import KeyTree
 from storage.ledger import Ledger
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
@@ -60,17 +67,22 @@ from storage.records import (
     Wanted,
 )
 from storage.residency import Residency
+from storage.restrictions import Restrictions
+from storage.safekeeping import Safekeeping, compare
 from storage.search import find_calls
 from storage.signing import Signer
 from storage.slicebook import SliceBook
 from storage.slices import SliceRow
 from storage.spoolindex import SpoolIndex
 from storage.spoolview import SpoolView, look
+from storage.standing import check_unrestricted
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests, tenants
 from storage.tenantkeys import misplaced
 from storage.tokens import Tokens
+from storage.unfinished import refuse_unfinished
+from storage.witness import Witness, witness_url
 
 __all__ = [
     "ArtefactRecord",
@@ -108,12 +120,15 @@ class Recordings:
         catalogue_url: str = "",
         tenant_keys: Mapping[str, str] | None = None,
         places: Sequence[Place] = (),
+        witness: str = "",
         clock: Callable[[], float] = time.time,
         due_of: DueOf = due_of,
         on_erasure_step: Callable[[Step], None] = lambda _step: None,
     ) -> Self:
         """Opens the store in `data_folder`, makes it at the first start, and brings its tables up to date.
 
+        RolledBack or Tampered if the `witness` (an object store's URL; a folder beside the data) has seen another or
+        a newer ledger: then this is an old copy, and only `callvault restore` may make a store of it.
         `catalogue_url` names a server that has the catalogue; none: it is in the folder too (`storage.databases`).
         `tenant_keys` has, by name, the providers of tenants that have their own; one that is away does not keep the
         store from opening. All processes of an installation must be told the same. `places` says where this process
@@ -121,16 +136,30 @@ class Recordings:
         may be read, by default the tenant's policy; `on_erasure_step` is told of each step once it is durable.
         """
         objects = open_store(objects_url)
+        seen = Witness.open(witness_url(witness, data_folder))
+        refuse_unfinished(data_folder)
         provider = Routed(open_provider(provider_url, data_folder))
         data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalogue = Catalogue(data_folder, catalogue_url)
         try:
+            compare(seen, catalogue)
             installation = open_installation(catalogue, provider)
         except BaseException:
             catalogue.close()
             raise
         opened = cls(
-            catalogue, provider, objects, installation, data_folder, node, places, clock, due_of, on_erasure_step
+            catalogue,
+            provider,
+            objects,
+            seen,
+            installation,
+            data_folder,
+            node,
+            places,
+            clock,
+            due_of,
+            on_erasure_step,
+            catalogue_url=catalogue_url,
         )
         try:
             opened._route(tenant_keys or {}, data_folder)
@@ -144,6 +173,7 @@ class Recordings:
         catalogue: Catalogue,
         routed: Routed,
         objects: ObjectStore,
+        witness: Witness,
         installation: Installation,
         data_folder: Path,
         node: str,
@@ -151,8 +181,10 @@ class Recordings:
         clock: Callable[[], float],
         due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
+        *,
+        catalogue_url: str,
     ) -> None:
-        signer = Signer(installation.ledger)
+        signer = self._signer = Signer(installation.ledger)
         provider = Measured(routed)
         self.node = node
         """The name of this machine, which spool files carry."""
@@ -171,6 +203,11 @@ class Recordings:
         self._ledger = Ledger(signer)
         self.residency = Residency(catalogue, self._ledger, places, clock)
         """Where tenants' data may be, and where it is."""
+        self.safekeeping = Safekeeping(
+            Source(data_folder, catalogue, bool(catalogue_url), objects, witness, self._ledger, signer, clock),
+            provider,
+        )
+        """Witness, backups, and the ledger's own key."""
         self._intake = Intake(catalogue, self._tree, objects, self.residency, clock)
         self.slices = SliceBook(catalogue, self._tree, signer, self.residency)
         """The catalogue as the uploader sees it."""
@@ -179,17 +216,30 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.dossiers = Dossiers(catalogue, self._tree, self._intake, clock)
+        """Sealed records that belong to no call: requests, orders, and what left."""
+        self.egress = EgressLedger(catalogue, self.dossiers, signer, clock)
+        """Each copy that left."""
         self.ratings = Ratings(catalogue, self._tree)
         """What calls are billed by."""
         self.confirmations = Confirmations(installation.confirmations, clock)
         """That a set of calls was shown before it is erased."""
         self._locks = data_folder / "locks"
         self.erasures = Eraser(
-            Surroundings(catalogue, provider, objects, self._ledger, self._locks, clock, on_step=on_erasure_step)
+            Surroundings(
+                catalogue, provider, objects, self._ledger, self._locks, clock, witness, on_step=on_erasure_step
+            )
         )
         """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
         self.expiry = Expiry(catalogue, self.erasures, clock)
         """Destroys the keys of what is due."""
+        keeper = Keeper(catalogue, self._tree)
+        self.holds = Holds(catalogue, keeper, self.erasures, self._ledger, self.safekeeping.keep_hold, clock)
+        """What must not be destroyed, and on which ground."""
+        self.restrictions = Restrictions(catalogue, self._ledger, clock)
+        """What is kept and not read."""
+        self.consents = Consents(catalogue, self._tree, keeper, self.erasures, self._ledger, self.residency, clock)
+        """What rests on somebody's consent, and the evidence of it."""
 
     def serving(self) -> AbstractContextManager[None]:
         """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.
@@ -324,6 +374,13 @@ class Recordings:
         """
         return self._intake.add_derived(tenant, call, sources, items)
 
+    def amend(self, tenant: TenantId, artefact: ArtefactId, change: Callable[[bytes], bytes]) -> bytes:
+        """Replaces an artefact's document by what `change` makes of it, and gives that; nobody's change gets lost.
+
+        `change` may be called again, if another one came first. NotFound, Erased, NotReady without a document.
+        """
+        return amend(self._catalogue, self._tree, tenant, artefact, change, self._clock)
+
     # Policies.
 
     def adopt(self, tenant: TenantId, policy: Policy) -> Adopted:
@@ -371,18 +428,27 @@ class Recordings:
         with self._catalogue.reading() as connection:
             return open_calls(connection, CallState.LIVE)
 
-    def document(self, tenant: TenantId, artefact: ArtefactId) -> bytes:
-        """A document or derived artefact, whole. NotFound, Erased, NotReady, DataError."""
+    def document(self, tenant: TenantId, artefact: ArtefactId, *, recording: bool = False) -> bytes:
+        """A document or derived artefact, whole. NotFound, Erased, NotReady, DataError, Restricted.
+
+        `recording`: it is read for the recording itself, to finish it, and for nobody: restrictions do not matter.
+        """
         with self._catalogue.reading() as connection:
             opened = self._tree.open(connection, artefact, tenant)
+            if not recording:
+                check_unrestricted(connection, opened.ref.call)
             found = find_content(connection, artefact)
         if isinstance(found, SliceRow):
             return open_whole(opened, found, self.objects)
         return open_document(opened, *found)
 
-    def stream(self, tenant: TenantId, artefact: ArtefactId) -> StreamReader:
-        """A stream's entries, from slices and from the spool alike. NotFound, Erased; close it after use."""
-        return open_stream(self._catalogue, self._tree, self.objects, self._spool_index, tenant, artefact)
+    def stream(self, tenant: TenantId, artefact: ArtefactId, *, recording: bool = False) -> StreamReader:
+        """A stream's entries, from slices and from the spool alike; close it after use. NotFound, Erased, Restricted.
+
+        `recording` as of `document`.
+        """
+        where = (self._catalogue, self._tree, self.objects, self._spool_index)
+        return open_stream(*where, tenant, artefact, recording=recording)
 
     # Jobs.
 
@@ -443,6 +509,10 @@ class Recordings:
         if (manifest["tenant"], manifest["call"]) != (tenant, call):
             raise Swapped(f"the manifest of call {call} is another call's")
         return manifest
+
+    def sign_export(self, index: Mapping[str, Any]) -> dict[str, Any]:
+        """The index of an export, signed; `storage.exports` checks it."""
+        return sign_index(self._signer, index)
 
     def reconcile(self, explain: Explain, *, hashes: bool = False) -> Audit:
         """Compares catalogue, spool, objects and outbox; see `storage.reconcile`."""

@@ -26,7 +26,15 @@ Day = NewType("Day", str)
 DEFAULT_SEGMENT_BYTES = 65_536
 """Ciphertext segment of new artefacts: a seek opens this much, and sealing is at full speed ."""
 
-ROOTS: dict[Kind, Root] = {kind: Root.STATUTORY if kind is Kind.RATING else Root.CONTENT for kind in Kind}
+DOSSIERS = frozenset({Kind.REQUEST, Kind.DISCLOSURE, Kind.EGRESS})
+"""Kinds of records that belong to no call: what was asked, answered and handed out, outliving what it was about."""
+
+SELDOM = DOSSIERS | {Kind.ANNOTATION, Kind.CONSENT}
+"""Kinds for which no bucket is prepared ahead: they come one by one, and their makers can wait for the provider."""
+
+_STATUTORY = DOSSIERS | {Kind.RATING, Kind.CONSENT}
+
+ROOTS: dict[Kind, Root] = {kind: Root.STATUTORY if kind in _STATUTORY else Root.CONTENT for kind in Kind}
 """Under which root of its tenant's tree each kind stands."""
 
 STREAMS = frozenset({Kind.AUDIO, Kind.VOICEMAIL})
@@ -72,6 +80,7 @@ class NewCall:
     day: Day
     artefacts: tuple[NewArtefact, ...]
     identifiers: tuple[Identifier, ...] = ()
+    state: CallState = CallState.LIVE  # in which it is saved: a dossier is one from the beginning
 
     def find(self, kind: Kind, participant: ParticipantId = NO_PARTICIPANT) -> NewArtefact:
         """The artefact of that kind and participant; KeyError if none was wanted."""
@@ -112,12 +121,17 @@ class ArtefactRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call as the catalogue knows it, with those of its artefacts that are not erased."""
+    """One call as the catalogue knows it, with those of its artefacts that are not erased.
+
+    `restricted`: nothing of it is read now, see storage/restrictions.py; `held`: see storage/holds.py.
+    """
 
     id: CallId
     state: CallState
     day: Day
     artefacts: tuple[ArtefactRecord, ...]
+    restricted: bool = False
+    held: bool = False
 
     def find(self, kind: Kind, participant: ParticipantId | None = None) -> tuple[ArtefactRecord, ...]:
         """Its artefacts of one kind, of one participant if one is named."""

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, select
 
 from storage.catalogue import Catalogue
+from storage.chain import Entry
 from storage.errors import Misplaced, Refused
 from storage.ledger import Ledger
 from storage.model import TenantId
 from storage.places import Part, Place, misplaced
 from storage.records import Day
 from storage.regions import RULES_MAX, rule_problem
-from storage.tables import locations, residency
+from storage.tables import locations, residency, tenants
 from storage.times import day_of
 
 
@@ -148,6 +149,26 @@ class Residency:
             facts = {"tenant": tenant, "part": place.part.value, "region": place.region, "place": place.name}
             seq = self._ledger.append(connection, "location", now_s, facts)
             connection.execute(locations.insert(), facts | {"day": day_of(now_s), "seq": seq})
+
+
+def replay_rule(connection: Connection, entry: Entry) -> None:
+    """What an entry of type `regions` did, done again after a restore."""
+    tenant = entry.body["tenant"]
+    connection.execute(delete(residency).where(residency.c.tenant == tenant))
+    if entry.body["rules"] and _is_known(connection, tenant):
+        connection.execute(residency.insert(), {"tenant": tenant, "rules": " ".join(entry.body["rules"])})
+
+
+def replay_location(connection: Connection, entry: Entry) -> None:
+    """What an entry of type `location` did, done again after a restore."""
+    if _is_known(connection, entry.body["tenant"]):
+        facts = {name: entry.body[name] for name in ("tenant", "part", "region", "place")}
+        connection.execute(locations.insert(), facts | {"day": entry.body["at"][:10], "seq": entry.seq})
+
+
+def _is_known(connection: Connection, tenant: str) -> bool:
+    """Not of a tenant that came after the backup: nothing of it is here."""
+    return connection.scalar(select(tenants.c.id).where(tenants.c.id == tenant)) is not None
 
 
 def held_in(found: Sequence[Location], day: Day) -> dict[str, list[str]]:

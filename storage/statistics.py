@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, select
 
+from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
 from storage.content import open_document
 from storage.envelope import length_prefixed
@@ -24,6 +25,7 @@ from storage.keys import unwrap, wrap
 from storage.keytree import KeyTree, Opened
 from storage.model import ArtefactId, CallId, CallState, Kind, Secret, TenantId
 from storage.records import Day
+from storage.standing import restricted_among
 from storage.tables import artefacts, calls, documents, statistics
 
 BODY_BYTES_MAX = 4096
@@ -105,7 +107,7 @@ class Statistics:
     def first_day(self, tenant: TenantId) -> Day | None:
         """The day of the tenant's first call, erased or not."""
         with self._catalogue.reading() as connection:
-            found = connection.scalar(select(func.min(calls.c.day)).where(calls.c.tenant == tenant))
+            found = connection.scalar(select(func.min(calls.c.day)).where(calls.c.tenant == tenant, IS_CALL))
         return None if found is None else Day(found)
 
     def settled(self, tenant: TenantId, period: str) -> bool:
@@ -116,16 +118,22 @@ class Statistics:
             return not connection.scalar(select(exists().where(*of_period, calls.c.closed.is_(False))))
 
     def described(self, tenant: TenantId, period: str) -> Iterator[Described]:
-        """The calls of a period that are over and not erased. What of one does not open is left out of it."""
+        """The calls of a period that are over, not erased and not restricted. What of one does not open is left out."""
         first, last = days_of(period)
         serial = 0
         while True:
             with self._catalogue.reading() as connection:
                 query = select(calls.c.serial, calls.c.id, calls.c.state).where(
-                    calls.c.tenant == tenant, calls.c.day >= first, calls.c.day <= last, calls.c.serial > serial
+                    *(calls.c.tenant == tenant, calls.c.day >= first, calls.c.day <= last, calls.c.serial > serial),
+                    IS_CALL,
                 )
                 rows = connection.execute(query.order_by(calls.c.serial).limit(CALLS_AT_ONCE)).all()
-                living = [row for row in rows if row.state not in (CallState.ERASED, CallState.LIVE)]
+                restricted = restricted_among(connection, [CallId(row.id) for row in rows])
+                living = [
+                    row
+                    for row in rows
+                    if row.state not in (CallState.ERASED, CallState.LIVE) and row.id not in restricted
+                ]
                 told = self._told(connection, [CallId(row.id) for row in living])
             for row in living:
                 detail, tracks = told.get(row.id, (None, ()))

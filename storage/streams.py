@@ -21,6 +21,7 @@ from storage.objects import ObjectStore
 from storage.slices import SliceRow, object_name, open_index
 from storage.spoolfile import SpooledRecord, SpooledRecords
 from storage.spoolindex import SpoolIndex
+from storage.standing import check_unrestricted
 from storage.tables import slices
 
 _SLICES = select(slices).where(slices.c.artefact == bindparam("of")).order_by(slices.c.slice_no)
@@ -88,7 +89,7 @@ class StreamReader:
     def read(self, start: int | None = None, end: int | None = None) -> Iterator[bytes]:
         """The entries that have something of media time [start, end), one by one; all of them without bounds.
 
-        Erased within half a second of the erasure, also in the middle; DataError where stored bytes are wrong.
+        Erased, Restricted within half a second of that, also in the middle; DataError where stored bytes are wrong.
         """
         for piece in self._pieces:
             after = end is not None and piece.start >= end
@@ -161,12 +162,21 @@ def fetcher(objects: ObjectStore, ref: ArtefactRef, stream_id: str) -> Callable[
 
 
 def open_stream(
-    catalogue: Catalogue, tree: KeyTree, objects: ObjectStore, spool: SpoolIndex, tenant: TenantId, artefact: ArtefactId
+    catalogue: Catalogue,
+    tree: KeyTree,
+    objects: ObjectStore,
+    spool: SpoolIndex,
+    tenant: TenantId,
+    artefact: ArtefactId,
+    *,
+    recording: bool = False,
 ) -> StreamReader:
-    """A reader of all that is there now; NotFound, Erased, DataError."""
+    """A reader of all that is there now; NotFound, Erased, DataError, and Restricted unless it is for recording."""
     asked_at_s = time.monotonic()
     with catalogue.reading() as connection:
         opened = tree.open(connection, artefact, tenant)
+        if not recording:
+            check_unrestricted(connection, opened.ref.call)
         rows = slice_rows(connection, artefact)
         after = uploaded(connection, artefact)
         closed = is_closed(connection, opened.ref.call)
@@ -179,7 +189,8 @@ def open_stream(
             after = uploaded(connection, artefact)
         left = tuple(record for record in spooled.records if record.seq > after.get(record.run, -1))
         spooled = SpooledRecords(left, ended=spooled.ended)
-    return StreamReader(opened, rows, spooled, objects, Lease(catalogue, artefact, asked_at_s, tree.now))
+    lease = Lease(catalogue, artefact, asked_at_s, tree.now, None if recording else opened.ref.call)
+    return StreamReader(opened, rows, spooled, objects, lease)
 
 
 def slice_rows(connection: Connection, artefact: ArtefactId) -> list[SliceRow]:

@@ -244,6 +244,38 @@ holds = Table(
     Column("tenant", _ID, nullable=False),
     Column("ground", String(200), nullable=False),  # words that may stand in the ledger
     Column("released", Boolean, nullable=False),
+    Column("entry", Integer, nullable=False),  # of the ledger, which says when and by whom
+)
+
+held_calls = Table(
+    "held_calls",  # what of these calls is made while the hold stands is held as well
+    metadata,
+    Column("call", _ID, ForeignKey("calls.id"), primary_key=True),
+    Column("hold", _ID, ForeignKey("holds.id"), primary_key=True, index=True),
+)
+
+restrictions = Table(
+    "restrictions",  # Art. 18 GDPR: what is kept and not read. See storage/restrictions.py
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, ForeignKey("calls.id"), nullable=False, index=True),
+    Column("ground", String(200), nullable=False),  # words that may stand in the ledger
+    Column("lifted", Boolean, nullable=False),
+    Column("entry", Integer, nullable=False),  # of the ledger, which says when and by whom
+)
+
+consents = Table(
+    "consents",  # what rests on somebody's consent; the evidence is sealed. See storage/consents.py
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),  # also its evidence's, an artefact of the call
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, ForeignKey("calls.id"), nullable=False, index=True),
+    Column("participant", _ID, nullable=False),
+    Column("purpose", _WORD, nullable=False),
+    Column("erasure", _ID),  # that its withdrawal brought about; none: it stands
 )
 
 changes = Table(
@@ -312,6 +344,17 @@ statistics = Table(
     Column("period", _DAY, nullable=False),  # a UTC day or month that is over
     Column("sealed", LargeBinary, nullable=False),  # under a secret of the installation: it outlives the tenant's keys
     UniqueConstraint("tenant", "period"),
+)
+
+egress = Table(
+    "egress",  # for ever: which copies of a call are out of reach. To whom they went is sealed; see storage/egress.py
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False),  # of the dossier
+    Column("tenant", _ID, nullable=False),
+    Column("call", _ID, nullable=False, index=True),
+    Column("day", _DAY, nullable=False),  # UTC day on which it left
+    UniqueConstraint("id", "call"),
 )
 
 residency = Table(

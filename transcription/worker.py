@@ -10,6 +10,7 @@ What becomes of a job:
     not committed yet             the same
     what is stored is damaged     on the dead list at once: reading it again gives the same
     language unknown to engine    the same
+    the call is restricted        set aside, untouched; comes back when the restriction is lifted (`storage.jobs`)
     its worker dies of it         delivered to the next one; after DELIVERIES_MAX on the dead list, untouched
     may not be here (residency)   again: another worker may be elsewhere; after DELIVERIES_MAX on the dead list
     no speech model               waits: nothing is taken (`transcription.serving`)
@@ -27,7 +28,7 @@ import media.errors
 from media.framelog import decode
 from media.render import media_span, render_pcm, total_samples
 from media.timeline import TrackFacts
-from storage.errors import AlreadyExists, DataError, Erased, NotFound, NotReady, StoreError
+from storage.errors import AlreadyExists, DataError, Erased, NotFound, NotReady, Restricted, StoreError
 from storage.model import CallState, Kind, ParticipantId
 from storage.records import Derived
 from transcription.audio import quiet_cut, to_engine
@@ -153,7 +154,9 @@ class Worker:
             return self._failed(job, error)
 
     def _failed(self, job: Job, error: Exception) -> Done | Again:
-        """What becomes of a job that failed: again, ever later, until it is given up."""
+        """What becomes of a job that failed: again, ever later, until it is given up; or set aside."""
+        if isinstance(error, Restricted):
+            return self._set_aside(job)
         reason = type(error).__name__
         if job.delivery >= DELIVERIES_MAX:
             return self._give_up(job, reason)
@@ -161,6 +164,18 @@ class Worker:
             ids = {"tenant_id": job.tenant, "call_id": job.call}
             log.warning("transcription_failed", extra={**ids, "error": reason, "delivery": job.delivery})
         return Again(min(2.0 ** (job.delivery - 1), RETRY_S_MAX))
+
+    def _set_aside(self, job: Job) -> Done | Again:
+        """Out of the queue, until the restriction is lifted."""
+        try:
+            aside = self._recordings.jobs.set_aside(job.tenant, job.call, JOB, job.delivery)
+        except StoreError as error:
+            log.warning("job_not_set_aside", extra={"call_id": job.call, "error": type(error).__name__})
+            return Again(RETRY_S_MAX)
+        if not aside:  # it was lifted meanwhile
+            return Again(0.0)
+        log.info("transcription_set_aside", extra={"tenant_id": job.tenant, "call_id": job.call})
+        return Done()
 
     def _give_up(self, job: Job, reason: str) -> Done | Again:
         """On the dead list, and only then out of the queue."""
@@ -179,6 +194,8 @@ class Worker:
         record = self._recordings.call(job.tenant, job.call)
         if record.state is CallState.ERASED or not missing(record):
             return Done()
+        if record.restricted:
+            raise Restricted(f"call {job.call} is restricted")
         if record.state is CallState.LIVE:
             raise NotReady(f"call {job.call} is live")
         language, sources = self._sources(record)

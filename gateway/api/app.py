@@ -11,14 +11,20 @@ from fastapi.responses import JSONResponse
 from gateway.api import (
     audio,
     calls,
+    consents,
+    copies,
+    disclosures,
     erasures,
     events,
     health,
+    holds,
     keys,
     metrics,
     pauses,
     policy,
     ratings,
+    requests,
+    restrictions,
     search,
     statistics,
     whip,
@@ -37,6 +43,7 @@ STATUSES: dict[type[errors.StoreError], int] = {
     errors.Erased: 410,
     errors.NotReady: 409,
     errors.OnHold: 409,
+    errors.Restricted: 423,
     errors.Refused: 403,
     errors.Unavailable: 503,
     errors.DataError: 500,
@@ -56,21 +63,9 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    for module in (
-        health,
-        metrics,
-        calls,
-        erasures,
-        search,
-        audio,
-        keys,
-        pauses,
-        policy,
-        statistics,
-        ratings,
-        events,
-        whip,
-    ):
+    of_calls = (calls, search, audio, keys, pauses, policy, statistics, ratings)
+    of_rights = (erasures, holds, restrictions, consents, requests, copies, disclosures)
+    for module in (health, metrics, *of_calls, *of_rights, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)
     app.add_exception_handler(Unavailable, _unconfirmed)

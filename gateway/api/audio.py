@@ -9,10 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from gateway.api.context import AsCaller, InContext, OfCall
+from gateway.api.context import AsCaller, InContext, OfCall, check_kept
 from gateway.errors import NotOpus
 from gateway.ogg import OggOpus
 from gateway.playback import Manner, Wav
+from storage.model import Kind
 
 router = APIRouter(prefix="/v1/calls", tags=["audio"])
 
@@ -35,6 +36,7 @@ def audio(
     `Range: bytes=a-b` opens only what it needs. Where `conceal` has made something up, cue points behind the samples
     mark it, and `Link` names the list of it.
     """
+    check_kept(context, who, context.recordings.call(who.tenant, call), Kind.AUDIO)
     wav = Wav.open(context.recordings, who.tenant, call, track, how=Manner(comfort_noise, conceal))
     headers = {"Accept-Ranges": "bytes", "ETag": wav.etag, "Cache-Control": "no-store"}
     headers["Content-Disposition"] = f'attachment; filename="{call}.wav"'
@@ -55,6 +57,7 @@ def audio(
     status = 206 if span else 200
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type="audio/wav")
+    context.released["released_user"] += 1
     return StreamingResponse(_body(wav, start, end), status, headers, media_type="audio/wav")
 
 
@@ -74,6 +77,7 @@ def concealed(
 
     `complete` is false of a track with so many gaps that its gap map, and so this list, leaves some out.
     """
+    check_kept(context, who, context.recordings.call(who.tenant, call), Kind.AUDIO)
     with Wav.open(context.recordings, who.tenant, call, track) as wav:
         tracks = [
             {
@@ -96,10 +100,12 @@ def opus(
     track: Annotated[int, Query(ge=0, le=63, description="the track; only one fits into a file")] = 0,
 ) -> Response:
     """A track as Ogg Opus, its packets as they were received; 406 of one that was not received in Opus alone."""
+    check_kept(context, who, context.recordings.call(who.tenant, call), Kind.AUDIO)
     try:
         file = OggOpus.open(context.recordings, who.tenant, call, track)
     except NotOpus as error:
         return JSONResponse({"error": "NotOpus", "detail": str(error)}, status_code=406)
+    context.released["released_user"] += 1
     headers = {"Accept-Ranges": "none", "Cache-Control": "no-store"}
     headers["Content-Disposition"] = f'attachment; filename="{call}.opus"'
     return StreamingResponse(_pages(file), 200, headers, media_type="audio/ogg")

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.api.context import AsCaller, AsOfficer, InContext, OfCall
+from gateway.api.context import AsCaller, AsOfficer, Caller, Context, InContext, OfCall, check_kept
 from gateway.events import LiveEvent
-from storage.errors import Erased, NotFound, NotReady
+from gateway.rights.annotations import entries_of
+from storage.errors import Erased, NotFound, NotReady, Restricted
 from storage.model import ArtefactRef, ArtefactState, CallId, CallState, Kind, TenantId
 from storage.recordings import Recordings
 from storage.records import CallRecord
@@ -43,7 +44,7 @@ def list_calls(
     """
     found = context.recordings.calls(who.tenant, limit=limit, before=CallId(before) if before else None)
     locations = context.recordings.residency.locations(who.tenant)
-    rows = [summary(context.recordings, who.tenant, call, locations) for call in found]
+    rows = [summary(context, who, call, locations) for call in found]
     return {"calls": rows, "zone": context.zone(who.tenant)}
 
 
@@ -52,22 +53,27 @@ def one_call(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
     """One call: its state, when and how long, its artefacts, and of each track what was received and how good."""
     recordings = context.recordings
     record = recordings.call(who.tenant, call)
-    shown_as = summary(recordings, who.tenant, record, recordings.residency.locations(who.tenant))
-    return shown_as | {"tracks": _tracks(recordings, who.tenant, record)}
+    shown_as = summary(context, who, record, recordings.residency.locations(who.tenant))
+    return shown_as | {"tracks": [] if record.restricted else _tracks(context, who, record)}
 
 
 @router.get("/{call}/transcript")
 def transcript(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
-    """The redacted transcript; 409 until it is made."""
+    """The redacted transcript; 409 until it is made. Of corrections by those who speak it says only that there are."""
+    check_kept(context, who, context.recordings.call(who.tenant, call), Kind.REDACTED_TRANSCRIPT)
     parts = _derived(context.recordings, who.tenant, call, Kind.REDACTED_TRANSCRIPT)
-    return _dialogue(call, [restore(ref, document) for ref, document in parts])
+    corrected = [{"who": entry["who"]} for entry in _annotations(context.recordings, who.tenant, call)]
+    context.released["released_user"] += 1
+    return _dialogue(call, [restore(ref, document) for ref, document in parts]) | {"annotations": corrected}
 
 
 @router.get("/{call}/transcript/original")
 def original_transcript(context: InContext, who: AsOfficer, call: OfCall) -> dict[str, Any]:
-    """The transcript as it was spoken, with personal data; officers only."""
+    """The transcript as it was spoken, with personal data and what was corrected; officers only."""
     parts = _derived(context.recordings, who.tenant, call, Kind.TRANSCRIPT)
-    return _dialogue(call, [Transcript.from_json(document) for _, document in parts])
+    corrected = _annotations(context.recordings, who.tenant, call)
+    context.released["released_user"] += 1
+    return _dialogue(call, [Transcript.from_json(document) for _, document in parts]) | {"annotations": corrected}
 
 
 @router.get("/{call}/participants")
@@ -91,6 +97,7 @@ def manifest(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
 async def erase(context: InContext, who: AsOfficer, call: OfCall, request: ErasureRequest) -> dict[str, Any]:
     """Destroy the keys of the call and return the signed certificate. A live call is ended first."""
     await asyncio.to_thread(context.recordings.call, who.tenant, call)  # another tenant's: 404, and nothing is ended
+    await asyncio.to_thread(context.recordings.holds.check, who.tenant, call)  # nor is a call that is held
     context.end_call(call)
     certificate = await asyncio.to_thread(
         lambda: context.recordings.erase_call(who.tenant, call, ground=request.ground, actor=who.role.value)
@@ -105,12 +112,10 @@ def certificate(context: InContext, who: AsCaller, call: OfCall) -> dict[str, An
     return context.recordings.certificate(who.tenant, call)
 
 
-def summary(
-    recordings: Recordings, tenant: TenantId, record: CallRecord, locations: Sequence[Location]
-) -> dict[str, Any]:
+def summary(context: Context, who: Caller, record: CallRecord, locations: Sequence[Location]) -> dict[str, Any]:
     """A call as the list shows it: clear columns, where it is, and call detail where it still opens.
 
-    `locations` are its tenant's.
+    `locations` are its tenant's. Of a restricted call there is no detail; that a call is held is shown to officers.
     """
     row: dict[str, Any] = {"id": record.id, "state": record.state.value, "day": record.day}
     if record.state is CallState.ERASED:
@@ -121,10 +126,15 @@ def summary(
         | {"size": a.size, "purpose": a.ref.purpose}
         for a in record.artefacts
     ]
+    if record.restricted:
+        return row | {"restricted": True}
+    if record.held and who.hears_originals:
+        row["held"] = True
     for detail in record.find(Kind.CALL_DETAIL):
         try:
-            row["detail"] = shown(json.loads(recordings.document(tenant, detail.ref.artefact)))
-        except (Erased, NotReady):
+            check_kept(context, who, record, Kind.CALL_DETAIL)
+            row["detail"] = shown(json.loads(context.recordings.document(who.tenant, detail.ref.artefact)))
+        except (Erased, NotReady, Restricted):
             row["detail"] = None
     return row
 
@@ -134,12 +144,18 @@ def shown(detail: dict[str, Any]) -> dict[str, Any]:
     return detail | {"from": None} if detail.get("private") else detail
 
 
-def _tracks(recordings: Recordings, tenant: TenantId, record: CallRecord) -> list[dict[str, Any]]:
+def _tracks(context: Context, who: Caller, record: CallRecord) -> list[dict[str, Any]]:
     tracks = []
     for artefact in record.find(Kind.AUDIO):
         try:
-            facts = json.loads(recordings.document(tenant, artefact.ref.artefact))
-        except (Erased, NotReady, NotFound):  # not found: while the call lives, its first slices stand before its facts
+            check_kept(context, who, record, Kind.AUDIO)
+            facts = json.loads(context.recordings.document(who.tenant, artefact.ref.artefact))
+        except (
+            Erased,
+            NotReady,
+            NotFound,
+            Restricted,
+        ):  # not found: while the call lives, its first slices stand before its facts
             facts = None
         tracks.append({"artefact": artefact.ref.artefact, "participant": artefact.ref.participant, "track": facts})
     return tracks
@@ -153,6 +169,10 @@ def _derived(recordings: Recordings, tenant: TenantId, call: CallId, kind: Kind)
     if not found:
         raise NotReady(f"call {call} has no {kind.value} yet")
     return [(artefact.ref, recordings.document(tenant, artefact.ref.artefact)) for artefact in found]
+
+
+def _annotations(recordings: Recordings, tenant: TenantId, call: CallId) -> list[dict[str, Any]]:
+    return entries_of(recordings, tenant, recordings.call(tenant, call))
 
 
 def _dialogue(call: CallId, parts: Sequence[Transcript | RedactedTranscript]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
@@ -11,9 +13,14 @@ from fastapi import Depends, HTTPException, Request
 from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
+from gateway.policy import Destination
 from gateway.promises.page import Facts
-from storage.model import CallId, TenantId, is_id
+from gateway.rights.deadlines import Deadlines
+from gateway.rights.orders import OPERATOR
+from storage.errors import Expired
+from storage.model import CallId, Kind, TenantId, is_id
 from storage.recordings import Recordings
+from storage.records import CallRecord
 from storage.tokens import Role, Tokens
 
 TOKEN_CHARACTERS_MAX = 256  # ours have 50; anything longer is not looked up
@@ -31,7 +38,9 @@ class Context:
     not ready, `counters` tells how often things happened since the start, `metrics` renders everything for monitoring,
     `alarms` names what is wrong, `monitors` are the networks that may ask, `zone` is where a tenant's days begin,
     `facts` what the page about its policy tells of its settings, None if it is not configured;
-    `whip` takes browsers' calls; without `pauses` no call is live."""
+    `whip` takes browsers' calls; without `pauses` no call is live. `deadlines` are what a tenant promises to people who
+    ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground,
+    `tenants` are the configured ones by name."""
 
     recordings: Recordings
     tokens: Tokens
@@ -46,6 +55,11 @@ class Context:
     facts: Callable[[TenantId], Facts | None] = lambda tenant: None
     whip: WhipIngest | None = None
     pauses: Pauses | None = None
+    clock: Callable[[], float] = time.time
+    deadlines: Callable[[TenantId], Deadlines] = lambda tenant: Deadlines()
+    destinations: Callable[[TenantId], Sequence[Destination]] = lambda tenant: ()
+    released: Counter[str] = field(default_factory=Counter)
+    tenants: Callable[[], Mapping[str, TenantId]] = dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,7 @@ class Caller:
 
     tenant: TenantId
     role: Role
+    token: str = ""  # its id: who did what is remembered by it
 
     @property
     def hears_originals(self) -> bool:
@@ -73,14 +88,16 @@ def bearer(request: Request) -> Caller:
     if scheme.lower() == "bearer" and 0 < len(token) <= TOKEN_CHARACTERS_MAX:
         found = context(request).tokens.lookup(token.strip())
         if found is not None:
-            return Caller(found.tenant, found.role)
+            return Caller(found.tenant, found.role, found.token)
     raise HTTPException(401, "a bearer token is needed", headers={"WWW-Authenticate": "Bearer"})
 
 
 def caller(who: Annotated[Caller, Depends(bearer)]) -> Caller:
-    """A caller who may see the tenant's calls; 403 for a token that only sends them."""
+    """A caller who may see the tenant's calls; 403 for a token that only sends them, and for the operator's."""
     if who.role is Role.WHIP:
         raise HTTPException(403, "this token only sends calls")
+    if who.role is Role.OPERATOR:
+        raise HTTPException(403, "the operator sees no tenant's calls")
     return who
 
 
@@ -88,6 +105,19 @@ def officer(who: Annotated[Caller, Depends(caller)]) -> Caller:
     """A caller who may erase and open originals; 403 for others."""
     if not who.hears_originals:
         raise HTTPException(403, "this needs the role officer or admin")
+    return who
+
+
+def check_kept(context: Context, who: Caller, record: CallRecord, kind: Kind) -> None:
+    """Expired for those who are no officers, where nothing but a hold keeps artefacts of this kind any more."""
+    if record.held and not who.hears_originals and kind in context.recordings.holds.alone(record.id).values():
+        raise Expired(f"call {record.id}: the time of its {kind.value} is over")
+
+
+def operator(context: Annotated[Context, Depends(context)], who: Annotated[Caller, Depends(bearer)]) -> Caller:
+    """The operator; 403 for every tenant's token, whatever its role."""
+    if who.role is not Role.OPERATOR or who.tenant != context.recordings.tenant(OPERATOR):
+        raise HTTPException(403, "this is the operator's")
     return who
 
 
@@ -101,4 +131,5 @@ def call_id(call: str) -> CallId:
 InContext = Annotated[Context, Depends(context)]
 AsCaller = Annotated[Caller, Depends(caller)]
 AsOfficer = Annotated[Caller, Depends(officer)]
+AsOperator = Annotated[Caller, Depends(operator)]
 OfCall = Annotated[CallId, Depends(call_id)]

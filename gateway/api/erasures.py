@@ -73,7 +73,7 @@ def show_match(context: InContext, who: AsOfficer, request: MatchRequest) -> dic
     """
     found = match(context.recordings, who.tenant, request.by, request.value)
     locations = context.recordings.residency.locations(who.tenant)
-    rows = [summary(context.recordings, who.tenant, record, locations) for record in found.calls[:SHOWN_MAX]]
+    rows = [summary(context, who, record, locations) for record in found.calls[:SHOWN_MAX]]
     token = context.recordings.confirmations.token(who.tenant, found.ids)
     return {"calls": list(found.ids), "shown": rows, "shared": list(found.shared), "token": token}
 

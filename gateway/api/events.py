@@ -21,7 +21,7 @@ KEEPALIVE_S = 15.0  # a comment line, so that proxies keep the connection
 @router.get("/events", response_class=StreamingResponse)
 async def follow(request: Request, context: InContext, who: AsCaller) -> StreamingResponse:
     """`call_started`, `speech_started`, `speech_ended`, `recording_paused`, `recording_resumed`, `call_ended`,
-    `call_erased`: ids and times, never content.
+    `call_erased`, `call_restricted`, `restriction_lifted`, `consent_withdrawn`: ids and times, never content.
 
     `storage` of a call's start and end is `none` where nothing of it is stored, nowhere and at no time: then it is in
     no list, and has no manifest, as there is nothing that one could name. Of others it is `sealed`.

@@ -27,4 +27,5 @@ def keys(context: InContext, who: AsOfficer, call: OfCall) -> dict[str, Any]:
         (artefact.ref.participant, json.loads(context.recordings.document(who.tenant, artefact.ref.artefact)))
         for artefact in found
     ]
+    context.released["released_user"] += 1
     return {"call": call, "participants": [{"participant": person} | document for person, document in documents]}

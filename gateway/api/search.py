@@ -6,15 +6,17 @@ a browser's history.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.calls import summary
-from gateway.api.context import AsCaller, InContext
+from gateway.api.context import AsCaller, Caller, Context, InContext
 from gateway.calls.identifiers import VALUE_CHARACTERS_MAX, Sort, wanted
-from storage.model import CallId
+from storage.model import CallId, Kind
+from storage.records import CallRecord, Identifier
 
 router = APIRouter(prefix="/v1/calls", tags=["calls"])
 
@@ -41,12 +43,31 @@ def search(context: InContext, who: AsCaller, request: SearchRequest) -> dict[st
     """The tenant's calls that have this identifier, newest first.
 
     A call whose caller withholds the number is found by that number for officers and admins only, and shows it to none.
+    So are, for them only, calls that are restricted, and those of whose identity nothing but a hold is left.
     """
     found = wanted(request.by, request.value, sees_withheld=who.hears_originals)
     if not found:
         raise HTTPException(422, f"this is no {request.by.value}")
     before = CallId(request.before) if request.before else None
-    records = context.recordings.find(who.tenant, found, limit=request.limit, before=before)
+    records = _page(context, who, found, request.limit, before)
     locations = context.recordings.residency.locations(who.tenant)
-    rows = [summary(context.recordings, who.tenant, record, locations) for record in records]
+    rows = [summary(context, who, record, locations) for record in records]
     return {"calls": rows, "zone": context.zone(who.tenant)}
+
+
+def _page(
+    context: Context, who: Caller, found: Sequence[Identifier], limit: int, before: CallId | None
+) -> list[CallRecord]:
+    """The next calls that this caller may find."""
+    page: list[CallRecord] = []
+    while more := context.recordings.find(who.tenant, found, limit=limit, before=before):
+        page += [record for record in more if who.hears_originals or _findable(context, record)]
+        if len(page) >= limit or len(more) < limit:
+            break
+        before = more[-1].id
+    return page[:limit]
+
+
+def _findable(context: Context, record: CallRecord) -> bool:
+    alone = record.held and Kind.IDENTITY in context.recordings.holds.alone(record.id).values()
+    return not (record.restricted or alone)

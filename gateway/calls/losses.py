@@ -45,7 +45,7 @@ def name_losses(recordings: Recordings, due: Sequence[tuple[TenantId, CallId]]) 
 def _name(recordings: Recordings, tenant: TenantId, call: CallId) -> None:
     record, new = recordings.call(tenant, call), recordings.resume(tenant, call)
     detail_id = new.find(Kind.CALL_DETAIL).ref.artefact
-    detail: dict[str, Any] = json.loads(recordings.document(tenant, detail_id))
+    detail: dict[str, Any] = json.loads(recordings.document(tenant, detail_id, recording=True))
     lives: list[list[float | None]] = detail.get("missing_ms", [])  # told where a worker of the call died
     if any(lives) or "unstored_ms" in detail:
         return  # what is missing is known from what is stored, or it has been named before
@@ -53,9 +53,9 @@ def _name(recordings: Recordings, tenant: TenantId, call: CallId) -> None:
     whole: list[ArtefactId] = []
     spans: list[list[list[int]]] = []
     for artefact in (found.ref.artefact for found in record.find(Kind.AUDIO)):
-        described = json.loads(recordings.document(tenant, artefact))
+        described = json.loads(recordings.document(tenant, artefact, recording=True))
         facts = TrackFacts.from_json(described["facts"])
-        with recordings.stream(tenant, artefact) as stream:
+        with recordings.stream(tenant, artefact, recording=True) as stream:
             lost = unstored(facts, readable(stream, []))
             damaged = stream.records_missing > 0
             reason = CORRUPTED if damaged else DROPPED

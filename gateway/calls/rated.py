@@ -54,7 +54,7 @@ def recovered(
     if artefact is None:
         return {}
     try:
-        begun = Rating.parse(recordings.document(tenant, artefact.ref.artefact))
+        begun = Rating.parse(recordings.document(tenant, artefact.ref.artefact, recording=True))
     except StoreError:  # the crash came between the key row and the document
         begun = Rating(new.day, None)
     seconds = begun.seconds if length_ms is None else begun_seconds(length_ms)

@@ -127,14 +127,14 @@ def facts_together(facts: Mapping[ArtefactId, Mapping[str, Any]]) -> Mapping[Art
 
 def _replayed(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> TrackFacts:
     damaged: Spans = []
-    with recordings.stream(tenant, artefact) as stream:
+    with recordings.stream(tenant, artefact, recording=True) as stream:
         facts = facts_from_chunks(readable(stream, damaged))
     return mark(facts, in_call_time(facts, damaged), CORRUPTED)
 
 
 def _detail(recordings: Recordings, tenant: TenantId, artefact: ArtefactId) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(recordings.document(tenant, artefact))
+        found: dict[str, Any] = json.loads(recordings.document(tenant, artefact, recording=True))
     except StoreError:  # the crash came between the key row and the document
         found = {"version": 1}
     return found

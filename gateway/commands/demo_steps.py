@@ -25,7 +25,7 @@ from media.codecs import g711
 from storage.errors import StoreError
 from storage.ledger import verify_certificate
 from storage.model import CallId
-from storage.probe import probe_backup
+from storage.probe import Today, prove
 
 WAV_HEADER_BYTES = 44
 TRANSCRIPT_S = 300.0
@@ -158,9 +158,10 @@ def erase(report: Steps, client: Client, folder: Path, fingerprint: str, placed:
     call = CallId(placed[0].call)
     backup = folder / "backup"
     shutil.copytree(folder / "data", backup, ignore=shutil.ignore_patterns("queue"))
-    keys = f"file:{folder / 'data-keys'}"
-    before = probe_backup(backup, keys, f"file:{backup / 'objects'}", call)
-    report.step(f"a backup is taken: {len(before)} artefacts of the call open from it")
+    data = folder / "data"
+    today = Today(data, f"file:{folder / 'data-keys'}", f"file:{data / 'objects'}", f"file:{folder / 'data-witness'}")
+    before = prove(call, [backup], today).opened
+    report.step(f"a backup is taken: with today's keys, {len(before)} things of the call open")
     began = time.monotonic()
     certificate = client.post(f"/v1/calls/{call}/erasure", {"ground": "Art. 17(1) GDPR"})
     report.figures["erase_ms"] = round(1000 * (time.monotonic() - began), 1)
@@ -176,11 +177,13 @@ def erase(report: Steps, client: Client, folder: Path, fingerprint: str, placed:
         report.step(f"    {finding}")
     gone = all(_refused(client, f"/v1/calls/{call}{path}") for path in ("/audio", "/transcript"))
     report.verify("erased_refused", gone, "download and transcript answer 410 Gone")
-    opened = probe_backup(backup, keys, f"file:{backup / 'objects'}", call)
+    proof = prove(call, [backup], today)
+    for line in proof.lines():
+        report.step(f"    {line}")
     report.verify(
         "erased_unreadable",
-        bool(before) and not opened,
-        f"from the backup, with today's keys, {len(opened)} of its {len(before)} artefacts open",
+        bool(before) and proof.holds,
+        f"from the backup and today's store together, {len(proof.opened)} of these {len(before)} things open",
     )
     for other in placed[1:]:
         again = len(client.get(f"/v1/calls/{other.call}/audio")) > WAV_HEADER_BYTES

@@ -39,18 +39,18 @@ def _asked(arguments: argparse.Namespace) -> Callable[[Client, argparse.Namespac
 def _call(client: Client, arguments: argparse.Namespace) -> Any:
     call, ground = arguments.call, {"ground": arguments.ground}
     if arguments.participant:
-        _confirm(arguments, f"Erase participant {arguments.participant} of call {call}?")
+        confirm(arguments, f"Erase participant {arguments.participant} of call {call}?")
         body = {"scope": "participant", "call": call, "participant": arguments.participant}
         return client.post("/v1/erasures", body | ground)
     if arguments.kind:
-        _confirm(arguments, f"Erase {', '.join(arguments.kind)} of call {call}?")
+        confirm(arguments, f"Erase {', '.join(arguments.kind)} of call {call}?")
         return client.post("/v1/erasures", {"scope": "artefact", "call": call, "kinds": arguments.kind} | ground)
-    _confirm(arguments, f"Erase call {call}?")
+    confirm(arguments, f"Erase call {call}?")
     return client.post(f"/v1/calls/{call}/erasure", ground)
 
 
 def _purpose(client: Client, arguments: argparse.Namespace) -> Any:
-    _confirm(arguments, f"Erase all that is kept for the purpose {arguments.purpose!r} only?")
+    confirm(arguments, f"Erase all that is kept for the purpose {arguments.purpose!r} only?")
     return client.post("/v1/erasures", {"scope": "purpose", "purpose": arguments.purpose, "ground": arguments.ground})
 
 
@@ -68,7 +68,7 @@ def _person(client: Client, arguments: argparse.Namespace) -> Any:
         body["calls"] = arguments.only or found["calls"]
     elif arguments.only:
         body["calls"] = arguments.only
-    _confirm(arguments, f"Erase {len(body.get('calls', found['calls']))} calls?")
+    confirm(arguments, f"Erase {len(body.get('calls', found['calls']))} calls?")
     return client.post("/v1/erasures", body)
 
 
@@ -85,7 +85,7 @@ def _show(found: dict[str, Any]) -> None:
         sys.stderr.write(f"shared? {sign}\n")
 
 
-def _confirm(arguments: argparse.Namespace, question: str) -> None:
+def confirm(arguments: argparse.Namespace, question: str) -> None:
     """ApiError unless the answer is yes; --yes has given it."""
     if arguments.yes:
         return
@@ -94,4 +94,4 @@ def _confirm(arguments: argparse.Namespace, question: str) -> None:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return
-    raise ApiError(0, "nothing was erased")
+    raise ApiError(0, "nothing was destroyed")

@@ -20,6 +20,8 @@ from gateway.commands.speech import wav_pcm
 from gateway.commands.store import administering, complain
 from gateway.config import Settings, describe, from_environment
 from gateway.errors import ConfigError
+from gateway.rights.orders import OPERATOR
+from storage.chain import parse_key_changes
 from storage.errors import StoreError
 from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate
 from storage.recordings import Recordings
@@ -139,7 +141,8 @@ def verify(arguments: argparse.Namespace) -> int:
     try:
         with arguments.certificate.open("rb") as file:
             document = parse_certificate(file.read(CERTIFICATE_BYTES_MAX + 1))
-        findings = verify_certificate(document, arguments.fingerprint)
+        changes = parse_key_changes(arguments.keys.read_bytes()) if arguments.keys else ()
+        findings = verify_certificate(document, arguments.fingerprint, changes)
     except (OSError, StoreError) as error:
         return _fail(f"not verified: {error}")
     for finding in findings:
@@ -169,7 +172,9 @@ def token(arguments: argparse.Namespace) -> int:
 
     def run(settings: Settings, recordings: Recordings) -> int:
         tokens = recordings.tokens
-        if arguments.tenant not in [entry.name for entry in settings.tenants]:
+        if arguments.role == Role.OPERATOR.value:
+            arguments.tenant = OPERATOR
+        elif arguments.tenant not in [entry.name for entry in settings.tenants]:
             raise ConfigError([f"tenant {arguments.tenant!r} is not in the configuration"])
         of = recordings.tenant(arguments.tenant)
         if arguments.action == "create":

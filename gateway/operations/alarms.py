@@ -23,8 +23,10 @@ class Alarm(StrEnum):
     REGISTRATION_LOST = "registration_lost"
     PEER_NAMES_AWAY = "peer_names_away"
     KEYS_AWAY = "keys_away"
+    WITNESS_AWAY = "witness_away"
     SPEECH_MODEL_MISSING = "speech_model_missing"
     NAMES_MODEL_MISSING = "names_model_missing"
+    REQUESTS_OVERDUE = "requests_overdue"
 
 
 class Alarms:

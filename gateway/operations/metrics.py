@@ -52,6 +52,7 @@ _FAMILIES = (
     ("ended_", "calls_ended", "outcome", "Calls that ended, by what became of them"),
     ("refused_", "call_refusals", "reason", "Calls that were refused, by reason"),
     ("busy_", "admission_refusals", "reason", "Calls that were refused for lack of something, by what lacked"),
+    ("released_", "releases", "ground", "Times that content was handed out, by ground"),
     ("sip_", "sip_events", "event", "What the SIP user agent met"),
     ("", "events", "event", "Everything else that is counted"),
 )
@@ -125,6 +126,7 @@ class Snapshot:
     jobs_waiting: int | None = None
     jobs_dead: int | None = None
     clock: ClockState = UNKNOWN
+    requests: Mapping[str, int] = field(default_factory=dict)  # of people who were recorded, by state; and overdue ones
 
 
 class Metrics:
@@ -194,6 +196,9 @@ class _Shown(Collector):
         yield from _media(now.stats)
         yield _by_state("media_workers", "Media workers, by what they do", now.media_workers)
         yield _by_state("registrations", "Our registrations at trunks, by how they fare", now.registrations)
+        standing = {state: count for state, count in now.requests.items() if state != "overdue"}
+        yield _by_state("rights_requests", "Requests of people who were recorded, by where they stand", standing)
+        yield _gauge("rights_requests_overdue", "Open ones whose time is over", now.requests.get("overdue", 0))
         yield from _uploads(now.uploads)
         yield from _keys(now.keys)
         for name, text, value in (

@@ -40,6 +40,7 @@ class Parts:
     registrations: Callable[[], Mapping[str, int]]  # how many of our own there are, by how they fare
     restarts: Callable[[], Mapping[str, int]]
     queue_up: Callable[[], bool]
+    requests: Callable[[], Mapping[str, int]] = dict  # of people who were recorded, by where they stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class _Slow:
     jobs_waiting: int | None = None
     jobs_dead: int | None = None
     clock: ClockState = UNKNOWN
+    witness_away: bool = False
 
 
 class Status:
@@ -97,6 +99,7 @@ class Status:
             jobs_waiting=slow.jobs_waiting,
             jobs_dead=slow.jobs_dead,
             clock=slow.clock,
+            requests=dict(parts.requests()),
         )
 
     async def render(self) -> bytes:
@@ -111,6 +114,7 @@ class Status:
         alarms.set(Alarm.REGISTRATION_LOST, parts.registrations().get("failed", 0) > 0, now)
         alarms.set(Alarm.QUEUE_AWAY, not parts.queue_up(), now)
         alarms.set(Alarm.CLOCK_UNSYNCHRONISED, slow.clock.synchronised is False, now)
+        alarms.set(Alarm.WITNESS_AWAY, slow.witness_away, now)
         if slow.jobs_dead is not None:
             alarms.set(Alarm.JOBS_DEAD, slow.jobs_dead > 0, now)
         if slow.spool_bytes is not None:
@@ -122,11 +126,16 @@ class Status:
 
 def _look(recordings: Recordings) -> _Slow:
     waiting = dead = None
+    witness_away = True
     try:
         waiting, dead = recordings.jobs.waiting(), recordings.jobs.dead_count()
     except StoreError:
         log.exception("jobs could not be counted")
-    return _Slow(spool_size(recordings.spool_folder), waiting, dead, clock_state())
+    try:
+        witness_away = not recordings.safekeeping.tell_witness()
+    except StoreError:
+        log.exception("the witness contradicts the ledger: nothing is destroyed any more")
+    return _Slow(spool_size(recordings.spool_folder), waiting, dead, clock_state(), witness_away)
 
 
 def spool_size(folder: Path) -> int:

@@ -15,6 +15,7 @@ def open_recordings(settings: Settings, *, node: str, transcribing: bool = False
         settings.objects_url,
         node=node,
         catalogue_url=settings.store.catalogue,
+        witness=settings.witness_url,
         tenant_keys=settings.tenant_keys,
         places=places_of(settings, transcribing=transcribing),
     )

@@ -71,6 +71,11 @@ def open_database(url: str, folder: Path) -> Database:
     return PostgreSQL.from_url(url)
 
 
+def is_elsewhere(folder: Path) -> bool:
+    """Whether this data folder, or copy of one, has its catalogue on a server."""
+    return (folder / _ELSEWHERE).exists()
+
+
 def mark_elsewhere(folder: Path) -> None:
     """Remembers that this data folder's catalogue is on a server: without the setting, no empty one takes its place."""
     try:

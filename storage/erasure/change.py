@@ -4,7 +4,8 @@
     lapse      the lease under which another process may still use a key has run out
     next_key   the provider has TK of the next epoch
     rewrap     one transaction: the next epoch with all that survives
-    read_back  every survivor opened from its new rows and compared; one missing, and nothing is destroyed
+    read_back  every survivor opened from its new rows and compared; what was written is in the witness, and the ledger
+               says so; one missing, and nothing is destroyed
     destroy    TK of the old epoch destroyed, and a kept probe does not open any more
     done       of each erasure: signed DONE, certificate
     sweep      old rows, objects, write-ahead file; a later entry says so. What the object store's lock keeps is listed
@@ -30,11 +31,12 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from storage.catalogue import Catalogue
+from storage.egress import exceptions_of
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
 from storage.erasure.graves import close_graves, raise_fence
 from storage.erasure.survivors import survivors
 from storage.erasure.sweep import Sweep
-from storage.erasure.targets import Target
+from storage.erasure.targets import Scope, Target
 from storage.erasure.ways import buckets_dropped, leaves_ended, roots_ended
 from storage.errors import Erased, Unavailable
 from storage.keys import PROBE_AAD, provider_key
@@ -47,6 +49,8 @@ from storage.providers import KeyProvider
 from storage.tables import change_steps, changes, erasures
 from storage.times import utc
 from storage.ways import newest_secret
+from storage.witness import Witness
+from storage.witness.rows import Rows, marks, rows_written
 
 EXCEPTIONS = (
     "copies exported before the erasure",
@@ -89,6 +93,7 @@ class Surroundings:
     ledger: Ledger
     locks: Path
     clock: Callable[[], float]
+    witness: Witness
     pause: Callable[[float], None] = time.sleep
     on_step: Callable[[Step], None] = lambda _step: None
 
@@ -153,23 +158,40 @@ class Change:
         try:
             with self._with.catalogue.writing() as connection:
                 check_turn(connection, self._tenant, self._turn)
+                before = marks(connection)
                 ended, dropped = leaves_ended(connection, self.id), buckets_dropped(connection, self.id)
                 counts = {new.root: change_epoch(connection, old, new, ended, dropped) for old, new in epochs}
                 raise_fence(connection, self._tenant)
-                self._note(connection, Step.REWRAP, {"counts": counts, "dropped": sorted(dropped)})
+                facts = {"counts": counts, "dropped": sorted(dropped), "before": before, "after": marks(connection)}
+                self._note(connection, Step.REWRAP, facts)
         except EpochMovedError:
             raise Unavailable("the epoch moved under the tenant's lock; nothing is destroyed") from None
 
     def _read_back(self) -> None:
-        dropped = frozenset(self._steps()[Step.REWRAP]["dropped"])
+        written = self._steps()[Step.REWRAP]
+        dropped = frozenset(written["dropped"])
         with self._with.catalogue.reading() as connection:
             compared = {
                 root: read_back(connection, self._with.provider, self._tenant, root, n + 1, dropped)
                 for root, n in self._epochs().items()
             }
-        self._write(Step.READ_BACK, {"compared": compared})
+        batch = self._with.witness.batches.publish(self.id, self._tenant, lambda: self._written(written))
+        with self._with.catalogue.writing() as connection:
+            check_turn(connection, self._tenant, self._turn)
+            query = select(erasures.c.id).where(erasures.c.change == self.id).order_by(erasures.c.serial)
+            of_change = {"change": self.id, "erasures": list(connection.scalars(query)), "epochs": self._epochs()}
+            self._with.ledger.append(connection, "keys", self._with.clock(), batch.facts() | of_change)
+            self._note(connection, Step.READ_BACK, {"compared": compared})
+
+    def _written(self, rewrap: dict[str, Any]) -> Rows:
+        """The rows of the new epochs, as the catalogue has them now."""
+        begun = {root: n + 1 for root, n in self._epochs().items()}
+        with self._with.catalogue.reading() as connection:
+            return rows_written(connection, self._tenant, begun, rewrap["before"], rewrap["after"])
 
     def _destroy(self) -> None:
+        # A restore must know what is destroyed here, and have the keys of what is not: see storage/witness.
+        self._with.witness.copies.publish(self._with.catalogue)
         keys = []
         for root, n in self._epochs().items():
             with self._with.catalogue.reading() as connection:
@@ -206,7 +228,9 @@ class Change:
                 facts = {"tenant": self._tenant, "change": self.id, "keys": keys}
                 self._with.ledger.append(connection, "rotated", self._with.clock(), facts)
             for row in carried_out:
-                kept = survivors(connection, self._tenant, Target.parse(row.target), self._with.clock())
+                target = Target.parse(row.target)
+                kept = survivors(connection, self._tenant, target, self._with.clock())
+                left = exceptions_of(connection, self._tenant, target.calls, everything=target.scope is Scope.TENANT)
                 statement = {
                     "erasure": row.id,
                     "tenant": row.tenant,
@@ -214,12 +238,13 @@ class Change:
                     "sanitization": SANITIZATION,
                     "finality": self._with.provider.behind(self._tenant).finality,
                     "survivors": kept.facts(),
-                    "exceptions": [*EXCEPTIONS, *kept.words()],
+                    "exceptions": [*EXCEPTIONS, *kept.words(), *left],
                 }
                 seq = self._with.ledger.append(connection, "done", self._with.clock(), statement)
                 certificate = json.dumps(self._with.ledger.certificate(connection, row.intent, seq))
                 connection.execute(update(erasures).where(erasures.c.id == row.id).values(certificate=certificate))
             self._note(connection, Step.DONE, {})
+        self._with.witness.copies.try_publish(self._with.catalogue)
 
     def _sweep(self) -> None:
         dropped = self._steps()[Step.REWRAP]["dropped"]

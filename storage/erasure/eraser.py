@@ -35,23 +35,30 @@ class Eraser:
     def request(self, tenant: TenantId, target: Target, ground: str, actor: str) -> str:
         """Writes INTENT and graves; when it returns, reads are refused here, and elsewhere within the lease.
 
-        Gives the erasure's id; of a call that is erased already, the id of the erasure that it died of. NotFound also
-        for another tenant's; OnHold, NotReady, Erased, Refused: then nothing has happened.
+        Gives the erasure's id; of a call that is erased already, the id of the erasure that it died of, and of a hold
+        that is released its release's. NotFound also for another tenant's; OnHold, NotReady, Erased, Refused: then
+        nothing has happened.
         """
-        check_words(ground, actor)
-        erasure = new_id()
         with self._with.catalogue.writing() as connection:
             earlier = _earlier(connection, tenant, target)
             if earlier is not None:
                 return earlier
-            ended = bury(connection, erasure, tenant, target, self._with.clock())
-            facts = target.facts()
-            statement = {"erasure": erasure, "tenant": tenant, "target": facts, "ground": ground, "actor": actor}
-            seq = self._with.ledger.append(connection, "intent", self._with.clock(), statement)
-            row = {"id": erasure, "tenant": tenant, "scope": target.scope.value, "target": json.dumps(facts)}
-            connection.execute(erasures.insert(), row | {"intent": seq, "change": None, "certificate": None})
-            name_calls(connection, erasure, ended.union(target.calls))
+            erasure = self.intend(connection, tenant, target, ground, actor)
+        self._with.witness.copies.try_publish(self._with.catalogue)
         self._with.tell(Step.INTENT, erasure)
+        return erasure
+
+    def intend(self, connection: Connection, tenant: TenantId, target: Target, ground: str, actor: str) -> str:
+        """The same within the caller's write transaction, which may have more to write; `run` carries it out."""
+        check_words(ground, actor)
+        erasure = new_id()
+        ended = bury(connection, erasure, tenant, target, self._with.clock())
+        facts = target.facts()
+        statement = {"erasure": erasure, "tenant": tenant, "target": facts, "ground": ground, "actor": actor}
+        seq = self._with.ledger.append(connection, "intent", self._with.clock(), statement)
+        row = {"id": erasure, "tenant": tenant, "scope": target.scope.value, "target": json.dumps(facts)}
+        connection.execute(erasures.insert(), row | {"intent": seq, "change": None, "certificate": None})
+        name_calls(connection, erasure, ended.union(target.calls))
         return erasure
 
     def run(self, erasure: str) -> None:
@@ -78,7 +85,10 @@ class Eraser:
 
     def erase(self, tenant: TenantId, target: Target, ground: str, actor: str) -> dict[str, Any]:
         """From request to certificate. Sweeping may fail and be left to the next start: the key is gone by then."""
-        erasure = self.request(tenant, target, ground, actor)
+        return self.finish(tenant, self.request(tenant, target, ground, actor))
+
+    def finish(self, tenant: TenantId, erasure: str) -> dict[str, Any]:
+        """The same of what was requested, or intended, before."""
         try:
             self.run(erasure)
         except StoreError:
@@ -198,13 +208,17 @@ def _told(error: StoreError) -> dict[str, str]:
 
 
 def _earlier(connection: Connection, tenant: TenantId, target: Target) -> str | None:
-    """What a call that is to be erased has died of already."""
+    """What a call that is to be erased has died of already, or a hold's release."""
+    if target.scope is Scope.RELEASE:
+        released = select(erasures.c.id).where(erasures.c.tenant == tenant, erasures.c.scope == target.scope.value)
+        found: str | None = connection.scalar(released.where(erasures.c.target == json.dumps(target.facts())))
+        return found
     if target.scope is not Scope.CALL:
         return None
     query = select(calls.c.state).where(calls.c.id == target.calls[0], calls.c.tenant == tenant)
     if connection.scalar(query) != CallState.ERASED:
         return None
-    found: str | None = connection.scalar(_newest(target.calls[0]))
+    found = connection.scalar(_newest(target.calls[0]))
     return found
 
 

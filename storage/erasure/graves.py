@@ -7,12 +7,13 @@ it reads are refused: the artefact is ERASING, the dropped bucket's time is over
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, update
+from sqlalchemy import Connection, Row, and_, or_, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
-from storage.calls import close_call
+from storage.calls import IS_CALL, close_call
 from storage.epochs import ALIVE
 from storage.erasure.targets import Drop, Scope, Target
 from storage.erasure.ways import DROPPED, OPEN_WAY, WAYS, of_change, open_at
@@ -122,6 +123,8 @@ def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target
         _drop(connection, erasure, tenant, and_(of_purpose, ~growing))
     query = select(artefacts).select_from(WAYS)
     query = query.where(IS_NEWEST, of_purpose, artefacts.c.state.in_(ALIVE), ~IS_BURIED)
+    if target.participant is not None:
+        query = query.where(artefacts.c.participant == target.participant)
     if target.calls:
         _check_calls(connection, tenant, target.calls)
         rows = [
@@ -157,10 +160,7 @@ def _bury_artefacts(
         if CallState.ERASED in states:
             raise Erased(f"call {target.calls[0]} is erased")
     held = holds_of(connection, tenant, target.calls, now_s)
-    rows: list[Any] = []
-    for batch in batches(target.calls, AT_ONCE):
-        query = select(artefacts).where(artefacts.c.call.in_(batch), artefacts.c.state.in_(ALIVE))
-        rows += connection.execute(query.where(_within(target))).all()
+    rows = _rows(connection, target)
     if target.scope is Scope.ARTEFACT:
         _check_artefacts(connection, target, [row.id for row in rows])
     elif target.scope is Scope.PARTICIPANT and not any(row.participant == target.participant for row in rows):
@@ -169,6 +169,15 @@ def _bury_artefacts(
     if on_hold and target.scope is not Scope.PERSON:
         raise OnHold(f"call {on_hold[0].call} is held, ground: {held[on_hold[0].id]}")
     return _write(connection, erasure, [row for row in rows if row.id not in held])
+
+
+def _rows(connection: Connection, target: Target) -> list[Row[Any]]:
+    """The living artefacts that a target of calls means."""
+    rows: list[Row[Any]] = []
+    for batch in batches(target.calls, AT_ONCE):
+        query = select(artefacts).where(artefacts.c.call.in_(batch), artefacts.c.state.in_(ALIVE))
+        rows += connection.execute(query.where(_within(target))).all()
+    return rows
 
 
 def _within(target: Target) -> ColumnElement[bool]:
@@ -194,7 +203,7 @@ def _check_artefacts(connection: Connection, target: Target, found: Sequence[str
 def _check_calls(connection: Connection, tenant: TenantId, wanted: Sequence[CallId]) -> set[CallState]:
     states: dict[str, str] = {}
     for batch in batches(wanted, AT_ONCE):
-        query = select(calls.c.id, calls.c.state).where(calls.c.id.in_(batch), calls.c.tenant == tenant)
+        query = select(calls.c.id, calls.c.state).where(calls.c.id.in_(batch), calls.c.tenant == tenant, IS_CALL)
         states |= {row.id: row.state for row in connection.execute(query)}
     for call in wanted:
         if call not in states:
@@ -219,11 +228,14 @@ def _write(connection: Connection, erasure: str, rows: Sequence[Any], purpose: s
 
 def end_calls(connection: Connection, touched: Collection[CallId]) -> set[CallId]:
     """Those of these calls that have no content left become ERASED; those without audio lose their jobs."""
-    living: dict[str, set[str]] = {call: set() for call in touched}
+    living: dict[str, set[str]] = {}
     for batch in batches(touched, AT_ONCE):
+        of_calls = connection.scalars(select(calls.c.id).where(calls.c.id.in_(batch), IS_CALL))
+        living |= {call: set() for call in of_calls}  # a dossier is no call, and does not become one by its end
         query = select(artefacts.c.call, artefacts.c.kind).distinct().where(artefacts.c.call.in_(batch))
         for row in connection.execute(query.where(artefacts.c.kind.in_(CONTENT), artefacts.c.state.in_(ALIVE))):
-            living[row.call].add(row.kind)
+            if row.call in living:
+                living[row.call].add(row.kind)
     over = {CallId(call) for call, kinds in living.items() if not kinds}
     for dead in over:
         close_call(connection, dead, CallState.ERASED)
@@ -231,3 +243,28 @@ def end_calls(connection: Connection, touched: Collection[CallId]) -> set[CallId
         if not kinds & STREAMS:
             forget_jobs(connection, call)
     return over
+
+
+def bury_again(connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float) -> list[CallId]:
+    """The same after a restore, at the time of the erasure: what it named is buried as far as it is there.
+
+    Nothing refuses: that was decided then. Gives the calls that are not there.
+    """
+    here: set[str] = set()
+    for batch in batches(target.calls, AT_ONCE):
+        query = select(calls.c.id).where(calls.c.id.in_(batch), calls.c.tenant == tenant)
+        here |= set(connection.scalars(query))
+    missing = [call for call in target.calls if call not in here]
+    if target.calls and not here:
+        return missing
+    found = replace(target, calls=tuple(call for call in target.calls if call in here))
+    if found.scope in (Scope.EXPIRY, Scope.RELEASE, Scope.TENANT, Scope.PURPOSE):
+        bury(connection, erasure, tenant, found, now_s)
+        name_calls(connection, erasure, found.calls)
+        return missing
+    held = holds_of(connection, tenant, found.calls, now_s)
+    _write(connection, erasure, [row for row in _rows(connection, found) if row.id not in held])
+    end_calls(connection, found.calls)
+    name_calls(connection, erasure, found.calls)
+    raise_fence(connection, tenant)
+    return missing

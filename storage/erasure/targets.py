@@ -80,11 +80,13 @@ class Target:
         return cls(Scope.PERSON, tuple(dict.fromkeys(calls)))
 
     @classmethod
-    def of_purpose(cls, purpose: str, calls: Sequence[CallId] = ()) -> Target:
-        """What is kept for a purpose and for no other: of these calls, or of all that there are now."""
+    def of_purpose(cls, purpose: str, calls: Sequence[CallId] = (), participant: ParticipantId | None = None) -> Target:
+        """What is kept for a purpose and for no other: of these calls, of one participant in them, or of all calls."""
         if len(calls) > CALLS_MAX:
             raise Refused(f"{len(calls)} calls: an erasure is of at most {CALLS_MAX}; split it")
-        return cls(Scope.PURPOSE, tuple(dict.fromkeys(calls)), purpose=purpose)
+        if participant is not None and not calls:
+            raise Refused("a participant is one of some call: name it")
+        return cls(Scope.PURPOSE, tuple(dict.fromkeys(calls)), participant=participant, purpose=purpose)
 
     @classmethod
     def of_expiry(cls, drops: Sequence[Drop]) -> Target:

@@ -67,6 +67,27 @@ class FolderStore:
             except (FileNotFoundError, IsADirectoryError):
                 raise NotFound("no such object") from None
 
+    def size(self, name: str) -> int | None:
+        """How many bytes an object has; None if there is none."""
+        with _translated("get"):
+            try:
+                return (self._root / check_name(name)).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def link(self, name: str, other: FolderStore) -> bool:
+        """Gives an object to another folder by a link; False if they are on two disks. `NotFound`, `AlreadyExists`."""
+        source, final = self._root / check_name(name), other._root / name
+        with _translated("link"):
+            if not source.is_file():
+                raise NotFound("no such object")
+            other._make_folders(other._root)
+            if source.stat().st_dev != other._root.stat().st_dev:
+                return False
+            other._link(source, final)
+            _sync(final.parent)
+        return True
+
     def delete(self, name: str) -> Sequence[Kept]:
         """See `ObjectStore.delete`. Folders left empty go too."""
         path = self._root / check_name(name)

@@ -18,7 +18,7 @@ from gateway.client import Client
 from media.codecs import g711
 from storage.ledger import verify_certificate
 from storage.model import CallId
-from storage.probe import probe_backup
+from storage.probe import Today, prove
 from tests.e2e.system import System, call_from, running, status, until
 
 RATE_HZ = 8000
@@ -185,12 +185,17 @@ def test_erasure_holds_against_a_backup_and_spares_the_others(system: System, tm
     before = client.get(f"/v1/calls/{kept}/audio")
     backup = tmp_path / "backup"
     shutil.copytree(system.data, backup, ignore=shutil.ignore_patterns("queue"))
-    keys = f"file:{system.folder / 'data-keys'}"
-    assert probe_backup(
-        backup, keys, f"file:{backup / 'objects'}", CallId(gone)
-    )  # the probe can open what is not erased
+    data = system.data
+    keys, witness = f"file:{system.folder / 'data-keys'}", f"file:{system.folder / 'data-witness'}"
+    today = Today(data, keys, f"file:{data / 'objects'}", witness)
+    assert prove(CallId(gone), [backup], today).opened  # the probe can open what is not erased
     certificate = client.post(f"/v1/calls/{gone}/erasure", {"ground": "Art. 17(1) GDPR"})
-    assert not probe_backup(backup, keys, f"file:{backup / 'objects'}", CallId(gone))
+    proof = prove(CallId(gone), [backup], today)
+    assert proof.control_opened
+    assert proof.holds
+    shown = system.command("prove-erased", gone, "--backup", str(backup))
+    assert (shown.returncode, f"nothing of call {gone} opens" in shown.stdout) == (0, True)
+    assert system.command("prove-erased", kept, "--backup", str(backup)).returncode == 1
     for path in ("/audio", "/transcript", "/manifest"):
         assert status(client, f"/v1/calls/{gone}{path}") == 410
     assert client.json(f"/v1/calls/{gone}") == {"id": gone, "state": "erased", "day": certificate_day(client, gone)} | {

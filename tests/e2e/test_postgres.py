@@ -14,7 +14,7 @@ from gateway.caller import Track, place_call
 from media.codecs import g711
 from storage.ledger import verify_certificate
 from storage.model import CallId
-from storage.probe import probe_backup
+from storage.probe import Today, prove
 from tests.e2e.system import System, call_from, running, status, until
 from tests.storage.postgres import PASSWORD, Cluster, cluster, needs_postgres
 
@@ -57,17 +57,17 @@ def test_a_call_is_taken_downloaded_and_erased_for_good(system: System, postgres
     shutil.copytree(system.data, backup, ignore=shutil.ignore_patterns("queue"))
     database = system.environ["CALLVAULT_STORE__CATALOGUE"].partition("?")[0].rpartition("/")[2]
     with postgres.restored() as then:
-        place = keys, f"file:{backup / 'objects'}"
+        witness = f"file:{system.folder / 'data-witness'}"
+        today = Today(system.data, keys, f"file:{system.data / 'objects'}", witness, postgres.url(database))
         url = then.url(database)
-        assert probe_backup(backup, *place, CallId(gone), url)
+        assert prove(CallId(gone), [backup], today, databases=[url]).opened
         certificate = client.post(f"/v1/calls/{gone}/erasure", {"ground": "Art. 17(1) GDPR"})
-        assert probe_backup(backup, *place, CallId(gone), url) == []
+        proof = prove(CallId(gone), [backup], today, databases=[url])
+        assert (proof.opened, proof.control) == ([], kept)
+        assert proof.holds
     for path in ("/audio", "/manifest"):
         assert status(client, f"/v1/calls/{gone}{path}") == 410
     assert client.get(f"/v1/calls/{kept}/audio") == before
-    assert (
-        probe_backup(system.data, keys, f"file:{system.data / 'objects'}", CallId(gone), postgres.url(database)) == []
-    )
     verify_certificate(certificate, system.command("tenant").stdout.split()[2])
     assert sent[:64] not in postgres.files()
 

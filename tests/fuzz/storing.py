@@ -131,15 +131,15 @@ def _ledger(data: bytes) -> int:
 def _verify_rows(data: bytes) -> int:
     """As they stand in the catalogue: columns of text, and whatever is in them."""
     try:
-        found = json.loads(data)
-        rows = [{"seq": n, **{name: str(row[name]) for name in COLUMNS}} for n, row in enumerate(found, 1)]
+        found: Any = json.loads(data)
+        rows = [{name: str(row[name]) for name in COLUMNS} for row in found]
     except (ValueError, TypeError, LookupError, RecursionError):
         return 0
     if not rows or any("\ud800" <= char <= "\udfff" for row in rows for name in COLUMNS for char in row[name]):
         return 0  # no database stores that
     with _database().begin() as connection:
         connection.execute(delete(ledger_table))
-        connection.execute(ledger_table.insert(), rows)
+        connection.execute(ledger_table.insert(), [{"seq": n, **row} for n, row in enumerate(rows, 1)])
         return Ledger(SIGNER).verify(connection)
 
 

@@ -26,6 +26,9 @@ COMMANDS = (
     "doctor",
     "statistics",
     "policy",
+    "hold",
+    "restrict",
+    "consent",
 )
 
 

@@ -140,7 +140,11 @@ def test_the_image_runs_the_program_without_privilege() -> None:
     entry = json.loads(dict(rows)["ENTRYPOINT"])
     assert entry == ["callvault"]
     assert parser().parse_args(json.loads(dict(rows)["CMD"])).run == "gateway.main:command"
-    assert json.loads(dict(rows)["VOLUME"]) == ["/var/lib/callvault", "/var/lib/callvault-keys"]
+    assert json.loads(dict(rows)["VOLUME"]) == [
+        "/var/lib/callvault",
+        "/var/lib/callvault-keys",
+        "/var/lib/callvault-witness",
+    ]
     installs = [arguments for name, arguments in rows if name == "RUN" and "-r requirements" in arguments]
     assert installs
     assert all("--require-hashes" in part for line in installs for part in line.split("&&"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Table, delete, func, insert, select, update
 
 from storage.catalogue import Catalogue
-from storage.erasure import Eraser, Step, Surroundings, Target
+from storage.erasure import Eraser, Step, Target
 from storage.errors import (
     DataError,
     Erased,
@@ -316,8 +316,7 @@ def eraser_with(store: Recordings, root: Path, provider: Any, *, at: Step | None
         if step is at:
             do()
 
-    locks = root / "data" / "locks"
-    around = Surroundings(store._catalogue, provider, store.objects, store._ledger, locks, time.time, on_step=on_step)
+    around = replace(store.erasures._with, provider=provider, on_step=on_step)
     return Eraser(around)
 
 

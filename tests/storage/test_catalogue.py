@@ -27,7 +27,7 @@ from tests.storage.stores import catalogue_at, files_below, put_catalogue
 
 _RANDOM_IDS = {
     *("id", "tenant", "call", "participant", "artefact", "leaf", "parent", "stream_id", "run"),
-    *("erasure", "change", "boot"),
+    *("erasure", "change", "boot", "hold"),
 }
 _COUNTERS = {
     "serial",
@@ -48,7 +48,7 @@ _COUNTERS = {
 _CLOCKS = {"host_s", "uptime_s", "latest_s", "settled_s"}
 """Of the machine when a server last looked, once a minute whatever calls there are."""
 _WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason", "scope"}
-_FLAGS = {"closed", "finished", "interrupted", "released", "revoked"}
+_FLAGS = {"closed", "finished", "interrupted", "lifted", "released", "revoked"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
 _DAYS = {"day", "period"}

@@ -17,9 +17,10 @@ from sqlalchemy import delete, func, select
 from storage.epochs import epoch_row, open_secret
 from storage.erasure import Eraser, Step, Surroundings, Target
 from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
+from storage.installation import open_installation
 from storage.keys import PROBE_AAD, provider_key
 from storage.ledger import Ledger, verify_certificate
-from storage.model import ArtefactId, CallId, CallState, Kind, Root, Secret, TenantId, new_id
+from storage.model import ArtefactId, CallId, CallState, Kind, Root, TenantId, new_id
 from storage.providers import KeyProvider, open_provider
 from storage.rating import Rating
 from storage.recordings import Recordings
@@ -27,6 +28,7 @@ from storage.records import Derived, Identifier, NewCall
 from storage.signing import Signer
 from storage.slices import StreamKey
 from storage.tables import artefact_keys
+from storage.witness import Witness
 from tests.storage.recovering import recover
 from tests.storage.stores import (
     ACTOR,
@@ -411,8 +413,10 @@ class _Unfaithful:
 
 def unfaithful_eraser(store: Recordings, root: Path, *, destroys: bool) -> Eraser:
     provider = _Unfaithful(open_provider(f"file:{root}/keys", root / "data"), destroys=destroys)
-    ledger = Ledger(Signer(Secret(b"k" * 32)))
-    return Eraser(Surroundings(store._catalogue, provider, store.objects, ledger, root / "data" / "locks", time.time))
+    witness = Witness.open(f"file:{root}/data-witness")
+    ledger = Ledger(Signer(open_installation(store._catalogue, provider).ledger))
+    locks = root / "data" / "locks"
+    return Eraser(Surroundings(store._catalogue, provider, store.objects, ledger, locks, time.time, witness))
 
 
 def test_a_provider_that_lies_about_destroying_gets_no_certificate(

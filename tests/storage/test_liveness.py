@@ -21,7 +21,7 @@ from storage.lease import LEASE_S
 from storage.liveness import alive
 from storage.model import ArtefactId, CallId, Kind, Root, TenantId, new_id
 from storage.placing import Keeping
-from storage.probe import probe_backup
+from storage.probe import prove
 from storage.providers import KeyProvider, open_provider
 from storage.recordings import Recordings
 from storage.records import Day, Derived, Identifier, NewCall
@@ -209,8 +209,9 @@ def test_what_was_dropped_opens_from_no_copy(bench: Bench, tmp_path: Path) -> No
     assert recover(tmp_path, ["before", "changed", "after"], bench.provider, dropped) == set()
     alive = {artefact.ref.artefact for artefact in kept.artefacts}
     assert recover(tmp_path, ["before", "changed", "after"], bench.provider, kept) == alive
-    backup, keys = tmp_path / "before", f"file:{tmp_path}/keys"
-    assert probe_backup(backup, keys, f"file:{backup}/objects", dropped.call) == []
+    copies = [tmp_path / name for name in ("before", "changed", "after")]
+    proof = prove(dropped.call, copies, None, provider_url=f"file:{tmp_path}/keys")
+    assert (proof.opened, proof.control, proof.holds) == ([], kept.call, True)
 
 
 def test_a_bucket_that_was_to_be_dropped_and_lives_on_stops_the_destruction(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import Erased, Malformed, Tampered, Unavailable, WrongProvider
-from storage.probe import probe_backup
+from storage.probe import Today, prove
 from storage.providers import KeyProvider, open_provider
 from storage.recordings import Recordings
 from tests.storage.keyservers import Rig
@@ -189,8 +189,8 @@ def test_one_call_is_recorded_erased_and_certified(rig: Rig, tmp_path: Path) -> 
         tenant = store.tenant("acme")
         erased, neighbour = stored_call(store, tenant), stored_call(store, tenant)
         backup = copy_data(tmp_path, "backup")
-        copied = f"file:{backup}/objects"
-        assert set(probe_backup(backup, url, copied, erased.call)) == {new.ref.artefact for new in erased.artefacts}
+        opened = prove(erased.call, [backup], None, provider_url=url).opened
+        assert {new.ref.artefact for new in erased.artefacts} == {line.split()[1].rstrip(":") for line in opened}
         certificate = store.erase_call(tenant, erased.call, ground=GROUND, actor=ACTOR)
         done = certificate["entries"][1]["body"]
         assert done["finality"] == "30d"
@@ -199,7 +199,9 @@ def test_one_call_is_recorded_erased_and_certified(rig: Rig, tmp_path: Path) -> 
             assert list(stream.read()) == [b"audio"] * 3
         with pytest.raises(Erased):
             store.stream(tenant, audio_of(erased)[0].ref.artefact)
-    assert probe_backup(backup, url, copied, erased.call) == []
+    witness = f"file:{tmp_path}/data-witness"
+    proof = prove(erased.call, [backup], Today(data, url, objects, witness))
+    assert (proof.opened, proof.control, proof.holds) == ([], neighbour.call, True)
     with pytest.raises(Unavailable), rig.away():
         Recordings.open(data, url, objects, node="n1")
 

@@ -11,8 +11,9 @@ import pytest
 
 from storage.errors import Erased, Unavailable, WrongProvider
 from storage.model import NO_PARTICIPANT, CallId, Kind, TenantId, new_id
-from storage.probe import probe_backup
+from storage.probe import Today, prove
 from storage.providers import open_provider
+from storage.rating import BILLING
 from storage.recordings import Recordings
 from storage.records import Wanted
 from tests.storage.keyservers import OpenBao
@@ -134,8 +135,12 @@ def test_a_backup_from_before_does_not_open_with_the_tenants_own_provider(tmp_pa
         new = stored_call(store, own)
         backup = copy_data(tmp_path, "backup")
         store.erase_call(own, new.call, ground=GROUND, actor=ACTOR)
-    keys = {"own": bao}
-    assert probe_backup(backup, f"file:{tmp_path}/keys", f"file:{backup}/objects", new.call, tenant_keys=keys) == []
+        kept = stored_call(store, own)
+        later = copy_data(tmp_path, "later")
+    data, witness = tmp_path / "data", f"file:{tmp_path}/data-witness"
+    today = Today(data, f"file:{tmp_path}/keys", f"file:{data}/objects", witness, "", (bao,))
+    proof = prove(new.call, [backup, later], today)
+    assert (proof.opened, proof.control, proof.holds) == ([], kept.call, True)
 
 
 def test_prepared_keys_last_for_two_days_and_no_longer_without_the_provider(
@@ -147,13 +152,13 @@ def test_prepared_keys_last_for_two_days_and_no_longer_without_the_provider(
         own, other = store.tenant("own"), store.tenant("other")
         assert not store.ready(own)
         for tenant in (own, other):
-            store.prepare(tenant, [PURPOSE])
+            store.prepare(tenant, [PURPOSE, BILLING])
         with openbao.away():
             for days in (0, 1, 2):
                 ahead_s = days * DAY_S
                 assert store.ready(own)
                 save_call(store, own)
-                detail = [Wanted(NO_PARTICIPANT, Kind.RATING, PURPOSE)]  # of another root, prepared as well
+                detail = [Wanted(NO_PARTICIPANT, Kind.RATING, BILLING)]  # of another root, prepared as well
                 store.save([store.begin(own, CallId(new_id()), detail)])
             ahead_s = 4 * DAY_S
             assert not store.ready(own)

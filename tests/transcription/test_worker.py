@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from storage.consents import Consent
 from storage.model import ArtefactState, CallId, CallState, Kind, TenantId, new_id
 from storage.places import Part, Place
 from storage.recordings import Recordings
@@ -159,6 +160,36 @@ def test_a_call_erased_before_or_during_the_work_leaves_nothing(tmp_path: Path) 
             record = store.call(*ids)
             assert record.state is CallState.ERASED
             assert not record.find(Kind.TRANSCRIPT)
+
+
+def test_up_17_a_restricted_call_is_not_transcribed_until_the_restriction_is_lifted(tmp_path: Path) -> None:
+    with opened_store(tmp_path) as store:
+        before, during = recorded_call(store, [noise(2)]), recorded_call(store, [noise(2)])
+        store.restrictions.place(*before, "Art. 18(1)", "test")
+        engine = Script()
+        assert worker_with(store, engine).work(job_of(before)) == Done()
+        assert engine.heard == []
+        restricting = Script(meanwhile=lambda: store.restrictions.place(*during, "Art. 18(1)", "test"))
+        assert worker_with(store, restricting).work(job_of(during, DELIVERIES_MAX)) == Done()
+        assert {job.call for job in store.jobs.dead()} == {before[1], during[1]}
+        assert store.jobs.dead_count() == 0
+        store.outbox_sent([row.id for row in store.outbox_pending()])
+        for ids in (before, during):
+            assert not store.call(*ids).find(Kind.TRANSCRIPT)
+            store.restrictions.lift(*ids, "test")
+            assert worker_with(store, Script()).work(job_of(ids)) == Done()
+            assert store.call(*ids).find(Kind.TRANSCRIPT)
+        assert store.jobs.waiting() == 2
+
+
+def test_a_consent_withdrawn_during_the_work_leaves_no_transcript(tmp_path: Path) -> None:
+    with opened_store(tmp_path) as store:
+        ids = recorded_call(store, [noise(2)])
+        consent = store.consents.record(*ids, Consent("quality", "version 3"), "test")
+        withdrawing = Script(meanwhile=lambda: store.consents.withdraw(*ids, consent, how="", actor="test"))
+        assert worker_with(store, withdrawing).work(job_of(ids)) == Done()
+        assert store.call(*ids).state is CallState.ERASED
+        assert not store.call(*ids).find(Kind.TRANSCRIPT)
 
 
 def test_a_call_of_another_tenant_or_none_is_dropped(tmp_path: Path) -> None:

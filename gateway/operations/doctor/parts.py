@@ -19,13 +19,13 @@ from transcription.redaction.rampart import OFF, open_names
 
 CONNECT_S = 3.0  # to an external queue: longer than any network that is fit for one takes
 QUEUE_PORT = 4222
-_PARTS = ("data folder", "key provider", "object store", "catalogue")
+_PARTS = ("data folder", "key provider", "object store", "catalogue", "witness")
 
 
 def store(settings: Settings) -> Iterator[Row]:
-    """Data folder, key provider, object store and catalogue, as a start checks them."""
+    """Data folder, key provider, object store, catalogue and witness, as a start checks them."""
     where = (settings.data_folder, settings.keys_url, settings.objects_url)
-    found = problems(*where, settings.store.catalogue, settings.tenant_keys)
+    found = problems(*where, settings.store.catalogue, settings.tenant_keys, settings.witness_url)
     for name in _PARTS:
         told = [text for text in found if text.startswith(name)]
         if told:

@@ -326,12 +326,12 @@ class Watched(Recordings):
     reading = 0
     most = 0
 
-    def stream(self, tenant: TenantId, artefact: ArtefactId) -> StreamReader:
+    def stream(self, tenant: TenantId, artefact: ArtefactId, *, recording: bool = False) -> StreamReader:
         self.reading += 1
         self.most = max(self.most, self.reading)
         time.sleep(0.002)
         try:
-            return super().stream(tenant, artefact)
+            return super().stream(tenant, artefact, recording=recording)
         finally:
             self.reading -= 1
 

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from storage.erasure import Scope, Step, Target
+from storage.errors import Erased, Unavailable
 from storage.ledger import verify_certificate
 from storage.model import ArtefactId, Kind, TenantId
 from storage.recordings import Recordings
 from storage.records import NewCall
 from tests.storage.erasure.test_scopes import ids, living
-from tests.storage.stores import ACTOR, GROUND, audio_of, open_at, stored_call
+from tests.storage.stores import ACTOR, GROUND, PURPOSE, audio_of, copy_data, open_at, stored_call
 
 _ERASE_IN_CHILD = """
 import json, os, signal, sys
@@ -33,6 +34,11 @@ def stop(step):
 with open_at(Path(sys.argv[1]), on_step=stop) as store:
     store.erasures.erase(sys.argv[2], Target.parse(sys.argv[3]), GROUND, ACTOR)
 """
+
+_RELEASE_IN_CHILD = _ERASE_IN_CHILD.replace(
+    "store.erasures.erase(sys.argv[2], Target.parse(sys.argv[3]), GROUND, ACTOR)",
+    "store.holds.release(sys.argv[2], sys.argv[3], ACTOR)",
+)
 
 
 def targets(store: Recordings, tenant: TenantId, calls: list[NewCall]) -> dict[Scope, tuple[str, set[ArtefactId]]]:
@@ -116,3 +122,32 @@ def test_killed_after_any_step_of_a_rotation_the_next_start_finishes(tmp_path: P
         assert store.resume_erasures() == 0
         assert living(store, call) == ids(list(call.artefacts))
     assert [path.name for path in (tmp_path / "keys").glob(f"{tenant}-*.key")] == [f"{tenant}-content-1.key"]
+
+
+@pytest.mark.parametrize("step", Step)
+def test_killed_after_any_step_of_a_release_the_next_start_finishes(tmp_path: Path, step: Step) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        expired, stays, twice = (stored_call(store, tenant) for _ in range(3))
+        hold = store.holds.place(tenant, [expired.call, twice.call], GROUND, ACTOR)
+        store.holds.place(tenant, [twice.call], GROUND, ACTOR)
+        store.erasures.erase(tenant, Target.of_purpose(PURPOSE, [expired.call, twice.call]), GROUND, ACTOR)
+        assert living(store, expired, stays, twice) == ids([*expired.artefacts, *stays.artefacts, *twice.artefacts])
+        copy_data(tmp_path, "backup")
+    child = [sys.executable, "-c", _RELEASE_IN_CHILD, str(tmp_path), tenant, hold, step.value]
+    assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
+    with open_at(tmp_path) as store:
+        left = ids([*stays.artefacts, *twice.artefacts])
+        assert living(store, expired, stays, twice) == left
+        assert store.resume_erasures() == (0 if step is Step.SWEEP else 1)
+        assert store.resume_erasures() == 0
+        assert living(store, expired, stays, twice) == left
+        certificate = store.holds.release(tenant, hold, ACTOR)
+        assert verify_certificate(certificate, store.fingerprint())
+        assert store.certificate(tenant, expired.call) == certificate
+        assert list(store.objects.list(f"{tenant}/{expired.call}/")) == []
+        store.check()
+    with open_at(tmp_path, data="backup") as restored:
+        for artefact in expired.artefacts:
+            with pytest.raises((Erased, Unavailable)):
+                restored.document(tenant, artefact.ref.artefact)

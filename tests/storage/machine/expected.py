@@ -82,7 +82,7 @@ class Books:
     id: TenantId
     terms: dict[str, int]
     talks: list[Talk] = field(default_factory=list)
-    holds: list[str] = field(default_factory=list)
+    holds: dict[str, Talk] = field(default_factory=dict)
     pending: bool = False
     """A change of epoch was asked for, and is not finished."""
     falling: set[Slot] = field(default_factory=set)
@@ -116,6 +116,10 @@ class Expected:
 
     def lives(self, books: Books, thing: Thing) -> bool:
         return bool(self.open_ways(books, thing))
+
+    def lives_by_itself(self, books: Books, thing: Thing) -> bool:
+        """Not by a hold alone: of what lives so nothing is derived."""
+        return any(way.root is not Root.HOLD for way in self.open_ways(books, thing))
 
     def held(self, books: Books, thing: Thing) -> bool:
         return any(way.root is Root.HOLD for way in self.open_ways(books, thing))

@@ -140,11 +140,14 @@ class TreeMachine(RuleBasedStateMachine):
         try:
             (made,) = self.world.store.add_derived(books.id, talk.id, [of.id], [item])
         except Erased:
-            assert not self.expected.lives(books, of)
+            assert not self.expected.lives_by_itself(books, of)
             return
-        assert self.expected.lives(books, of)
+        assert self.expected.lives_by_itself(books, of)
         thing = Thing(made, kind, of.participant, day_of(self.world.now_s), (data,), [])
         self.expected.keep(books, thing, Root.STATUTORY if kind is Kind.RATING else Root.CONTENT, item.purpose)
+        if thing.is_content:  # what is made of a held call is held
+            for hold in [hold for hold, held in books.holds.items() if held is talk]:
+                self.expected.keep(books, thing, Root.HOLD, hold)
         talk.things.append(thing)
 
     @precondition(has_calls)
@@ -167,7 +170,7 @@ class TreeMachine(RuleBasedStateMachine):
         living = [thing for thing in talk.content() if self.expected.lives(books, thing)]
         withdrawn = [way for thing in living for way in thing.ways if way.purpose == purpose and way.buried]
         try:
-            self.world.keep(books.id, living, Root.CONTENT, purpose)
+            self.world.keep(books.id, living, purpose)
         except Erased:
             assert withdrawn
             return
@@ -182,11 +185,10 @@ class TreeMachine(RuleBasedStateMachine):
         living = [thing for thing in talk.content() if self.expected.lives(books, thing)]
         if not living:
             return
-        hold = new_id()
-        self.world.keep(books.id, living, Root.HOLD, hold, HOLD_GROUND)
+        hold = self.world.store.holds.place(books.id, [talk.id], HOLD_GROUND, ACTOR)
         for thing in living:
             self.expected.keep(books, thing, Root.HOLD, hold)
-        books.holds.append(hold)
+        books.holds[hold] = talk
 
     # Out.
 
@@ -266,7 +268,8 @@ class TreeMachine(RuleBasedStateMachine):
     def release(self, pick: int, crash: Step | None) -> None:
         held = [books for books in self.books if books.holds]
         books = held[pick % len(held)]
-        hold = books.holds.pop(pick % len(books.holds))
+        hold = list(books.holds)[pick % len(books.holds)]
+        del books.holds[hold]
 
         def of_hold(_thing: Thing, way: Way) -> bool:
             return way.purpose == hold

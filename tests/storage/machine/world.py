@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
-from storage.erasure import Eraser, Step, Surroundings
+from storage.erasure import Eraser, Step
 from storage.expiry import Expiry
 from storage.model import ArtefactId, Root, TenantId, new_id
 from storage.placing import Held, Keeping
 from storage.providers import open_provider
-from storage.tables import artefact_keys, buckets, epochs, holds, nodes, tags
+from storage.tables import artefact_keys, buckets, epochs, nodes, tags
 from tests.storage.machine.expected import Thing
 from tests.storage.recovering import recover_each
 from tests.storage.stores import copy_data, open_at
@@ -40,18 +41,9 @@ class World:
         self.store = open_at(self.root, clock=self.now)
         self.catalogue = self.store._catalogue
         self.tree = self.store._tree
-        self.eraser = Eraser(
-            Surroundings(
-                self.catalogue,
-                self.store._provider,
-                self.store.objects,
-                self.store._ledger,
-                self.root / "data" / "locks",
-                self.now,
-                pause=lambda _wait_s: None,  # no lease is out: nobody reads meanwhile
-                on_step=self._step,
-            )
-        )
+        # No lease is waited for: nobody reads meanwhile.
+        around = replace(self.store.erasures._with, pause=lambda _wait_s: None, on_step=self._step)
+        self.eraser = Eraser(around)
         self.expiry = Expiry(self.catalogue, self.eraser, self.now)
 
     def now(self) -> int:
@@ -82,18 +74,16 @@ class World:
         if step is self._crash_at:
             raise Crash
 
-    def keep(self, tenant: TenantId, things: list[Thing], root: Root, purpose: str, hold_ground: str = "") -> None:
-        """A further wrap of each, as the store makes them; with the row of its hold."""
+    def keep(self, tenant: TenantId, things: list[Thing], purpose: str) -> None:
+        """A further wrap of each, as a consent makes them."""
         with self.catalogue.reading() as connection:
             opened = [self.tree.open(connection, thing.id, tenant) for thing in things]
         items = [
-            Keeping(found.ref, found.key, purpose, thing.day, root) for found, thing in zip(opened, things, strict=True)
+            Keeping(found.ref, found.key, purpose, thing.day, Root.CONTENT)
+            for found, thing in zip(opened, things, strict=True)
         ]
 
         def write(connection: Connection, held: Held) -> None:
-            if hold_ground:
-                row = {"id": purpose, "tenant": tenant, "ground": hold_ground, "released": False}
-                connection.execute(holds.insert(), row)
             self.tree.keep(connection, items, held)
 
         self.tree.write(items, write)

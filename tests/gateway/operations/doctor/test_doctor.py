@@ -156,7 +156,7 @@ def test_a_keyring_inside_the_data_folder_fails_with_its_cure(tmp_path: Path) ->
 
 def test_a_usable_store_is_told_so(tmp_path: Path) -> None:
     found = {row.name: row.state for row in parts.store(settings(tmp_path))}
-    assert found == {"key provider": State.OK, "object store": State.OK}
+    assert found == {"key provider": State.OK, "object store": State.OK, "witness": State.OK}
 
 
 def test_a_full_spool_fails(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""`callvault disclosures`: disclosure orders, for the operator's tokens."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.client import ApiError, Client
+from gateway.commands.requests import save
+
+Act = Callable[[Client, argparse.Namespace], Any]
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """One act on orders, or the transparency report."""
+    try:
+        client = Client.of(arguments.url, arguments.token)
+        found = (_report if arguments.report else ACTS[arguments.action])(client, arguments)
+    except (ApiError, OSError) as error:
+        sys.stderr.write(f"callvault: {error}\n")
+        return 1
+    if found is not None:
+        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _report(client: Client, given: argparse.Namespace) -> None:
+    found = client.json(f"/v1/disclosures/report?year={given.report}")
+    for name, count in found.items():
+        sys.stdout.write(f"{name:<12}  {count}\n")
+
+
+def _enter(client: Client, given: argparse.Namespace) -> Any:
+    names = ("tenant", "authority", "ground", "first", "last", "until", "number", "key", "gagged")
+    body = {name: getattr(given, name) for name in names} | {"parts": given.part, "calls": given.call}
+    return client.post("/v1/disclosures", {name: value for name, value in body.items() if value is not None})
+
+
+def _export(client: Client, given: argparse.Namespace) -> None:
+    if given.output is None:
+        raise ApiError(0, "say where the copy goes: --output FILE")
+    save(client, f"/v1/disclosures/{given.id}/export", given.output)
+
+
+def _list(client: Client, given: argparse.Namespace) -> None:
+    for row in client.json("/v1/disclosures")["orders"]:
+        gag = "  gagged" if row["gagged"] else ""
+        sys.stdout.write(f"{row['id']}  {row['state']:<9}  until {row['until']}{gag}\n")
+
+
+ACTS: Mapping[str, Act] = {
+    "list": _list,
+    "show": lambda client, given: client.json(f"/v1/disclosures/{given.id}"),
+    "enter": _enter,
+    "approve": lambda client, given: client.post(f"/v1/disclosures/{given.id}/approval", {}),
+    "reject": lambda client, given: client.post(f"/v1/disclosures/{given.id}/rejection", {}),
+    "revoke": lambda client, given: client.post(f"/v1/disclosures/{given.id}/revocation", {}),
+    "export": _export,
+}

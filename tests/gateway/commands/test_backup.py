@@ -1,0 +1,79 @@
+"""The commands about a store's past, from backup to proof, as an operator types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from storage.recordings import Recordings
+from tests.storage.backup.drill import is_gone, is_whole
+from tests.storage.stores import ACTOR, GROUND, stored_call
+
+
+def opened(root: Path) -> Recordings:
+    """The store at the places that the configuration's defaults name."""
+    data = root / "data"
+    return Recordings.open(data, f"file:{root}/data-keys", f"file:{data}/objects", node="n1")
+
+
+def run(root: Path, *argv: str) -> int:
+    return main([*argv, "--data", str(root / "data")])
+
+
+def test_up_14_backup_restore_and_proof_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CALLVAULT_CONFIG", raising=False)
+    backup = str(tmp_path / "backup")
+    with opened(tmp_path) as store:
+        tenant = store.tenant("default")
+        erased, living = stored_call(store, tenant), stored_call(store, tenant)
+        assert run(tmp_path, "backup", backup) == 0
+        assert "objects: 4 named, 4 new" in capsys.readouterr().out
+        certificate = store.erase_call(tenant, erased.call, ground=GROUND, actor=ACTOR)
+    assert run(tmp_path, "ledger", "head") == 0
+    head = tmp_path / "head.json"
+    head.write_text(capsys.readouterr().out)
+    assert json.loads(head.read_text())["body"]["type"] == "swept"
+    proof = ("prove-erased", "--backup", backup, "--identifier", "number:+31201234567")
+    assert run(tmp_path, *proof, erased.call) == 0
+    assert f"nothing of call {erased.call} opens" in capsys.readouterr().out
+    assert run(tmp_path, *proof, living.call) == 1
+    assert "OPENED: audio" in capsys.readouterr().out
+
+    assert run(tmp_path, "restore", backup) == 1
+    assert "not empty" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "data")
+    assert run(tmp_path, "restore", backup, "--head", str(head)) == 0
+    out = capsys.readouterr().out
+    assert "calls whole: 1" in out
+    assert "calls erased since the backup: 1" in out
+    with opened(tmp_path) as store:
+        store.resume_erasures()
+        assert (is_whole(store, living), is_gone(store, erased)) == (True, True)
+        pinned = store.fingerprint()
+
+    assert run(tmp_path, "ledger", "change-key") == 0
+    assert run(tmp_path, "ledger", "keys") == 0
+    keys = tmp_path / "keys.json"
+    keys.write_text(capsys.readouterr().out.partition("\n")[2])
+    file = tmp_path / "certificate.json"
+    file.write_text(json.dumps(certificate))
+    assert main(["verify", str(file), "--fingerprint", pinned]) == 0
+    with opened(tmp_path) as store:
+        new = store.fingerprint()
+    assert main(["verify", str(file), "--fingerprint", new]) == 1
+    assert main(["verify", str(file), "--fingerprint", new, "--keys", str(keys)]) == 0
+    assert "the time rests on the operator's word" in capsys.readouterr().out
+
+
+def test_a_backup_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path, "restore", str(tmp_path / "empty")) == 1
+    assert "no backup" in capsys.readouterr().err
+    assert run(tmp_path, "prove-erased", "0" * 32, "--backup", str(tmp_path / "empty")) == 1
+    assert "neither a backup" in capsys.readouterr().err
