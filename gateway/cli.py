@@ -101,6 +101,15 @@ def _client_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     get.add_argument("--track", type=int, help="audio of one track only")
     get.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     _api(get)
+    explain = _command(
+        commands,
+        "explain",
+        "gateway.commands.short:explain",
+        "why each part of a call is kept, until when, by which rule",
+    )
+    explain.add_argument("call")
+    explain.add_argument("--json", action="store_true", help="the same as JSON")
+    _api(explain)
     statistics = _command(
         commands,
         "statistics",
@@ -219,10 +228,13 @@ def _erase_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    tenant = _command(
-        commands, "tenant", "gateway.commands.short:tenant", "show the configured tenants, their ids and policies"
+    _tenant_command(commands)
+    sweep = _command(
+        commands, "sweep", "gateway.commands.sweep:command", "destroy what is over now; serve does it every night"
     )
-    _configuration(tenant)
+    sweep.add_argument("--dry-run", action="store_true", help="only say what would be destroyed; exit 1 if anything")
+    sweep.add_argument("--json", action="store_true", help="the same as JSON")
+    _configuration(sweep)
     token = _command(commands, "token", "gateway.commands.short:token", "create, list or revoke API tokens")
     token.add_argument("action", choices=("create", "list", "revoke"))
     token.add_argument("--tenant", default="default")
@@ -308,6 +320,21 @@ def _admin_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     _configuration(doctor)
+
+
+def _tenant_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "show the configured tenants, their ids and policies; or close one that leaves"
+    tenant = _command(commands, "tenant", "gateway.commands.short:tenant", text)
+    _configuration(tenant)
+    actions = tenant.add_subparsers(title="actions", metavar="ACTION")
+    close = _command(
+        actions, "close", "gateway.commands.closing:close", "no new calls; after its policy's grace it is destroyed"
+    )
+    close.add_argument("name")
+    close.add_argument("--ground", required=True, help="why, in words that stand in the ledger and name nobody")
+    close.add_argument("--at", metavar="DATE", help="as of a later day, YYYY-MM-DD, in the tenant's zone; default: now")
+    close.add_argument("--reopen", action="store_true", help="take it back, while the grace lasts")
+    _configuration(close, argparse.SUPPRESS)  # what stands before `close` counts
 
 
 def _policy_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -451,9 +478,11 @@ def _command(
     return made
 
 
-def _configuration(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, metavar="FILE", help="TOML file (or CALLVAULT_CONFIG)")
-    command.add_argument("--data", type=Path, metavar="DIR", help="data folder, default ./callvault-data")
+def _configuration(command: argparse.ArgumentParser, default: str | None = None) -> None:
+    file = "TOML file (or CALLVAULT_CONFIG)"
+    command.add_argument("--config", type=Path, metavar="FILE", help=file, default=default)
+    folder = "data folder, default ./callvault-data"
+    command.add_argument("--data", type=Path, metavar="DIR", help=folder, default=default)
 
 
 def _api(command: argparse.ArgumentParser) -> None:

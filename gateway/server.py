@@ -41,6 +41,7 @@ from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
+from gateway.operations.sweeper import Sweeper
 from gateway.places import visited
 from gateway.policy import Tenant
 from gateway.processes.child import protect_memory
@@ -125,6 +126,7 @@ class Server:
                 registrations=lambda: sip.registrations.standings(time.monotonic()),
                 restarts=lambda: {**jobs.restarts(), **{name: count() for name, count in children.items()}},
                 queue_up=lambda: jobs.up,
+                sweeping=lambda: sweeper.figures,
                 requests=lambda: watch.counts,
             ),
         )
@@ -142,6 +144,9 @@ class Server:
         ports = PortPool(received.address, received.port_first, received.port_last, address6=received.address6)
         board = Switchboard(recordings, book, ports, self._hub, calls)
         board.keyless.away = lambda: self._keys_away
+        sweeper = Sweeper(
+            recordings, status.alarms, lambda: list(self._tenants), partial(setattr, board, "closed"), board.end_of
+        )
         sip = SipIngest(settings, Directory(settings), board)
         sip.secure(self._contexts)
         whip = WhipIngest(settings, recordings, board, ports)
@@ -152,11 +157,15 @@ class Server:
             "media": lambda: media.restarts,
             "webrtc": lambda: whip.restarts,
         }
-        board.on_ready, sip.on_set_up = status.metrics.ready, status.metrics.set_up
-        book.on_tracks = status.metrics.tracks
+        board.on_ready, sip.on_set_up, book.on_tracks = (
+            status.metrics.ready,
+            status.metrics.set_up,
+            status.metrics.tracks,
+        )
         await stack.enter_async_context(media.running())
         await stack.enter_async_context(whip.running())
-        await stack.enter_async_context(service(status.watch()))
+        for watching in (status.watch(), sweeper.run()):
+            await stack.enter_async_context(service(watching))
         peers = Peers(settings, sip, partial(status.alarms.set, Alarm.PEER_NAMES_AWAY))
         peers.apply(settings, self._accounts)
         await peers.look()
@@ -185,14 +194,13 @@ class Server:
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
         await stack.enter_async_context(service(api.serve()))
-        stack.callback(lambda: setattr(api, "should_exit", True))
+        stack.callback(partial(setattr, api, "should_exit", True))
         await api.ready()
         await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media, peers).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
         log.info("serving", extra={"sip": address[1], "http": api.port, "media": settings.media.workers})
         _settle_down()
-        host = parse_address(settings.http.listen)[0]
-        self._started(f"http://{f'[{host}]' if ':' in host else host}:{api.port}")
+        self._started(_url(settings, api.port))
         self._notifier.ready("serving")
         await self._stop.wait()
         await self._drain(sip, whip, board)
@@ -291,6 +299,11 @@ class Server:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task
+
+
+def _url(settings: Settings, port: int) -> str:
+    host = parse_address(settings.http.listen)[0]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:

@@ -19,7 +19,7 @@ from storage.databases import Database, mark_elsewhere, open_database
 from storage.errors import AlreadyExists, Unavailable
 from storage.tables import metadata
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest migration. Starting at it skips loading Alembic, which takes longer than everything else here."""
 
 _WRITING = "callvault_writing"
@@ -66,6 +66,11 @@ class Catalogue:
         """
         with _translated(self._database), self._database.exclusive(name, folder, wait_s, taken):
             yield
+
+    def clock(self) -> int | None:
+        """Unix time by the database's own clock; None where that is this machine's."""
+        with self.reading() as connection:
+            return self._database.clock(connection)
 
     def scrub(self) -> bool:
         """Sees to it that deleted rows go from the database's files; False if it is to be repeated."""

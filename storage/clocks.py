@@ -31,6 +31,7 @@ class Doubt(StrEnum):
     JUMPED = "clock jumped"
     WENT_BACK = "clock went back"
     UNSETTLED = "clock not confirmed yet"
+    SILENT = "key provider does not tell its time"
 
 
 @dataclass(frozen=True, slots=True)

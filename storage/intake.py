@@ -23,6 +23,7 @@ from storage.jobs import insert_jobs
 from storage.keeping import Keeper, check_sources, further_of
 from storage.keys import KEY_BYTES, Slot
 from storage.keytree import KeyTree
+from storage.leaving import check_keys_kept, check_open
 from storage.model import (
     ArtefactId,
     ArtefactRef,
@@ -110,7 +111,7 @@ class Intake:
     ) -> None:
         """Makes calls, keys and first documents durable in one transaction, with what `also` writes.
 
-        Keys whose epoch ended meanwhile are wrapped again.
+        Keys whose epoch ended meanwhile are wrapped again. Refused for a tenant that is closed.
         """
         items = [
             Placing(artefact, new.day, *_state_of(artefact, documents), _found_by(artefact, new))
@@ -123,18 +124,23 @@ class Intake:
             if _has(item.artefact, documents)
         ]
 
+        def begin(connection: Connection) -> None:
+            beginning = {new.tenant for new in new_calls if new.state is not CallState.DOSSIER}
+            check_open(connection, beginning, self._clock())
+            insert_calls(connection, new_calls)
+
         def fill(connection: Connection) -> None:
             put_documents(connection, sealed, replace=False)
             also(connection)
 
-        self._place(items, lambda connection: insert_calls(connection, new_calls), fill)
+        self._place(items, begin, fill)
 
     def extend(self, added: NewCall) -> None:
         """Makes further streams of a saved call, with their keys, durable, in the transaction that finds it live."""
         items = [Placing(artefact, added.day, ArtefactState.WRITING, 0) for artefact in added.artefacts]
 
         def check(connection: Connection) -> None:
-            if check_alive(connection, added.tenant, added.call, (), self._clock()) is not CallState.LIVE:
+            if check_alive(connection, added.tenant, added.call, (), self._tree.now()) is not CallState.LIVE:
                 raise Refused("a call that is over gets no further streams")
             further = further_of(connection, added.call)
             for ref in (artefact.ref for artefact in added.artefacts):
@@ -166,17 +172,17 @@ class Intake:
         """Further identifiers that a saved call is found by from now on; Erased, NotFound."""
         identity = new.find(Kind.IDENTITY)
         with self._catalogue.reading() as connection:
-            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._clock())
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._tree.now())
             # So that no transaction waits for the provider:
             self._tree.open_leaves(connection, identity.ref.artefact, new.tenant)
         with self._catalogue.writing() as connection:
-            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._clock())
+            check_alive(connection, new.tenant, new.call, [identity.ref.artefact], self._tree.now())
             self._tree.tag(connection, identity, found)
 
     def resume(self, tenant: TenantId, call: CallId) -> NewCall:
         """A saved call's keys again, after a restart; Erased, NotFound."""
         with self._catalogue.reading() as connection:
-            check_alive(connection, tenant, call, (), self._clock())
+            check_alive(connection, tenant, call, (), self._tree.now())
             day = read_mark(connection, tenant, call).day  # on which it began: its buckets are that day's
             query = select(artefacts.c.id).where(artefacts.c.call == call).order_by(artefacts.c.serial)
             opened = [self._tree.open(connection, ArtefactId(found), tenant) for found in connection.scalars(query)]
@@ -193,9 +199,9 @@ class Intake:
         """
 
         def check(connection: Connection) -> None:
-            check_alive(connection, tenant, call, sources, self._clock())
+            check_alive(connection, tenant, call, sources, self._tree.now())
             check_unrestricted(connection, call)
-            check_sources(connection, call, sources, {item.purpose for item in items}, self._clock())
+            check_sources(connection, call, sources, {item.purpose for item in items}, self._tree.now())
             check_absent(connection, call, [(item.participant, item.kind) for item in items])
 
         self._residency.enter(tenant)
@@ -236,6 +242,7 @@ class Intake:
 
         def write(connection: Connection, held: Held) -> None:
             self._residency.check(connection, (item.artefact.ref.tenant for item in items))
+            check_keys_kept(connection, held.keys())
             before(connection)
             self._tree.place(connection, items, held)
             after(connection)

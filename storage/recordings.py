@@ -6,12 +6,9 @@ Synchronous and thread-safe; several processes open the same store at once. It a
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from functools import partial
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,36 +19,32 @@ from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.backup.take import Source
 from storage.calls import open_calls, read_call, read_calls
-from storage.catalogue import Catalogue
+from storage.closings import Closings
 from storage.confirmation import Confirmations
 from storage.consents import Consents
 from storage.content import find_content, open_document, open_whole
 from storage.dossiers import Dossiers, amend
 from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
-from storage.errors import Erased, NotFound, NotReady, Refused, Swapped, Unavailable
+from storage.errors import Erased, NotFound, NotReady, Swapped, Unavailable
 from storage.expiry import Expiry
 from storage.exports import sign_index
+from storage.foundation import Foundation
 from storage.heldepochs import DueOf
 from storage.holds import Holds
-from storage.installation import Installation, open_installation
 from storage.intake import Intake
 from storage.inventory import Inventory, take_inventory
 from storage.jobs import Jobs, delete_jobs, read_jobs
 from storage.keeping import Keeper
 from storage.keytree import KeyTree
-from storage.ledger import Ledger
+from storage.latest import LatestClock
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
 from storage.manifest import parse_manifest
 from storage.manifest import verify as verify_manifest
-from storage.model import ArtefactId, CallId, CallState, TenantId, new_id
-from storage.objects import ObjectStore, open_store
+from storage.model import ArtefactId, CallId, CallState, TenantId
 from storage.places import Place
 from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
 from storage.policy.model import Policy
-from storage.providers import open_provider
-from storage.providers.measured import Measured
-from storage.providers.routed import Routed
 from storage.ratings import Ratings
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
@@ -68,9 +61,9 @@ from storage.records import (
 )
 from storage.residency import Residency
 from storage.restrictions import Restrictions
-from storage.safekeeping import Safekeeping, compare
+from storage.retained import RetainedCall, retained
+from storage.safekeeping import Safekeeping
 from storage.search import find_calls
-from storage.signing import Signer
 from storage.slicebook import SliceBook
 from storage.slices import SliceRow
 from storage.spoolindex import SpoolIndex
@@ -78,11 +71,9 @@ from storage.spoolview import SpoolView, look
 from storage.standing import check_unrestricted
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
-from storage.tables import manifests, tenants
-from storage.tenantkeys import misplaced
+from storage.tables import manifests
+from storage.timekeeper import Timekeeper
 from storage.tokens import Tokens
-from storage.unfinished import refuse_unfinished
-from storage.witness import Witness, witness_url
 
 __all__ = [
     "ArtefactRecord",
@@ -99,7 +90,6 @@ __all__ = [
 
 CALLS_AT_ONCE_MAX = 1_000
 """The longest page of a listing."""
-_TENANT_CHARS_MAX = 200
 _SERVER_WAIT_S = 5.0
 """A server that was killed holds the catalogue no longer than its connections take to be cut."""
 _ENTRIES_CHECKED = 100
@@ -135,80 +125,42 @@ class Recordings:
         works, and with what: see `storage.residency`. `clock` gives Unix time; `due_of` says until when what is new
         may be read, by default the tenant's policy; `on_erasure_step` is told of each step once it is durable.
         """
-        objects = open_store(objects_url)
-        seen = Witness.open(witness_url(witness, data_folder))
-        refuse_unfinished(data_folder)
-        provider = Routed(open_provider(provider_url, data_folder))
-        data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        catalogue = Catalogue(data_folder, catalogue_url)
-        try:
-            compare(seen, catalogue)
-            installation = open_installation(catalogue, provider)
-        except BaseException:
-            catalogue.close()
-            raise
-        opened = cls(
-            catalogue,
-            provider,
-            objects,
-            seen,
-            installation,
-            data_folder,
-            node,
-            places,
-            clock,
-            due_of,
-            on_erasure_step,
-            catalogue_url=catalogue_url,
+        base = Foundation.open(
+            data_folder, provider_url, objects_url, catalogue_url, witness, {} if tenant_keys is None else tenant_keys
         )
-        try:
-            opened._route(tenant_keys or {}, data_folder)
-        except BaseException:
-            opened.close()
-            raise
-        return opened
+        return cls(base, node, places, clock, due_of, on_erasure_step)
 
     def __init__(
         self,
-        catalogue: Catalogue,
-        routed: Routed,
-        objects: ObjectStore,
-        witness: Witness,
-        installation: Installation,
-        data_folder: Path,
+        base: Foundation,
         node: str,
         places: Sequence[Place],
         clock: Callable[[], float],
         due_of: DueOf,
         on_erasure_step: Callable[[Step], None],
-        *,
-        catalogue_url: str,
     ) -> None:
-        signer = self._signer = Signer(installation.ledger)
-        provider = Measured(routed)
+        catalogue, provider, signer, installation = base.catalogue, base.provider, base.signer, base.installation
+        self._base = base
         self.node = node
         """The name of this machine, which spool files carry."""
-        self.objects = objects
-        self.spool_folder = data_folder / "spool"
+        self.objects = base.objects
+        self.spool_folder = base.data_folder / "spool"
         self.public_key = signer.public_key
         """What manifests and ledger are signed with."""
         self._spool_index = SpoolIndex(self.spool_folder)
         self._catalogue = catalogue
-        self._routed = routed
-        self._provider = provider
         self._clock = clock
-        self._tag_key = installation.tags
-        self._tenants: dict[str, TenantId] = {}
-        self._tree = KeyTree(catalogue, provider, clock, due_of)
-        self._ledger = Ledger(signer)
+        latest = LatestClock(catalogue, clock)
+        self._tree = KeyTree(catalogue, provider, latest, due_of)
+        self._ledger = base.ledger
         self.residency = Residency(catalogue, self._ledger, places, clock)
         """Where tenants' data may be, and where it is."""
         self.safekeeping = Safekeeping(
-            Source(data_folder, catalogue, bool(catalogue_url), objects, witness, self._ledger, signer, clock),
+            Source(base.data_folder, catalogue, base.served, base.objects, base.witness, base.ledger, signer, clock),
             provider,
         )
         """Witness, backups, and the ledger's own key."""
-        self._intake = Intake(catalogue, self._tree, objects, self.residency, clock)
+        self._intake = Intake(catalogue, self._tree, base.objects, self.residency, clock)
         self.slices = SliceBook(catalogue, self._tree, signer, self.residency)
         """The catalogue as the uploader sees it."""
         self.jobs = Jobs(catalogue, clock)
@@ -224,14 +176,12 @@ class Recordings:
         """What calls are billed by."""
         self.confirmations = Confirmations(installation.confirmations, clock)
         """That a set of calls was shown before it is erased."""
-        self._locks = data_folder / "locks"
-        self.erasures = Eraser(
-            Surroundings(
-                catalogue, provider, objects, self._ledger, self._locks, clock, witness, on_step=on_erasure_step
-            )
-        )
+        around = (catalogue, provider, base.objects, base.ledger, base.locks, clock, base.witness)
+        self.erasures = Eraser(Surroundings(*around, on_step=on_erasure_step))
         """What erases more than a call: artefacts, participants, persons, purposes, what has expired, a tenant."""
-        self.expiry = Expiry(catalogue, self.erasures, clock)
+        self.timekeeper = Timekeeper(catalogue, provider, clock, latest)
+        """Looks at the clocks: whether keys may be destroyed by them, and until when reads are refused."""
+        self.expiry = Expiry(catalogue, self.erasures, self.timekeeper, clock)
         """Destroys the keys of what is due."""
         keeper = Keeper(catalogue, self._tree)
         self.holds = Holds(catalogue, keeper, self.erasures, self._ledger, self.safekeeping.keep_hold, clock)
@@ -240,6 +190,8 @@ class Recordings:
         """What is kept and not read."""
         self.consents = Consents(catalogue, self._tree, keeper, self.erasures, self._ledger, self.residency, clock)
         """What rests on somebody's consent, and the evidence of it."""
+        self.closings = Closings(catalogue, provider, self._ledger, self.erasures, base.locks, clock)
+        """Tenants that leave: from when on, until when, and what is destroyed then."""
 
     def serving(self) -> AbstractContextManager[None]:
         """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.
@@ -247,38 +199,29 @@ class Recordings:
         Unavailable if there is another. A catalogue on a server forgets this when the connection is lost.
         """
         taken = "another callvault serves on this catalogue; stop it, or give this one a catalogue of its own"
-        return self._catalogue.exclusive("server", self._locks, _SERVER_WAIT_S, taken)
+        return self._catalogue.exclusive("server", self._base.locks, _SERVER_WAIT_S, taken)
 
     def check(self) -> None:
         """Raises Unavailable, with what would mend it, if key provider, object store or catalogue cannot be used.
 
         Tampered if the end of the ledger's chain is broken.
         """
-        self._provider.check()
+        self._base.provider.check()
         self.objects.check()
         with self._catalogue.reading() as connection:
             self._ledger.verify(connection, newest=_ENTRIES_CHECKED)
 
-    def _route(self, tenant_keys: Mapping[str, str], data_folder: Path) -> None:
-        openers = {self.tenant(name): partial(open_provider, url, data_folder) for name, url in tenant_keys.items()}
-        with self._catalogue.reading() as connection:
-            barred = misplaced(connection, openers.keys())
-        self._routed.route(openers, barred)
-        for tenant in openers.keys() - barred:
-            with suppress(Unavailable):  # away: it is opened later
-                self._routed.behind(tenant)
-
     def own_providers(self) -> Mapping[TenantId, Unavailable | None]:
         """The tenants that have a key provider of their own, each with what is wrong with it now. Asks each of them."""
-        return self._routed.check_each()
+        return self._base.routed.check_each()
 
     def key_region(self, tenant: TenantId) -> str:
         """Where the tenant's keys are, as the operator states it; "" if nobody does."""
-        return self._provider.behind(tenant).region
+        return self._base.provider.behind(tenant).region
 
     def key_operations(self) -> Mapping[str, KeyOperations]:
         """What was asked of the key provider since this store was opened, by operation."""
-        return self._provider.operations()
+        return self._base.provider.operations()
 
     def close(self) -> None:
         """Lets go of the catalogue."""
@@ -298,22 +241,7 @@ class Recordings:
 
     def tenant(self, name: str) -> TenantId:
         """The tenant of that name, made at its first use. The name itself is not stored, only a keyed tag of it."""
-        if name in self._tenants:
-            return self._tenants[name]
-        if not 0 < len(name) <= _TENANT_CHARS_MAX:
-            raise Refused(f"a tenant's name has 1 to {_TENANT_CHARS_MAX} characters")
-        tag = hmac.digest(self._tag_key.reveal(), name.encode(), hashlib.sha256)
-        query = select(tenants.c.id).where(tenants.c.tag == tag)
-        with self._catalogue.reading() as connection:
-            found = connection.scalar(query)
-        if found is None:
-            with self._catalogue.writing() as connection:
-                found = connection.scalar(query)
-                if found is None:
-                    found = new_id()
-                    connection.execute(tenants.insert(), {"id": found, "tag": tag, "fence": 0, "turn": 0})
-        self._tenants[name] = TenantId(found)
-        return self._tenants[name]
+        return self._base.tenancy.id_of(name)
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str] = ()) -> None:
         """Makes and holds bucket keys for 48 hours: at start, with the purposes configured, and then hourly."""
@@ -400,6 +328,14 @@ class Recordings:
         """How many buckets (a day of a kind and purpose each) would end at once if a policy were adopted now."""
         with self._catalogue.reading() as connection:
             return due_at_once(connection, tenant, policy, self._clock())
+
+    def retained(self, tenant: TenantId, call: CallId) -> RetainedCall:
+        """Why each artefact of a call is kept, and until when; of erased ones when they went, and by which erasure.
+
+        NotFound.
+        """
+        with self._catalogue.reading() as connection:
+            return retained(connection, tenant, call)
 
     # Going out.
 
@@ -512,7 +448,7 @@ class Recordings:
 
     def sign_export(self, index: Mapping[str, Any]) -> dict[str, Any]:
         """The index of an export, signed; `storage.exports` checks it."""
-        return sign_index(self._signer, index)
+        return sign_index(self._base.signer, index)
 
     def reconcile(self, explain: Explain, *, hashes: bool = False) -> Audit:
         """Compares catalogue, spool, objects and outbox; see `storage.reconcile`."""

@@ -25,6 +25,9 @@ from storage.records import Day
 LAST_S = 253_402_214_400
 """9999-12-31T00:00:00Z: what would end later ends then, a day before the calendar that computes it does."""
 
+NIGHT_HOUR = 3
+"""When a tenant's day is over for expiry: what has become due since the night before shares one change of epoch."""
+
 _STEP = timedelta(minutes=15)
 """Zones differ from UTC by quarters of an hour, and change between them at such: within one, promises keep order."""
 
@@ -63,6 +66,14 @@ def end_of_day(instant_s: float, term: Term, zone: str) -> int:
     except OverflowError:
         return LAST_S
     return min(_readings([ends], zone, min), LAST_S)
+
+
+def last_night(now_s: float, zone: str) -> int:
+    """The last `NIGHT_HOUR` of the zone, up to now."""
+    here = zoneinfo.ZoneInfo(zone)
+    today = datetime.fromtimestamp(now_s, here).date()
+    nights = (datetime.combine(today - timedelta(days=ago), datetime.min.time(), here) for ago in range(3))
+    return next(s for night in nights if (s := int(night.replace(hour=NIGHT_HOUR).timestamp())) <= now_s)
 
 
 def _extreme(instants: Iterable[datetime], term: Term, zone: str, keep: Keep, lasting: timedelta = timedelta(0)) -> int:

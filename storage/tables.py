@@ -398,6 +398,19 @@ policies = Table(
     Index("policies_of_tenant", "tenant", "serial"),
 )
 
+closings = Table(
+    "closings",  # tenants that leave; the newest row of a tenant counts. See storage/closings.py
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("state", _WORD, nullable=False),
+    Column("closed_s", BigInteger, nullable=False),  # Unix seconds of the contract's end, and of what follows it
+    Column("content_s", BigInteger),
+    Column("open_s", BigInteger, nullable=False),
+    Column("account_s", BigInteger, nullable=False),
+    Column("entry", Integer, nullable=False),  # of the ledger, which has the ground
+)
+
 heartbeats = Table(
     "heartbeats",  # the last look at the clocks, one row: see storage/clocks.py
     metadata,

@@ -25,6 +25,7 @@ from gateway.api import (
     ratings,
     requests,
     restrictions,
+    retention,
     search,
     statistics,
     whip,
@@ -63,7 +64,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
-    of_calls = (calls, search, audio, keys, pauses, policy, statistics, ratings)
+    of_calls = (calls, search, audio, keys, pauses, policy, statistics, ratings, retention)
     of_rights = (erasures, holds, restrictions, consents, requests, copies, disclosures)
     for module in (health, metrics, *of_calls, *of_rights, events, whip):
         app.include_router(module.router)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from starlette.responses import JSONResponse
 
 from gateway.api.context import Caller, InContext, bearer
-from gateway.calls.admission import Busy
+from gateway.calls.admission import Busy, Closed
 from gateway.calls.switchboard import RETRY_AFTER_S
 from gateway.config import IceServer
 from gateway.ingest.whip import NoRestart, NoSession, Precondition, Taken, WhipIngest
@@ -61,6 +61,8 @@ async def begin(
         return _refused(400, str(error))
     except Unsupported as error:
         return _refused(406, str(error))
+    except Closed as closed:
+        return _refused(403, closed.reason)
     except Busy as busy:
         return _refused(503, busy.reason, {"Retry-After": str(RETRY_AFTER_S)})
     except Taken as error:

@@ -26,6 +26,10 @@ class Busy(Exception):
         super().__init__(reason)
 
 
+class Closed(Busy):
+    """No new call of this tenant is taken any more: it has left."""
+
+
 class Admission:
     """The newest statistics of one media worker, and what they mean for a new call."""
 

@@ -14,7 +14,7 @@ from gateway.calls import keypresses, rated
 from gateway.calls.call import NOBODY, Call, outcome, track_document
 from gateway.calls.journal import Journal
 from gateway.calls.recovery import facts_of_lives, facts_together, recover_call
-from storage.errors import Erased, StoreError, Unavailable
+from storage.errors import Erased, Refused, StoreError, Unavailable
 from storage.model import ArtefactId, CallState, Kind
 from storage.recordings import Recordings
 from storage.records import Change, NewCall
@@ -162,10 +162,10 @@ class CallBook:
             log.exception("a call's rating could not be written", extra={"call": call.id})
 
     def _save_group(self, group: Sequence[Beginning]) -> Sequence[StoreError | None]:
-        """All of them in one transaction; if a key is wanted that its provider does not give, tenant by tenant."""
+        """All of them in one transaction; tenant by tenant if one gets no key: its provider is away, or it has left."""
         try:
             self._save(group)
-        except Unavailable as error:
+        except (Unavailable, Refused) as error:
             tenants = {beginning.call.tenant for beginning in group}
             if len(tenants) == 1:
                 return [error] * len(group)
@@ -176,7 +176,7 @@ class CallBook:
     def _tried(self, group: Sequence[Beginning]) -> StoreError | None:
         try:
             self._save(group)
-        except Unavailable as error:
+        except (Unavailable, Refused) as error:
             return error
         return None
 

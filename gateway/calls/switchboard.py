@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from gateway.calls import emergency as emergencies
 from gateway.calls import keypresses, rated, resumption
-from gateway.calls.admission import Busy
+from gateway.calls.admission import Busy, Closed
 from gateway.calls.announcement import Prompt
 from gateway.calls.call import Announcement, Call, Leg, Parties, Tap
 from gateway.calls.callbook import CallBook
@@ -55,13 +55,14 @@ from media.messages import (
 )
 from media.ports import PortPool
 from media.sdp import SessionDescription
-from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, ParticipantId, new_id
+from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+_CLOSED = "tenant closed"
 _CUT_OFF = "hung up during the announcement"
 _OfLeg: TypeAlias = Speech | Ended | OpenFailed | Played | Latched | Rolled | Quiet | Pressed | Paused | Resumed
 
@@ -94,6 +95,7 @@ class Switchboard:
         self.keyless = Keyless(recordings, book, self.counters)
         self.pauses = Pauses(self._calls, self._desk.send, hub, self.counters)
         self.draining = False
+        self.closed: Collection[TenantId] = frozenset()  # tenants that have left, of which no new call is taken
         self._idle = asyncio.Event()
         self._idle.set()
         self.streams = Streams(recordings, book, tasks, self._desk)
@@ -125,10 +127,12 @@ class Switchboard:
         """Which worker takes a new call (an emergency call goes without one, too), and why it would go unrecorded."""
         if self.draining:
             raise Busy("shutting down")
-        now = time.monotonic()
+        now, left = time.monotonic(), self._recordings.tenant(match.tenant.name) in self.closed
         if emergency:
             worker, why = emergencies.place(match.tenant, self.workers, now)
-            return worker, why or self.keyless.why(match.tenant)
+            return worker, _CLOSED if left else why or self.keyless.why(match.tenant)
+        if left:
+            raise Closed(_CLOSED)
         self.keyless.refuse(match.tenant)
         return self.workers.choose(match.tenant, now)
 
@@ -164,7 +168,8 @@ class Switchboard:
         if not why_not:
             wanted += [Wanted(person, Kind.AUDIO, purpose) for person in people]
             wanted += keypresses.wanted(match.tenant, people)
-        new = None if match.tenant.record == "events" else self._recordings.begin(tenant, call_id, wanted)
+        nothing = match.tenant.record == "events" or why_not == _CLOSED
+        new = None if nothing else self._recordings.begin(tenant, call_id, wanted)
         now_s = time.time()
         call = Call(
             id=call_id,
@@ -263,6 +268,11 @@ class Switchboard:
         """End a live call on somebody's order; does nothing for others."""
         if call_id in self._calls:
             self.hang_up(call_id)
+
+    def end_of(self, tenant: TenantId) -> None:
+        """Ends all live calls of a tenant whose content has ended; an emergency call goes on, unrecorded."""
+        for call in [call for call in self._calls.values() if call.tenant == tenant and not call.emergency]:
+            self.hang_up(call.id)
 
     def on_media(self, event: Message) -> None:
         """An event from a media worker, but for its statistics."""

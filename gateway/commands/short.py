@@ -16,10 +16,12 @@ from urllib.parse import quote
 from gateway.addresses import parse_address
 from gateway.caller import CallFailed, Track, place_call
 from gateway.client import ApiError, Client
+from gateway.commands.closing import told
 from gateway.commands.speech import wav_pcm
 from gateway.commands.store import administering, complain
 from gateway.config import Settings, describe, from_environment
 from gateway.errors import ConfigError
+from gateway.promises.explained import lines
 from gateway.rights.orders import OPERATOR
 from storage.chain import parse_key_changes
 from storage.errors import StoreError
@@ -100,6 +102,17 @@ def get(arguments: argparse.Namespace) -> int:
     return _asking(run)
 
 
+def explain(arguments: argparse.Namespace) -> int:
+    """Show why each artefact of a call is kept, and until when."""
+
+    def run() -> None:
+        found = Client.of(arguments.url, arguments.token).json(f"/v1/calls/{arguments.call}/retention")
+        for line in [json.dumps(found, indent=2)] if arguments.json else lines(found):
+            _print(line)
+
+    return _asking(run)
+
+
 def statistics(arguments: argparse.Namespace) -> int:
     """Show a period's statistics, or which periods have some."""
 
@@ -159,6 +172,9 @@ def tenant(arguments: argparse.Namespace) -> int:
         for entry in settings.tenants:
             trunks = ", ".join(t.name for t in settings.trunks if entry.name in (t.tenant, *t.dialled.values()))
             _print(f"{entry.name}  id {recordings.tenant(entry.name)}  trunks: {trunks or 'none'}")
+            if (closing := recordings.closings.of(recordings.tenant(entry.name))) is not None:
+                for line in (f"{closing.state.value}", *told(closing, entry.zone)):
+                    _print(f"    {line}")
             for name, value in sorted(entry.model_dump(mode="json").items()):
                 if name != "name":
                     _print(f"    {name} = {json.dumps(value)}")

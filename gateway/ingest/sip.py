@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from gateway.calls.admission import Busy
+from gateway.calls.admission import Busy, Closed
 from gateway.calls.call import Call
 from gateway.calls.offer import answerable, reachable
 from gateway.calls.switchboard import RETRY_AFTER_S, Switchboard
@@ -260,6 +260,9 @@ class SipIngest:
             self._counted["refused_busy"] += 1
             self._counted[f"busy_{busy.reason.replace(' ', '_')}"] += 1
             log.warning("call refused", extra={"reason": busy.reason})
+            if isinstance(busy, Closed):  # no other of ours would take it, so nobody is to try
+                self._agent.reject(event.dialog, 403, "Forbidden", now)
+                return
             retry = [("Retry-After", str(RETRY_AFTER_S))]
             self._agent.reject(event.dialog, 503, "Service Unavailable", now, headers=retry)
             return

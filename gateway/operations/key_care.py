@@ -19,6 +19,8 @@ def prepare_keys(recordings: Recordings, settings: Settings) -> Mapping[str, Una
         if not tenant.stores:
             continue
         found = recordings.tenant(tenant.name)
+        if recordings.closings.is_closed(found):
+            continue
         try:
             recordings.prepare(found, [tenant.purpose])
         except Unavailable as error:

@@ -110,6 +110,18 @@ class Uploads:
 
 
 @dataclass(frozen=True, slots=True)
+class Sweeping:
+    """What the sweeper did since its start, and what it saw last."""
+
+    buckets_due: int = 0
+    oldest_due_s: float = 0.0  # its age
+    dropped: int = 0
+    emptied: int = 0  # tenants
+    since_s: float | None = None  # the last sweep that could destroy keys, to its end; None: none yet
+    may_drop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything at one moment, as its owners tell it; None is what nobody could tell."""
 
@@ -126,6 +138,7 @@ class Snapshot:
     jobs_waiting: int | None = None
     jobs_dead: int | None = None
     clock: ClockState = UNKNOWN
+    sweeping: Sweeping | None = None
     requests: Mapping[str, int] = field(default_factory=dict)  # of people who were recorded, by state; and overdue ones
 
 
@@ -201,6 +214,7 @@ class _Shown(Collector):
         yield _gauge("rights_requests_overdue", "Open ones whose time is over", now.requests.get("overdue", 0))
         yield from _uploads(now.uploads)
         yield from _keys(now.keys)
+        yield from _sweeping(now.sweeping)
         for name, text, value in (
             ("spool_bytes", "Size of the spool's files", now.spool_bytes),
             ("queue_jobs_waiting", "Jobs not handed to the queue yet", now.jobs_waiting),
@@ -272,6 +286,22 @@ def _uploads(uploads: Uploads) -> Iterator[Metric]:
     yield SummaryMetricFamily("callvault_upload_seconds", "Time of an upload", uploads.count, uploads.seconds)
     yield _gauge("upload_waiting_bytes", "What the spool holds for the store", uploads.waiting_bytes)
     yield _gauge("upload_oldest_waiting_seconds", "How long the oldest thing waits to be uploaded", uploads.oldest_s)
+
+
+def _sweeping(sweeping: Sweeping | None) -> Iterator[Metric]:
+    if sweeping is None:
+        return
+    yield _gauge(
+        "expiry_buckets_due",
+        "Days of a kind and purpose that are over, refused, and not destroyed yet",
+        (sweeping.buckets_due),
+    )
+    yield _gauge("expiry_oldest_due_seconds", "How long the oldest of them is over", sweeping.oldest_due_s)
+    yield _gauge("expiry_allowed", "1 while the clocks may be trusted with destroying keys", sweeping.may_drop)
+    if sweeping.since_s is not None:
+        yield _gauge("expiry_last_sweep_seconds", "How long ago the last whole sweep was", sweeping.since_s)
+    yield CounterMetricFamily("callvault_expiry_buckets_dropped", "Buckets whose keys were destroyed", sweeping.dropped)
+    yield CounterMetricFamily("callvault_tenants_emptied", "Closed tenants whose content ended", sweeping.emptied)
 
 
 def _keys(keys: Mapping[str, KeyOperations]) -> Iterator[Metric]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from gateway.calls.admission import SPOOL_MS_MAX
 from gateway.operations.alarms import Alarm, Alarms
 from gateway.operations.clock import UNKNOWN, ClockState, clock_state
-from gateway.operations.metrics import Metrics, Snapshot, Uploads
+from gateway.operations.metrics import Metrics, Snapshot, Sweeping, Uploads
 from media.messages import Stats
 from storage.errors import StoreError
 from storage.recordings import Recordings
@@ -40,6 +40,7 @@ class Parts:
     registrations: Callable[[], Mapping[str, int]]  # how many of our own there are, by how they fare
     restarts: Callable[[], Mapping[str, int]]
     queue_up: Callable[[], bool]
+    sweeping: Callable[[], Sweeping] = Sweeping
     requests: Callable[[], Mapping[str, int]] = dict  # of people who were recorded, by where they stand
 
 
@@ -99,6 +100,7 @@ class Status:
             jobs_waiting=slow.jobs_waiting,
             jobs_dead=slow.jobs_dead,
             clock=slow.clock,
+            sweeping=parts.sweeping(),
             requests=dict(parts.requests()),
         )
 

@@ -142,7 +142,7 @@ def _open(policy: Policy, say: Words) -> list[Block]:
 
 def _destroyed(policy: Policy, say: Words) -> Block:
     sooner = "any_time" if policy.access.erased_any_time else "on_request"
-    names = ("text", sooner, "beyond", "hold")
+    names = ("text", "soon", sooner, "beyond", "hold")
     return Block(say("destroyed.heading"), tuple(say(f"destroyed.{name}") for name in names))
 
 

@@ -47,12 +47,29 @@ async def keep_published(recordings: Recordings, tenants: Callable[[], Sequence[
 
 def publish_due(recordings: Recordings, tenant: Tenant, now_s: float) -> list[str]:
     """Publish each period of the tenant that is over, in order; gives which. Raises what the store does."""
-    of, book = recordings.tenant(tenant.name), recordings.statistics
+    return _publish(recordings, recordings.tenant(tenant.name), now_s, monthly=tenant.statistics == "month")
+
+
+def publish_closed(recordings: Recordings, of: TenantId, now_s: float, *, last: bool) -> list[str]:
+    """The same of a tenant that is closed; `last`: its content is about to end, and the running period gets no calls.
+
+    Periods go on as they were, whatever the configuration says of it, if it still does.
+    """
+    periods = recordings.statistics.periods(of)
+    monthly = bool(periods) and len(periods[-1]) == len("YYYY-MM")
+    return _publish(recordings, of, now_s, monthly=monthly, closed=last)
+
+
+def _publish(recordings: Recordings, of: TenantId, now_s: float, *, monthly: bool, closed: bool = False) -> list[str]:
+    book = recordings.statistics
     today = datetime.fromtimestamp(now_s, UTC).date()
     published: list[str] = []
-    while (period := _next(recordings, of, monthly=tenant.statistics == "month")) is not None:
-        last = date.fromisoformat(days_of(period)[1])
-        if today <= last or (today <= last + timedelta(days=WAIT_DAYS) and not book.settled(of, period)):
+    while (period := _next(recordings, of, monthly=monthly)) is not None:
+        first, last = map(date.fromisoformat, days_of(period))
+        if closed and first > today:
+            break
+        waits = today <= last or (today <= last + timedelta(days=WAIT_DAYS) and not book.settled(of, period))
+        if waits and not closed:
             break
         try:
             told = disclose(count(book.described(of, period)))

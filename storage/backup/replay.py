@@ -12,6 +12,7 @@ swept or read. A type that is not in the table ends the restore: who adds a type
     consent     what rests on somebody's consent; withdrawal: its erasure is an intent of its own
     key_change  the ledger's new key
     policy      a tenant's policy, and the ends of buckets that it made earlier
+    closing     a tenant leaves; reopening: it stays; retired: a root's last key is gone; closed: it is forgotten
     regions     where a tenant's data may be; location: where it is or was
 """
 
@@ -34,6 +35,7 @@ from storage.erasure.ways import buckets_dropped
 from storage.errors import Malformed, RolledBack
 from storage.holds import replay as replay_hold
 from storage.installation import replay_key_change
+from storage.leaving import replay_closed, replay_closing, replay_reopening, replay_retired
 from storage.ledger import Ledger
 from storage.model import TenantId
 from storage.policies import replay_policy
@@ -168,6 +170,10 @@ _REPLAYS: Mapping[str, Callable[[Connection, Entry, Replay], None]] = {
     "withdrawal": lambda connection, entry, _state: replay_consent(connection, entry.body),
     KEY_CHANGE: _key_change,
     "policy": lambda connection, entry, _state: replay_policy(connection, entry),
+    "closing": lambda connection, entry, _state: replay_closing(connection, entry),
+    "reopening": lambda connection, entry, _state: replay_reopening(connection, entry),
+    "retired": lambda connection, entry, _state: replay_retired(connection, entry),
+    "closed": lambda connection, entry, _state: replay_closed(connection, entry),
     "regions": lambda connection, entry, _state: replay_rule(connection, entry),
     "location": lambda connection, entry, _state: replay_location(connection, entry),
 }

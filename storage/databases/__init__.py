@@ -48,6 +48,9 @@ class Database(Protocol):
     def check(self) -> None:
         """Raises what the driver raises, or Unavailable, if the database cannot be used. Changes nothing."""
 
+    def clock(self, connection: Connection) -> int | None:
+        """Unix time by the database's own clock; None where that is this machine's."""
+
     def scrub(self, writer: AbstractContextManager[object]) -> bool:
         """Sees to it that deleted rows go from the database's files, as far as it can; False: it is to be repeated.
 

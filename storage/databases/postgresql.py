@@ -67,6 +67,7 @@ def lock_number(name: str) -> int:
 _WRITER = lock_number("writer")
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock({_WRITER})"
+_CLOCK = "SELECT extract(epoch FROM clock_timestamp())"
 _PLAIN = {"no_parameters": True}
 """Sent as it is, so that two statements are one journey to the server."""
 
@@ -82,6 +83,7 @@ class PostgreSQL:
         return cls(PostgresAddress.parse(url))
 
     def __init__(self, address: PostgresAddress) -> None:
+        self.is_local = address.is_local
         self._parameters = address.parameters() | {
             "application_name": "callvault",
             "autocommit": True,  # transactions are begun by `begin` alone
@@ -129,6 +131,12 @@ class PostgreSQL:
                     raise Unavailable(taken) from None
                 raise
             yield
+
+    def clock(self, connection: Connection) -> int | None:
+        """The server's, unless it runs on this machine."""
+        if self.is_local:
+            return None
+        return int(connection.exec_driver_sql(_CLOCK).scalar_one())
 
     def check(self) -> None:
         with self._apart.connect() as connection:

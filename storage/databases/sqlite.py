@@ -74,6 +74,9 @@ class SQLite:
     def check(self) -> None:
         """Nothing: what could be wrong with a file is found when the store is opened."""
 
+    def clock(self, connection: Connection) -> None:
+        """It has none of its own."""
+
     def scrub(self, writer: AbstractContextManager[object]) -> bool:
         """Moves everything into the main file and empties the write-ahead file; False while a reader blocks that."""
         with writer, self.engine.connect() as connection:

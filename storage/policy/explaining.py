@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from storage.model import Kind
+from storage.policy.closing import due_after_closing
 from storage.policy.model import Policy
 from storage.policy.overrides import TENANT
 from storage.policy.term import Term
@@ -21,6 +22,7 @@ class Because(StrEnum):
     OVERRIDE = "override"
     STATUTORY = "statutory"
     EARLIER = "earlier promise"  # it was stored under a shorter term than is in effect
+    CLOSING = "closing"  # its tenant leaves, and its grace ends earlier
     HOLD = "hold"
 
 
@@ -62,11 +64,12 @@ def explain(
     day: Day,
     holds: Sequence[HeldBy] = (),
     stored_due_s: int | None = None,
+    closed_s: int | None = None,
 ) -> Explanation:
     """What is to be said of a thing of a kind and purpose that was made on a UTC day.
 
     `stored_due_s` is what its bucket was promised when it was made or later: a longer term that came since does not
-    move it.
+    move it. `closed_s` is when its tenant left, if it has.
     """
     rule, statutory = policy.rule(kind, purpose), policy.holds_least(kind)
     now_s = due(day, rule.term, policy.zone, Keep.AT_LEAST if statutory else Keep.AT_MOST)
@@ -76,6 +79,10 @@ def explain(
     until_s = now_s
     if stored_due_s is not None and (now_s is None or stored_due_s < now_s):
         until_s, because = stored_due_s, Because.EARLIER
+    if closed_s is not None:
+        left_s = due_after_closing(policy, kind, purpose, day, closed_s)
+        if left_s is not None and (until_s is None or left_s < until_s):
+            until_s, because = left_s, Because.CLOSING
     rule_until_s = until_s
     holding = [hold for hold in holds if hold.until_s is None or (until_s is not None and hold.until_s > until_s)]
     if holding and until_s is not None:

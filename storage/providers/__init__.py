@@ -52,6 +52,9 @@ class KeyProvider(Protocol):
     def check(self) -> None:
         """Raises Unavailable, with what to do about it, if keys cannot be made and used."""
 
+    def clock(self) -> int | None:
+        """Unix time by the provider's own clock; None if it has none, or that of this machine. Unavailable."""
+
 
 def open_provider(url: str, data_folder: Path) -> KeyProvider:
     """The provider that a URL names; Malformed for any other URL. Nothing but `file:` is connected to yet.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import ipaddress
 import json
 import re
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult
+from urllib.parse import SplitResult, urlsplit
 
 import urllib3
 from urllib3 import BaseHTTPResponse
@@ -47,6 +48,12 @@ class Answer:
     errors: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Dated:
+    answer: Answer
+    date: str
+
+
 class BaoServer:
     """One server, by one token. Safe to call from several threads."""
 
@@ -57,9 +64,14 @@ class BaoServer:
         self._ca_file = ca_file
         self._answer_s = answer_s
         self._pool: urllib3.PoolManager | None = None
+        self.is_local = _is_local(urlsplit(base).hostname or "")
+        """Whether its clock is that of this machine."""
 
     def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Answer:
         """One request; Unavailable unless the server answers it, whatever it says: 200, 204, 400 or 404."""
+        return self._asked(method, path, body).answer
+
+    def _asked(self, method: str, path: str, body: Mapping[str, object] | None) -> _Dated:
         headers = {"X-Vault-Token": self._token.now(), "X-Vault-Request": "true", **self._namespace}
         data = None if body is None else json.dumps(body).encode()
         deadline = time.monotonic() + CONNECT_S + self._answer_s
@@ -75,7 +87,15 @@ class BaoServer:
             raise Unavailable(f"OpenBao cannot be reached: {type(error).__name__}") from error
         if response.status not in (200, 204, 400, 404):
             raise Unavailable(f"OpenBao, HTTP status {response.status}: {_WORDS.get(response.status, 'it failed')}")
-        return read_answer(response.status, raw)
+        return _Dated(read_answer(response.status, raw), response.headers.get("Date", ""))
+
+    def clock(self) -> int:
+        """Unix time as its answers say it, to the second; Unavailable if they do not."""
+        try:
+            told = email.utils.parsedate_to_datetime(self._asked("GET", "config/keys", None).date)
+        except ValueError:
+            raise Unavailable("OpenBao's answers have no date") from None
+        return int(told.timestamp())
 
     def _connections(self) -> urllib3.PoolManager:
         if self._pool is None:
@@ -119,6 +139,13 @@ def base_url(parts: SplitResult, form: str) -> str:
         raise Malformed("without TLS OpenBao may only be on this machine (127.0.0.1, ::1): its answers hold keys")
     shown = f"[{host}]" if ":" in host else host
     return f"http{'' if plain else 's'}://{shown}{'' if port is None else f':{port}'}/v1/"
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_answer(status: int, raw: bytes) -> Answer:

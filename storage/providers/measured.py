@@ -44,6 +44,10 @@ class Measured:
         """The provider that has the key; what is asked of it directly is not counted."""
         return self._provider.behind(name)
 
+    def clock(self) -> int | None:
+        """The provider's own; not counted."""
+        return self._provider.clock()
+
     def operations(self) -> Mapping[str, KeyOperations]:
         """A copy of the counts, a row for each operation."""
         with self._lock:

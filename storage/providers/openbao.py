@@ -88,6 +88,10 @@ class OpenBaoProvider:
         """This one."""
         return self
 
+    def clock(self) -> int | None:
+        """What stands as Date over the server's answers; None of one on this machine."""
+        return None if self._server.is_local else self._server.clock()
+
     def create(self, name: str) -> None:
         """Makes a key that may be deleted and not exported; reads that back, and refuses anything else."""
         check_name(name)

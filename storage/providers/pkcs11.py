@@ -142,6 +142,9 @@ class Pkcs11Provider:
         """This one."""
         return self
 
+    def clock(self) -> None:
+        """It has none."""
+
     def create(self, name: str) -> None:
         """Makes a key, and the witness before the first one; Unavailable if the token would give the key out."""
         check_name(name)

@@ -60,6 +60,10 @@ class Routed:
                 found = self._opened.setdefault(tenant, found)
         return found
 
+    def clock(self) -> int | None:
+        """The store's; tenants' own are asked by `behind`."""
+        return self._store.clock()
+
     def create(self, name: str) -> None:
         """As its provider does."""
         self.behind(name).create(name)

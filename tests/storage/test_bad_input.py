@@ -302,7 +302,7 @@ class Unfaithful:
     def __init__(self, root: Path, **answers: Callable[..., Any]) -> None:
         self.real: KeyProvider = open_provider(f"file:{root}/keys", root / "data")
         self.finality, self.region, self.non_extractable = "unknown", "", False
-        for name in ("create", "wrap", "unwrap", "destroy", "exists", "check"):
+        for name in ("create", "wrap", "unwrap", "destroy", "exists", "check", "clock"):
             setattr(self, name, answers.get(name, getattr(self.real, name)))
 
     def behind(self, _name: str) -> Self:

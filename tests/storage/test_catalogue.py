@@ -6,6 +6,7 @@ import multiprocessing
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +47,9 @@ _COUNTERS = {
     "entry",
 }
 _CLOCKS = {"host_s", "uptime_s", "latest_s", "settled_s"}
-"""Of the machine when a server last looked, once a minute whatever calls there are."""
+"""Of the machine when a server last looked, every few minutes whatever calls there are."""
+_CONTRACT = {"closed_s", "content_s", "open_s", "account_s"}
+"""When a tenant left, and what ends how long after that: of its contract, no call and no person."""
 _WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason", "scope"}
 _FLAGS = {"closed", "finished", "interrupted", "lifted", "released", "revoked"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
@@ -87,6 +90,7 @@ def test_a_column_holds_nothing_that_says_whom_or_what(column: object) -> None:
         | _PLACES
         | _SIGNED_WITHOUT_PERSONS
         | _CLOCKS
+        | _CONTRACT
     )
     assert str(column).partition(".")[2] in allowed
 
@@ -247,3 +251,11 @@ def test_scrubbing_leaves_nothing_deleted_in_any_file(catalogue: Catalogue, tmp_
         connection.execute(tenants.delete())
     assert catalogue.scrub()
     assert secret not in files_below(tmp_path)
+
+
+def test_only_a_database_on_another_machine_has_a_clock_of_its_own(catalogue: Catalogue, database: str) -> None:
+    assert catalogue.clock() is None
+    if database == "postgresql":
+        catalogue._database.is_local = False  # type: ignore[attr-defined]  # as if it were elsewhere
+        told = catalogue.clock()
+        assert told is not None and abs(told - time.time()) < 5

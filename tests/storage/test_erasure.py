@@ -399,7 +399,7 @@ class _Unfaithful:
         self._destroys = destroys
         self.finality, self.region, self.non_extractable = real.finality, real.region, real.non_extractable
         self.create, self.wrap, self.unwrap = real.create, real.wrap, real.unwrap
-        self.exists, self.check = real.exists, real.check
+        self.exists, self.check, self.clock = real.exists, real.check, real.clock
 
     def behind(self, _name: str) -> Self:
         return self

@@ -237,3 +237,11 @@ def test_a_url_that_is_no_server_with_a_token_file_is_malformed_and_shows_no_tok
     with pytest.raises(Malformed) as told:
         open_provider(url, tmp_path)
     assert "hush" not in str(told.value)
+
+
+def test_its_clock_is_what_its_answers_say_and_on_this_machine_it_is_no_witness(
+    openbao: OpenBao, provider: KeyProvider, token: Path, tmp_path: Path
+) -> None:
+    assert provider.clock() is None
+    server = provider._server  # type: ignore[attr-defined]  # as one elsewhere would be asked
+    assert abs(server.clock() - time.time()) < 5

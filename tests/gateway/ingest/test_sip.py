@@ -35,6 +35,26 @@ async def answered(peer: socket.socket, address: tuple[str, int], call: str) -> 
     return response.status
 
 
+def test_calls_of_a_tenant_that_has_left_are_refused_for_good(tmp_path: Path) -> None:
+    async def work() -> None:
+        settings = Settings.model_validate({"sip": {"listen": f"{HOST}:0"}})
+        async with bench(tmp_path) as b:
+            ingest = SipIngest(settings, Directory(settings), b.board)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+                peer.bind((HOST, 0))
+                peer.setblocking(False)
+                async with ingest.listening() as address:
+                    b.board.closed = {b.recordings.tenant("default")}
+                    assert await answered(peer, address, "late") == 403
+                    assert ingest.counters["busy_tenant_closed"] == 1
+                    b.board.closed = set()
+                    assert await answered(peer, address, "reopened") == 200
+                    ingest.hang_up_all()
+                    await b.board.settled(LIMIT_S)
+
+    asyncio.run(work())
+
+
 def test_a_fault_of_ours_ends_its_call_and_no_other(tmp_path: Path) -> None:
     async def work() -> None:
         settings = Settings.model_validate({"sip": {"listen": f"{HOST}:0"}})

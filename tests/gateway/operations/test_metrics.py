@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.operations.alarms import Alarm
 from gateway.operations.clock import ClockState
-from gateway.operations.metrics import NAMES_MAX, SET_UP_S, Metrics, Snapshot, Uploads
+from gateway.operations.metrics import NAMES_MAX, SET_UP_S, Metrics, Snapshot, Sweeping, Uploads
 from media.framelog import NOTHING
 from media.messages import Stats
 from media.timeline import Gap, TrackFacts
@@ -50,6 +50,7 @@ FULL = Snapshot(
     jobs_waiting=3,
     jobs_dead=1,
     clock=ClockState(True, 0.5, 20.0),
+    sweeping=Sweeping(buckets_due=7, oldest_due_s=7200.0, dropped=40, emptied=1, since_s=30.0, may_drop=True),
 )
 
 
@@ -77,6 +78,12 @@ def values(snapshot: Snapshot) -> dict[str, float]:
         ("callvault_admission_refusals_total{no_ports}", 3),
         ("callvault_sip_events_total{retransmissions}", 6),
         ("callvault_calls_live", 4),
+        ("callvault_expiry_buckets_due", 7),
+        ("callvault_expiry_oldest_due_seconds", 7200),
+        ("callvault_expiry_buckets_dropped_total", 40),
+        ("callvault_expiry_last_sweep_seconds", 30),
+        ("callvault_expiry_allowed", 1),
+        ("callvault_tenants_emptied_total", 1),
         ("callvault_child_restarts_total{uploader}", 2),
         ("callvault_alarm{store_away}", 1),
         ("callvault_alarm{queue_away}", 0),

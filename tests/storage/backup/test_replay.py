@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import storage
 from storage.backup.replay import KNOWN
+from storage.closings import State
 from storage.erasure import Target
 from storage.erasure.targets import Drop
-from storage.errors import Erased
+from storage.errors import Erased, Refused
 from storage.model import Kind, Root, TenantId
 from storage.policies import policy_of
 from storage.policy.library import profile
 from storage.recordings import Recordings
 from storage.records import Day, NewCall
+from storage.tokens import Role
 from tests.storage.backup.drill import back_up, is_gone, is_whole, lose, restore_at
 from tests.storage.stores import ACTOR, GROUND, PURPOSE, audio_of, catalogue_at, open_at, stored_call
 
@@ -137,3 +140,31 @@ def test_gone_is_gone_after_the_tenant_was_closed(tmp_path: Path) -> None:
     assert restore_at(tmp_path).calls_whole == 0
     with open_at(tmp_path) as store:
         assert all(is_gone(store, new) for new in calls)
+
+
+def test_a_tenant_that_left_after_the_backup_has_left(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        gone, stays, back = (store.tenant(name) for name in ("gone", "stays", "back"))
+        for tenant, name in ((gone, "cloudtalk"), (stays, "circleloop"), (back, "circleloop")):
+            store.adopt(tenant, profile(name))
+        calls = [stored_call(store, tenant) for tenant in (gone, stays, back)]
+        token = store.tokens.create(gone, Role.OFFICER, "A. Jansen")
+        back_up(store, tmp_path)
+        closings = [store.closings.close(tenant, GROUND, ACTOR) for tenant in (gone, stays, back)]
+        store.closings.reopen(back, GROUND, ACTOR)
+        verdict = store.timekeeper.look()
+        assert verdict.drop_until_s is not None
+        assert store.closings.empty(closings[0], verdict.drop_until_s) is not None
+        emptied = store.closings.of(gone)
+        assert emptied is not None and store.closings.forget(emptied, verdict.drop_until_s)
+        store.safekeeping.tell_witness()
+    lose(tmp_path)
+    restore_at(tmp_path)
+    with open_at(tmp_path) as store:
+        found = [store.closings.of(tenant) for tenant in (gone, stays, back)]
+        assert found == [replace(emptied, state=State.OVER), closings[1], None]
+        assert [bool(_opens(store, call)) for call in calls] == [False, True, True]
+        assert store.tokens.lookup(token) is None and store.tenant("gone") != gone
+        with pytest.raises(Refused, match="closed"):
+            stored_call(store, stays)
+        assert is_whole(store, stored_call(store, back))

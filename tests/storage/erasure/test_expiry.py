@@ -103,7 +103,7 @@ def test_one_change_of_epoch_whatever_the_number_and_no_survivor_is_rewrapped(
     assert counted(tmp_path, select(func.count()).select_from(drops)) == 4
     assert living(store, *first) == set()
     assert len(living(store, survivor)) == 3
-    assert counted(tmp_path, select(func.count()).select_from(ledger)) == 3  # intent, done, swept
+    assert counted(tmp_path, select(func.count()).select_from(ledger)) == 4  # intent, keys, done, swept
 
 
 def test_a_backup_from_before_the_expiry_opens_nothing(

@@ -15,12 +15,15 @@ from storage.erasure.targets import CALLS_MAX
 from storage.errors import Erased, NotFound, NotReady, Refused, Unavailable
 from storage.ledger import verify_certificate
 from storage.model import ArtefactId, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.rating import Rating
 from storage.recordings import Recordings
-from storage.records import Derived, NewArtefact, NewCall
+from storage.records import Day, Derived, NewArtefact, NewCall
 from storage.tables import ledger
 from tests.storage.stores import ACTOR, GROUND, PURPOSE, audio_of, copy_data, open_at, save_call, spool, stored_call
 
 pytestmark = pytest.mark.usefixtures("database")
+
+RATED = Rating(Day("2026-11-27"), 60).to_json()
 
 
 def erase(store: Recordings, tenant: TenantId, target: Target) -> dict[str, Any]:
@@ -147,23 +150,23 @@ def test_up_19_what_the_law_obliges_to_keep_is_refused_and_the_ground_named(
     call = stored_call(store, tenant)
     source = audio_of(call)[0].ref
     (rating,) = store.add_derived(
-        tenant, call.call, [source.artefact], [Derived(source.participant, Kind.RATING, "billing", b"60 s")]
+        tenant, call.call, [source.artefact], [Derived(source.participant, Kind.RATING, "billing", RATED)]
     )
     with pytest.raises(Refused, match="statutory root"):
         erase(store, tenant, Target.of_artefacts(call.call, [rating]))
-    assert store.document(tenant, rating) == b"60 s"
+    assert store.document(tenant, rating) == RATED
 
 
 def test_a_tenant_is_closed_and_nothing_of_another_is_touched(store: Recordings, tenant: TenantId) -> None:
     calls = [stored_call(store, tenant) for _ in range(3)]
     source = audio_of(calls[0])[0].ref
     (rating,) = store.add_derived(
-        tenant, calls[0].call, [source.artefact], [Derived(source.participant, Kind.RATING, "billing", b"60 s")]
+        tenant, calls[0].call, [source.artefact], [Derived(source.participant, Kind.RATING, "billing", RATED)]
     )
     other = stored_call(store, store.tenant("another"))
     certificate = erase(store, tenant, Target.of_tenant())
     assert living(store, *calls, other) == ids(list(other.artefacts))
-    assert store.document(tenant, rating) == b"60 s"
+    assert store.document(tenant, rating) == RATED
     assert body(certificate)["survivors"]["statutory"] == 1
     for call in calls:
         assert store.call(tenant, call.call).state is CallState.ERASED

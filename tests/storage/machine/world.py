@@ -44,7 +44,7 @@ class World:
         # No lease is waited for: nobody reads meanwhile.
         around = replace(self.store.erasures._with, pause=lambda _wait_s: None, on_step=self._step)
         self.eraser = Eraser(around)
-        self.expiry = Expiry(self.catalogue, self.eraser, self.now)
+        self.expiry = Expiry(self.catalogue, self.eraser, self.store.timekeeper, self.now)
 
     def now(self) -> int:
         return self.now_s
