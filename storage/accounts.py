@@ -18,11 +18,12 @@ from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
 from storage.content import open_document, sealed_document
 from storage.epochs import ALIVE
-from storage.errors import DataError, Erased, Refused
+from storage.errors import DataError, Erased, Refused, Unavailable
 from storage.keytree import KeyTree
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, TenantId
 from storage.records import STREAMS
 from storage.tables import artefacts, calls, changes, erased_calls, erasures, manifests, slices
+from storage.tags import ROWS_AT_ONCE, batches
 
 CALLS_AT_ONCE = 250
 """Looked up with one query: with their manifests some megabytes."""
@@ -58,8 +59,8 @@ class Accounts:
         self._spooled = spooled
         self._explain = explain
 
-    def compare(self, newest: int) -> None:
-        """Judge all calls up to that serial number, a page and a snapshot at a time."""
+    def compare(self, newest: int, *, keys: bool = False) -> None:
+        """Judge all calls up to that serial number, a page and a snapshot at a time; if asked, open every key too."""
         after = 0
         query = select(calls).where(IS_CALL).order_by(calls.c.serial).limit(CALLS_AT_ONCE)
         while True:
@@ -67,10 +68,10 @@ class Accounts:
                 rows = connection.execute(query.where(calls.c.serial > after, calls.c.serial <= newest)).all()
                 if not rows:
                     return
-                self._page(connection, rows)
+                self._page(connection, rows, keys=keys)
             after = rows[-1].serial
 
-    def _page(self, connection: Connection, rows: Sequence[Any]) -> None:
+    def _page(self, connection: Connection, rows: Sequence[Any], *, keys: bool) -> None:
         names = {"ids": [row.id for row in rows]}
         parts: dict[str, list[Any]] = {}
         for part in connection.execute(self._ARTEFACTS, names):
@@ -79,6 +80,8 @@ class Accounts:
         sliced: dict[str, set[str]] = {}
         for artefact, stream_id in connection.execute(self._SLICES, names):
             sliced.setdefault(artefact, set()).add(stream_id)
+        if keys:
+            self._open(connection, [part.id for of_call in parts.values() for part in of_call if part.state in ALIVE])
         erasing = set(connection.scalars(self._ERASING, names))
         for row in rows:
             self._audit.outcomes[row.state] += 1
@@ -91,6 +94,12 @@ class Accounts:
                 self._ended(row, parts.get(row.id, []), signed.get(row.id), sliced)
                 if row.state in (CallState.INTERRUPTED, CallState.NOT_RECORDED):
                     self._hear(connection, row, parts.get(row.id, []))
+
+    def _open(self, connection: Connection, living: Sequence[str]) -> None:
+        for batch in batches(living, ROWS_AT_ONCE):
+            for artefact, opened in self._tree.open_each(connection, [ArtefactId(name) for name in batch]).items():
+                if isinstance(opened, DataError | Unavailable):  # not what is expired
+                    self._audit.find(Weight.UNEXPLAINED, "artefact whose key does not open", artefact)
 
     def _ended(self, row: Any, parts: Sequence[Any], signed: str | None, sliced: Mapping[str, set[str]]) -> None:
         ever = [part for part in parts if Kind(part.kind) in STREAMS]

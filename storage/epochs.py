@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row, and_, func, select
 
-from storage.errors import DataError, Unavailable
+from storage.errors import DataError, Tampered, Unavailable
 from storage.keys import (
     PROBE_AAD,
     Bucket,
@@ -28,7 +28,7 @@ from storage.keys import (
 )
 from storage.model import TenantId, new_id
 from storage.providers import KeyProvider
-from storage.survival import ALIVE, Comparison, Rewrapping, artefact_ref
+from storage.survival import ALIVE, Comparison, Rewrapping, artefact_ref, check_left_behind
 from storage.tables import buckets, epochs, nodes
 from storage.tags import ROWS_AT_ONCE, batches
 
@@ -124,10 +124,10 @@ def change_epoch(
     touched = _touched(connection, new, replaced)
     at = (new.tenant, new.root, new.n, new.secret)
     for rows in batches(_buckets(connection, new.tenant, new.root, new.n - 1), ROWS_AT_ONCE):
-        opened = [(open_bucket(row, old), slot_of(row)) for row in rows]
         filled = _filled(connection, [row.id for row in rows])
-        counts["buckets_dropped"] += sum(before.id in dropped for before, _ in opened)
-        opened = [(before, slot) for before, slot in opened if before.id not in dropped]
+        found = [(_opened(connection, row, old), slot_of(row)) for row in rows if row.id not in dropped]
+        opened = [(before, slot) for before, slot in found if before is not None]
+        counts["buckets_dropped"] += len(rows) - len(opened)
         anew = {before.id: Bucket(new_id(), fresh_key(), before.due) for before, _ in opened if before.id in touched}
         lasting = set[str]()
         for purpose, buckets_of in _by_purpose((slot, (before, anew.get(before.id))) for before, slot in opened):
@@ -159,11 +159,15 @@ def read_back(
     after = {slot_of(row): open_bucket(row, new) for row in _buckets(connection, tenant, root, n)}
     compared, pairs = 0, []
     for row in _buckets(connection, tenant, root, n - 1):
-        before, successor = open_bucket(row, old), after.get(slot_of(row))
+        successor = after.get(slot_of(row))
         if row.id in dropped:
-            if successor is not None and successor.id == before.id:
-                raise DataError(f"bucket {before.id} was to be dropped and lives on: nothing is destroyed")
-        elif successor is not None and successor.id == before.id:
+            if successor is not None and successor.id == row.id:
+                raise DataError(f"bucket {row.id} was to be dropped and lives on: nothing is destroyed")
+            continue
+        before = _opened(connection, row, old)
+        if before is None:
+            continue
+        if successor is not None and successor.id == before.id:
             if successor.key != before.key:
                 raise DataError(f"bucket {before.id} was carried over with another key: nothing is destroyed")
         else:
@@ -184,6 +188,15 @@ def _by_purpose(items: Iterable[tuple[Slot, Item]]) -> Iterable[tuple[str, list[
     for slot, item in items:
         found.setdefault(slot.purpose, []).append(item)
     return found.items()
+
+
+def _opened(connection: Connection, row: Row[Any], secret: bytes) -> Bucket | None:
+    """A bucket of the epoch before; None if it does not open and nothing lives in it, Tampered if something does."""
+    try:
+        return open_bucket(row, secret)
+    except Tampered:
+        check_left_behind(connection, row.id, row.purpose)
+        return None
 
 
 def _filled(connection: Connection, ids: Collection[str]) -> set[str]:

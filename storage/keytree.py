@@ -105,15 +105,19 @@ class KeyTree:
     def keep(self, connection: Connection, items: Sequence[Keeping], held: Held) -> int:
         """Wraps the keys of living artefacts a further time, in a write transaction; gives how many were not there yet.
 
-        Erased if one is not alive any more; EpochMovedError if a held epoch is over, see `forget`.
+        Erased if one is not alive any more, or was erased for that purpose; EpochMovedError if a held epoch is over,
+        see `forget`.
         """
         compare_epochs(connection, {place: epoch.n for place, epoch in held.items()})
         new = []
         for some in batches(items, ROWS_AT_ONCE):
             living = alive(connection, [item.ref.artefact for item in some], self.now())
+            withdrawn = _withdrawn(connection, some)
             for item in some:
                 if item.ref.artefact not in living:
                     raise erased(item.ref.artefact)
+                if (item.ref.artefact, item.purpose) in withdrawn:  # for ever: the wrap would count for nothing
+                    raise Erased(f"artefact {item.ref.artefact} was erased for the purpose {item.purpose}")
             new += missing_wraps(connection, some, held)
         if new:
             leaves = insert_keys(connection, new, held)
@@ -198,6 +202,13 @@ class KeyTree:
             return Opened(ref, key, row.segment_bytes, ArtefactState(row.state), row.size)
         assert gone is not None
         raise gone
+
+
+def _withdrawn(connection: Connection, items: Sequence[Keeping]) -> set[tuple[str, str]]:
+    """The artefacts and purposes, of some hundreds, that a tombstone names together."""
+    query = select(tombstones.c.artefact, tombstones.c.purpose)
+    query = query.where(tombstones.c.artefact.in_({item.ref.artefact for item in items}), tombstones.c.purpose != "")
+    return {(row.artefact, row.purpose) for row in connection.execute(query)}
 
 
 def _absent(connection: Connection, artefact: ArtefactId, tenant: TenantId | None) -> Erased | NotFound:

@@ -177,6 +177,13 @@ def verify_certificate(document: dict[str, Any], fingerprint: str, key_changes: 
         raise WrongKey("the certificate is signed by another key than the pinned one")
     for entry in entries:
         verify_entry(entry, keys.at(entry.seq))
+    try:
+        return _proved(document, entries)
+    except (LookupError, TypeError, AttributeError):  # it is signed, and yet says something else
+        raise Malformed("the entries of a certificate say what was erased, why, and how") from None
+
+
+def _proved(document: dict[str, Any], entries: Sequence[Entry]) -> list[str]:
     intent, done = (entry.body for entry in entries)
     reached = entries[0].hash
     for digest in document["between"]:

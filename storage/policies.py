@@ -6,6 +6,7 @@ A shorter term applies to what is stored, a longer one only to what is new: peop
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from storage.chain import Entry
-from storage.errors import Malformed
+from storage.errors import Malformed, Tampered
 from storage.ledger import Ledger
 from storage.model import Kind, Root, TenantId
 from storage.policy.library import parse_policy, profile
@@ -25,6 +26,7 @@ from storage.records import Day
 from storage.retention import Keep, due
 from storage.signing import canonical
 from storage.tables import buckets, policies, tenants
+from storage.tables import ledger as entries
 from storage.words import check_words
 
 ENTRY = "policy"
@@ -52,17 +54,17 @@ def adopt(connection: Connection, ledger: Ledger, tenant: TenantId, policy: Poli
     body = canonical(as_json(policy)).decode()
     digest = hashlib.sha256(body.encode()).hexdigest()
     newest = _newest_row(connection, tenant)
-    if newest is not None and newest.digest == digest:
+    before = _intact(connection, tenant) if newest is not None else None
+    if newest is not None and before is not None and newest.digest == digest:
         return Adopted(changed=False)
-    before = policy_of(connection, tenant)
-    found = differences(before, policy) if newest is not None else []
+    found = differences(before, policy) if before is not None else []
     lowered, raised = tuple(one for one in found if one.shorter), tuple(one for one in found if one.longer)
     reasons = list(dict.fromkeys(rule.reason for rule in policy.retention if rule.reason))
     for reason in reasons:
         check_words(reason, "tenant")
     facts: dict[str, Any] = {"tenant": tenant, "policy": digest, "profile": policy.name, "zone": policy.zone}
     facts |= {"lowered": [str(one) for one in lowered], "raised": [str(one) for one in raised], "reasons": reasons}
-    facts["lines"] = changed_lines(before, policy) if newest is not None else []
+    facts["lines"] = changed_lines(before, policy) if before is not None else []
     facts["body"] = body  # whole, for a restore: a backup from before has only the one that it followed
     entry = ledger.append(connection, ENTRY, now_s, facts)
     connection.execute(policies.insert(), {"tenant": tenant, "body": body, "digest": digest, "entry": entry})
@@ -81,9 +83,20 @@ def replay_policy(connection: Connection, entry: Entry) -> None:
 
 
 def policy_of(connection: Connection, tenant: TenantId) -> Policy:
-    """The policy in effect; the default one before the first was adopted."""
+    """The policy in effect; the default one before the first was adopted. Tampered if the ledger names another."""
     row = _newest_row(connection, tenant)
-    return profile("default") if row is None else _parsed(row.body)
+    if row is None:
+        return profile("default")
+    entry = connection.scalar(select(entries.c.body).where(entries.c.seq == row.entry)) or ""
+    return _parsed(row.body, row.digest, entry, tenant)
+
+
+def _intact(connection: Connection, tenant: TenantId) -> Policy | None:
+    """None where the row is not what was adopted: then nobody knows what the next one changes, and it can mend it."""
+    try:
+        return policy_of(connection, tenant)
+    except Tampered:
+        return None
 
 
 def due_of(connection: Connection, tenant: TenantId, kind: Kind, purpose: str, day: Day) -> int | None:
@@ -131,5 +144,16 @@ def _newest_row(connection: Connection, tenant: TenantId) -> Row[Any] | None:
 
 
 @lru_cache(maxsize=256)  # asked for each bucket that is made; a policy is parsed in a millisecond
-def _parsed(body: str) -> Policy:
+def _parsed(body: str, digest: str, entry: str, tenant: TenantId) -> Policy:
+    if hashlib.sha256(body.encode()).hexdigest() != digest or not _says(entry, tenant, digest):
+        raise Tampered(f"the policy of tenant {tenant} is not the one that the ledger names: adopt it anew")
     return parse_policy(body)
+
+
+def _says(entry: str, tenant: TenantId, digest: str) -> bool:
+    """Whether an entry of the ledger puts this policy into effect. That it is signed is checked with the chain."""
+    try:
+        said = json.loads(entry)
+    except ValueError:
+        return False
+    return (said.get("type"), said.get("tenant"), said.get("policy")) == (ENTRY, tenant, digest)

@@ -3,6 +3,7 @@
 Rules (those of calls stand in `accounts`):
 
 - Each slice has its object, of its size and, if asked, its hash; slices of a stream are numbered without a hole.
+- Each living artefact's key opens: asked with the hashes.
 - Each object belongs to a slice. One of a known call that no slice names is a leftover: an upload that was cut off.
 - Each search tag belongs to an artefact and to a leaf whose key may still be there.
 - Each spool record above what is uploaded belongs to a stream that may still grow.
@@ -62,7 +63,9 @@ def reconcile(
             audit.find(Weight.PENDING, "job not handed to the queue yet", job)
         for call in connection.scalars(select(dead_jobs.c.call).limit(NAMED_MAX)):
             audit.find(Weight.PENDING, "job that was given up: `callvault jobs`", call)
-    Accounts(catalogue, tree, audit, {artefact for artefact, _ in spool.streams}, explain).compare(newest_call)
+    Accounts(catalogue, tree, audit, {artefact for artefact, _ in spool.streams}, explain).compare(
+        newest_call, keys=hashes
+    )
     return audit
 
 

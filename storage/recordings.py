@@ -6,7 +6,6 @@ Synchronous and thread-safe; several processes open the same store at once. It a
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,7 +26,7 @@ from storage.content import find_content, open_document, open_whole
 from storage.dossiers import Dossiers, amend
 from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
-from storage.errors import Erased, NotFound, NotReady, Unavailable
+from storage.errors import Erased, NotFound, NotReady, Swapped, Unavailable
 from storage.expiry import Expiry
 from storage.exports import sign_index
 from storage.foundation import Foundation
@@ -40,6 +39,8 @@ from storage.keeping import Keeper
 from storage.keytree import KeyTree
 from storage.latest import LatestClock
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
+from storage.manifest import parse_manifest
+from storage.manifest import verify as verify_manifest
 from storage.model import ArtefactId, CallId, CallState, TenantId
 from storage.places import Place
 from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
@@ -431,7 +432,7 @@ class Recordings:
         self.slices.store_manifest(tenant, call)
 
     def manifest(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
-        """The signed manifest; NotFound, Erased, NotReady."""
+        """The signed manifest; NotFound, Erased, NotReady, and DataError if it is not what was signed for this call."""
         with self._catalogue.reading() as connection:
             record = read_call(connection, tenant, call)
             body = connection.scalar(select(manifests.c.body).where(manifests.c.call == call))
@@ -439,7 +440,10 @@ class Recordings:
             raise Erased(f"call {call} is erased")
         if body is None:
             raise NotReady(f"call {call} has no manifest yet")
-        manifest: dict[str, Any] = json.loads(body)
+        manifest = parse_manifest(body.encode())
+        verify_manifest(manifest, self.public_key)
+        if (manifest["tenant"], manifest["call"]) != (tenant, call):
+            raise Swapped(f"the manifest of call {call} is another call's")
         return manifest
 
     def sign_export(self, index: Mapping[str, Any]) -> dict[str, Any]:

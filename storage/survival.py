@@ -2,6 +2,9 @@
 
 Of a leaf that is replaced every artefact lives on that is alive and whose wrap for the bucket's purpose is not being
 erased. Leaves and nodes beside it go on with their ids and keys, under the new key above them; empty ones do not.
+
+What does not open any more is left behind where nothing lives below it. Where something does, nothing is destroyed
+until that is erased as well: who could tell otherwise that it was not lost by the change?
 """
 
 from __future__ import annotations
@@ -10,10 +13,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, exists, select
+from sqlalchemy import Connection, Row, bindparam, exists, or_, select
 
 from storage.envelope import check_commitment
-from storage.errors import DataError, Unavailable
+from storage.errors import DataError, Tampered, Unavailable
 from storage.keys import Bucket, Node, artefact_aad, fresh_key, open_node, unwrap, wrap, wrap_node
 from storage.model import (
     ArtefactId,
@@ -32,6 +35,9 @@ from storage.tags import ROWS_AT_ONCE, batches, compare_tags, move_tags
 ALIVE = (ArtefactState.WRITING.value, ArtefactState.COMPLETE.value)
 """Whoever is in one of these states survives an epoch change, unless its last wrap is left behind."""
 
+_GO_ON = "nothing is destroyed; restore its row from a backup of the keys, or erase it too"
+
+_LEAF, _NODE = nodes.alias("leaf"), nodes.alias("node")
 _CHILDREN = select(nodes).where(nodes.c.parent.in_(bindparam("parents", expanding=True))).order_by(nodes.c.serial)
 _SURVIVORS = (
     select(artefacts, artefact_keys.c.leaf, artefact_keys.c.wrapped)
@@ -44,6 +50,23 @@ _SURVIVORS = (
         )
     )
     .order_by(artefact_keys.c.serial)
+)
+_BELOW = (
+    select(artefacts.c.id)
+    .select_from(
+        artefacts.join(artefact_keys, artefact_keys.c.artefact == artefacts.c.id)
+        .join(_LEAF, _LEAF.c.id == artefact_keys.c.leaf)
+        .join(_NODE, _NODE.c.id == _LEAF.c.parent)
+    )
+    .where(artefacts.c.state.in_(ALIVE))
+    .where(or_(*(column == bindparam("key") for column in (_LEAF.c.id, _NODE.c.id, _NODE.c.parent))))
+    .where(
+        ~exists().where(
+            tombstones.c.artefact == artefacts.c.id,
+            tombstones.c.purpose.in_(bindparam("purposes", expanding=True)),
+        )
+    )
+    .limit(1)
 )
 _WRAPS = select(artefact_keys.c.artefact, artefact_keys.c.leaf, artefact_keys.c.wrapped).where(
     artefact_keys.c.artefact.in_(bindparam("artefacts", expanding=True))
@@ -84,7 +107,7 @@ class Rewrapping:
         """What stood below: what is replaced, with its successor and the key above that; of the rest the new rows."""
         successors = {above[0].id: above[1] for above in parents}
         divided, rows = [], []
-        for node in _children(self.connection, self.tenant, [above[0] for above in parents]):
+        for node in _children(self.connection, self.tenant, [above[0] for above in parents], self.purpose):
             after = successors[node.parent]
             if node.id in replaced:
                 divided.append((node, Node(new_id(), fresh_key(), after.id), after.key))
@@ -153,7 +176,7 @@ class Comparison:
         return sum(self._leaves(batch, leaves) for batch in batches(gone, LEAVES_AT_ONCE))
 
     def _below(self, parents: Sequence[Bucket | Node]) -> list[Node]:
-        return _children(self.connection, self.tenant, parents)
+        return _children(self.connection, self.tenant, parents, self.purpose)
 
     def _same(self, before: Node, after: Node) -> None:
         if before.key != after.key:
@@ -166,8 +189,7 @@ class Comparison:
         for batch in batches(alive, ROWS_AT_ONCE):
             for row in self.connection.execute(_WRAPS, {"artefacts": batch}).all():
                 if row.leaf in leaves:
-                    there = alive[row.artefact]
-                    check_commitment(_open(there, row.wrapped, leaves[row.leaf])[1], there.commitment)
+                    _open(alive[row.artefact], row.wrapped, leaves[row.leaf], compared=True)
                     moved.add(row.artefact)
                     into.add(row.leaf)
         missing = alive.keys() - moved
@@ -189,13 +211,23 @@ def artefact_ref(row: Any) -> ArtefactRef:
     )
 
 
-def _children(connection: Connection, tenant: str, parents: Sequence[Bucket | Node]) -> list[Node]:
+def check_left_behind(connection: Connection, key: str, purpose: str) -> None:
+    """Tampered, with the name of an artefact, if one lives below a bucket, node or leaf whose key does not open."""
+    living = connection.scalar(_BELOW, {"key": key, "purposes": ["", purpose]})
+    if living is not None:
+        raise Tampered(f"key {key} of the tree does not open, and artefact {living} is below it: {_GO_ON}")
+
+
+def _children(connection: Connection, tenant: str, parents: Sequence[Bucket | Node], purpose: str) -> list[Node]:
     """The nodes below buckets, or the leaves below nodes, in the order of their rows."""
     found = []
     for batch in batches(parents, ROWS_AT_ONCE):
         keys = {parent.id: parent.key for parent in batch}
-        rows = connection.execute(_CHILDREN, {"parents": list(keys)}).all()
-        found += [open_node(row, tenant, keys[row.parent]) for row in rows]
+        for row in connection.execute(_CHILDREN, {"parents": list(keys)}).all():
+            try:
+                found.append(open_node(row, tenant, keys[row.parent]))
+            except Tampered:
+                check_left_behind(connection, row.id, purpose)
     return found
 
 
@@ -203,7 +235,13 @@ def _survivors(connection: Connection, leaves: Collection[str], purpose: str) ->
     return connection.execute(_SURVIVORS, {"leaves": list(leaves), "purposes": ["", purpose]}).all()
 
 
-def _open(row: Row[Any], wrapped: bytes, leaf: Node) -> tuple[ArtefactRef, Secret]:
-    """Not compared with its commitment yet: that is done with what was written, before anything is destroyed."""
+def _open(row: Row[Any], wrapped: bytes, leaf: Node, *, compared: bool = False) -> tuple[ArtefactRef, Secret]:
+    """`compared` with its commitment: that is done with what was written, before anything is destroyed."""
     ref = artefact_ref(row)
-    return ref, Secret(unwrap(leaf.key, wrapped, artefact_aad(ref, leaf.id)))
+    try:
+        key = Secret(unwrap(leaf.key, wrapped, artefact_aad(ref, leaf.id)))
+        if compared:
+            check_commitment(key, row.commitment)
+    except DataError as error:
+        raise type(error)(f"the key of artefact {ref.artefact} does not open: {_GO_ON}") from None
+    return ref, key

@@ -131,6 +131,12 @@ def _done(connection: Connection, entry: Entry, state: Replay) -> None:
         _note(connection, row.change, Step.DONE, {})
 
 
+def _rotated(connection: Connection, entry: Entry, _state: Replay) -> None:
+    change = str(entry.body["change"])
+    _note(connection, change, Step.DESTROY, {"keys": entry.body["keys"]})
+    _note(connection, change, Step.DONE, {})
+
+
 def _key_change(connection: Connection, entry: Entry, _state: Replay) -> None:
     replay_key_change(connection, entry)
 
@@ -153,6 +159,7 @@ _REPLAYS: Mapping[str, Callable[[Connection, Entry, Replay], None]] = {
     "intent": _intent,
     "keys": _keys,
     "done": _done,
+    "rotated": _rotated,
     "swept": _nothing,
     "backup": _nothing,
     "restored": _nothing,

@@ -12,7 +12,8 @@
 
 Every step may be carried out twice: what it does is the same, and its row is written in the transaction that does it
 or after what it did outside. Nothing is destroyed before `read_back` stands as a row. Erasures that are asked for while
-a change is under way share the next one.
+a change is under way share the next one. A change that carries out none is a rotation: it goes over all of the tenant's
+roots, everything survives it, and the ledger has one entry of it, `rotated`.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ class Change:
     def _next_key(self) -> None:
         with self._with.catalogue.reading() as connection:
             newest = {
-                root.value: epoch_row(connection, self._tenant, root) for root in roots_ended(connection, self.id)
+                root.value: epoch_row(connection, self._tenant, root)
+                for root in roots_ended(connection, self.id, self._tenant)
             }
         epochs = {root: row.n for root, row in newest.items() if row is not None}
         for root, n in epochs.items():
@@ -221,7 +223,11 @@ class Change:
             check_turn(connection, self._tenant, self._turn)
             close_graves(connection, self.id)
             query = select(erasures).where(erasures.c.change == self.id).order_by(erasures.c.serial)
-            for row in connection.execute(query).all():
+            carried_out = connection.execute(query).all()
+            if not carried_out:
+                facts = {"tenant": self._tenant, "change": self.id, "keys": keys}
+                self._with.ledger.append(connection, "rotated", self._with.clock(), facts)
+            for row in carried_out:
                 target = Target.parse(row.target)
                 kept = survivors(connection, self._tenant, target, self._with.clock())
                 left = exceptions_of(connection, self._tenant, target.calls, everything=target.scope is Scope.TENANT)

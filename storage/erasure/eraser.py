@@ -17,7 +17,9 @@ from storage.errors import NotFound, NotReady, StoreError
 from storage.ledger import check_words
 from storage.locks import tenant_lock
 from storage.model import CallId, CallState, TenantId, new_id
-from storage.tables import calls, changes, erased_calls, erasures
+from storage.tables import calls, change_steps, changes, erased_calls, erasures
+
+_CARRYING_OUT = select(erasures.c.change).where(erasures.c.change.is_not(None))
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +52,13 @@ class Eraser:
         """The same within the caller's write transaction, which may have more to write; `run` carries it out."""
         check_words(ground, actor)
         erasure = new_id()
-        bury(connection, erasure, tenant, target, self._with.clock())
+        ended = bury(connection, erasure, tenant, target, self._with.clock())
         facts = target.facts()
         statement = {"erasure": erasure, "tenant": tenant, "target": facts, "ground": ground, "actor": actor}
         seq = self._with.ledger.append(connection, "intent", self._with.clock(), statement)
         row = {"id": erasure, "tenant": tenant, "scope": target.scope.value, "target": json.dumps(facts)}
         connection.execute(erasures.insert(), row | {"intent": seq, "change": None, "certificate": None})
-        name_calls(connection, erasure, target.calls)
+        name_calls(connection, erasure, ended.union(target.calls))
         return erasure
 
     def run(self, erasure: str) -> None:
@@ -64,12 +66,22 @@ class Eraser:
         with self._with.catalogue.reading() as connection:
             tenant = TenantId(connection.scalars(select(erasures.c.tenant).where(erasures.c.id == erasure)).one())
         with tenant_lock(self._with.catalogue, self._with.locks, tenant) as turn:
-            # One change of epoch after the other: a later one must not sweep what an earlier one still compares.
-            for change in self._unfinished(tenant, turn):
-                change.advance(Step.DONE)
+            self._advance_unfinished(tenant, turn)
             if not self._done(erasure):
-                self._gather(tenant, turn).advance(Step.DONE)
-        self._sweep(erasure, tenant)  # without the lock: it may take long, and what it deletes is waste
+                self._begin(tenant, turn, with_erasures=True).advance(Step.DONE)
+        self._sweep(tenant)
+
+    def rotate(self, tenant: TenantId) -> None:
+        """Replaces the tenant's keys at the provider, and what they wrap, with nothing to erase; StoreError.
+
+        No recording is sealed again. Copies from before open with the new keys as little as after an erasure.
+        """
+        with tenant_lock(self._with.catalogue, self._with.locks, tenant) as turn:
+            self._advance_unfinished(tenant, turn)
+            if self._waiting(tenant):
+                self._begin(tenant, turn, with_erasures=True).advance(Step.DONE)
+            self._begin(tenant, turn, with_erasures=False).advance(Step.DONE)
+        self._sweep(tenant)
 
     def erase(self, tenant: TenantId, target: Target, ground: str, actor: str) -> dict[str, Any]:
         """From request to certificate. Sweeping may fail and be left to the next start: the key is gone by then."""
@@ -113,29 +125,55 @@ class Eraser:
             waiting = connection.scalars(select(erasures.c.id).where(erasures.c.certificate.is_(None))).all()
             query = select(erasures.c.id).join(changes, changes.c.id == erasures.c.change)
             unswept = connection.scalars(query.where(changes.c.finished.is_(False))).all()
+            rotations = select(changes.c.tenant).where(
+                changes.c.finished.is_(False), changes.c.id.not_in(_CARRYING_OUT)
+            )
+            rotating = connection.scalars(rotations.distinct()).all()
         for erasure in dict.fromkeys([*waiting, *unswept]):
             try:
                 self.run(erasure)
             except StoreError as error:
-                log.error("erasure not finished", extra={"erasure": erasure, "reason": type(error).__name__})
+                log.error("erasure not finished", extra={"erasure": erasure, **_told(error)})
+            else:
+                finished += 1
+        for tenant in rotating:
+            try:
+                self._finish(TenantId(tenant))
+            except StoreError as error:
+                log.error("rotation not finished", extra={"tenant": tenant, **_told(error)})
             else:
                 finished += 1
         return finished
 
-    def _sweep(self, erasure: str, tenant: TenantId) -> None:
-        """Sweeps the change that carried out the erasure, unless that is done, or another thread is at it."""
-        query = select(changes.c.id).join(erasures, erasures.c.change == changes.c.id)
+    def _finish(self, tenant: TenantId) -> None:
+        with tenant_lock(self._with.catalogue, self._with.locks, tenant) as turn:
+            self._advance_unfinished(tenant, turn)
+        self._sweep(tenant)
+
+    def _advance_unfinished(self, tenant: TenantId, turn: int) -> None:
+        """One change of epoch after the other: a later one must not sweep what an earlier one still compares."""
+        for change in self._unfinished(tenant, turn):
+            change.advance(Step.DONE)
+
+    def _sweep(self, tenant: TenantId) -> None:
+        """Sweeps every change that is done, the oldest first, unless another thread is at it.
+
+        Without the tenant's lock: it may take long, and what it deletes is waste.
+        """
+        done = select(change_steps.c.change).where(change_steps.c.step == Step.DONE.value)
+        query = select(changes.c.id).where(changes.c.tenant == tenant, changes.c.finished.is_(False))
         with self._with.catalogue.reading() as connection:
-            change = connection.scalar(query.where(erasures.c.id == erasure, changes.c.finished.is_(False)))
-        with self._lock:
-            if change is None or change in self._sweeping:
-                return
-            self._sweeping.add(change)
-        try:
-            Change(self._with, change, tenant, turn=0).advance(Step.SWEEP)
-        finally:
+            unswept = connection.scalars(query.where(changes.c.id.in_(done)).order_by(changes.c.serial)).all()
+        for change in unswept:
             with self._lock:
-                self._sweeping.discard(change)
+                if change in self._sweeping:
+                    continue
+                self._sweeping.add(change)
+            try:
+                Change(self._with, change, tenant, turn=0).advance(Step.SWEEP)
+            finally:
+                with self._lock:
+                    self._sweeping.discard(change)
 
     def _unfinished(self, tenant: TenantId, turn: int) -> list[Change]:
         query = select(changes.c.id).where(changes.c.tenant == tenant, changes.c.finished.is_(False))
@@ -143,19 +181,30 @@ class Eraser:
             found = connection.scalars(query.order_by(changes.c.serial)).all()
         return [Change(self._with, change, tenant, turn) for change in found]
 
-    def _gather(self, tenant: TenantId, turn: int) -> Change:
-        """A new change, with all erasures that wait for one."""
+    def _waiting(self, tenant: TenantId) -> bool:
+        query = select(erasures.c.id).where(erasures.c.tenant == tenant, erasures.c.change.is_(None)).limit(1)
+        with self._with.catalogue.reading() as connection:
+            return connection.scalar(query) is not None
+
+    def _begin(self, tenant: TenantId, turn: int, *, with_erasures: bool) -> Change:
+        """A new change, with all erasures that wait for one, or with none."""
         change = new_id()
         with self._with.catalogue.writing() as connection:
             connection.execute(changes.insert(), {"id": change, "tenant": tenant, "finished": False})
-            waiting = (erasures.c.tenant == tenant, erasures.c.change.is_(None))
-            connection.execute(update(erasures).where(*waiting).values(change=change))
+            if with_erasures:
+                waiting = (erasures.c.tenant == tenant, erasures.c.change.is_(None))
+                connection.execute(update(erasures).where(*waiting).values(change=change))
         return Change(self._with, change, tenant, turn)
 
     def _done(self, erasure: str) -> bool:
         with self._with.catalogue.reading() as connection:
             query = select(erasures.c.certificate).where(erasures.c.id == erasure)
             return connection.scalar(query) is not None
+
+
+def _told(error: StoreError) -> dict[str, str]:
+    """For the log: messages of the store carry ids, and an operator needs that of what does not open."""
+    return {"reason": type(error).__name__, "detail": str(error)}
 
 
 def _earlier(connection: Connection, tenant: TenantId, target: Target) -> str | None:

@@ -33,17 +33,22 @@ CONTENT = [kind.value for kind, root in ROOTS.items() if root is Root.CONTENT]
 """Kinds that the erasure of a call means. What the law wants kept has no content and no far party, and outlives it."""
 
 
-def bury(connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float) -> None:
-    """Writes the graves of an erasure. NotFound, Erased, NotReady, OnHold, Refused: then nothing is written."""
+def bury(connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float) -> set[CallId]:
+    """Writes the graves of an erasure; gives the calls that it has ended, beside those that a sweep will find.
+
+    NotFound, Erased, NotReady, OnHold, Refused: then nothing is written.
+    """
+    over = set[CallId]()
     if target.scope in (Scope.EXPIRY, Scope.RELEASE, Scope.TENANT):
         _drop(connection, erasure, tenant, _of_buckets(tenant, target))
     elif target.scope is Scope.PURPOSE:
-        _bury_purpose(connection, erasure, tenant, target, now_s)
+        over = _bury_purpose(connection, erasure, tenant, target, now_s)
     else:
-        _bury_artefacts(connection, erasure, tenant, target, now_s)
+        over = _bury_artefacts(connection, erasure, tenant, target, now_s)
     if target.scope is Scope.RELEASE:
         connection.execute(update(holds).where(holds.c.id == target.hold).values(released=True))
     raise_fence(connection, tenant)
+    return over
 
 
 def name_calls(connection: Connection, erasure: str, named: Collection[CallId]) -> None:
@@ -110,7 +115,7 @@ def _drop(connection: Connection, erasure: str, tenant: TenantId, which: ColumnE
         connection.execute(update(buckets).where(buckets.c.serial.in_(batch)).values(due=DROPPED))
 
 
-def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float) -> None:
+def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float) -> set[CallId]:
     """What is kept for one purpose: days that are over as whole buckets, what may still grow wrap by wrap."""
     of_purpose = and_(buckets.c.root == Root.CONTENT.value, buckets.c.purpose == target.purpose)
     growing = buckets.c.day >= day_of(now_s)
@@ -130,8 +135,8 @@ def _bury_purpose(connection: Connection, erasure: str, tenant: TenantId, target
     else:
         rows = list(connection.execute(query.where(buckets.c.tenant == tenant, growing)))
     kept = _kept_otherwise(connection, [row.id for row in rows], target.purpose, now_s)
-    _write(connection, erasure, [row for row in rows if row.id not in kept])
     _write(connection, erasure, [row for row in rows if row.id in kept], target.purpose)
+    return _write(connection, erasure, [row for row in rows if row.id not in kept])
 
 
 def _kept_otherwise(connection: Connection, wanted: Sequence[str], purpose: str, now_s: float) -> set[str]:
@@ -145,7 +150,9 @@ def _kept_otherwise(connection: Connection, wanted: Sequence[str], purpose: str,
     }
 
 
-def _bury_artefacts(connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float) -> None:
+def _bury_artefacts(
+    connection: Connection, erasure: str, tenant: TenantId, target: Target, now_s: float
+) -> set[CallId]:
     states = _check_calls(connection, tenant, target.calls)
     if target.scope in (Scope.ARTEFACT, Scope.PARTICIPANT):
         if CallState.LIVE in states:
@@ -161,7 +168,7 @@ def _bury_artefacts(connection: Connection, erasure: str, tenant: TenantId, targ
     on_hold = [row for row in rows if row.id in held]
     if on_hold and target.scope is not Scope.PERSON:
         raise OnHold(f"call {on_hold[0].call} is held, ground: {held[on_hold[0].id]}")
-    _write(connection, erasure, [row for row in rows if row.id not in held])
+    return _write(connection, erasure, [row for row in rows if row.id not in held])
 
 
 def _rows(connection: Connection, target: Target) -> list[Row[Any]]:
@@ -204,19 +211,19 @@ def _check_calls(connection: Connection, tenant: TenantId, wanted: Sequence[Call
     return {CallState(state) for state in states.values()}
 
 
-def _write(connection: Connection, erasure: str, rows: Sequence[Any], purpose: str = "") -> None:
+def _write(connection: Connection, erasure: str, rows: Sequence[Any], purpose: str = "") -> set[CallId]:
     """Tombstones; where whole artefacts die, of calls that have no content left an end, and of jobs without audio."""
     if not rows:
-        return
+        return set()
     facts = {"purpose": purpose, "erasure": erasure}
     graves = [{"artefact": row.id, "tenant": row.tenant, "call": row.call} | facts for row in rows]
     connection.execute(tombstones.insert(), graves)
     if purpose:
-        return
+        return set()
     for ids in batches([row.id for row in rows], AT_ONCE):
         where = artefacts.c.id.in_(ids)
         connection.execute(update(artefacts).where(where).values(state=ArtefactState.ERASING.value))
-    end_calls(connection, {CallId(row.call) for row in rows})
+    return end_calls(connection, {CallId(row.call) for row in rows})
 
 
 def end_calls(connection: Connection, touched: Collection[CallId]) -> set[CallId]:

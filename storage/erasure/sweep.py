@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, and_, delete, exists, select, update
+from sqlalchemy import Connection, and_, delete, exists, or_, select, update
 
 from storage.catalogue import Catalogue
 from storage.epochs import ALIVE
@@ -41,6 +41,7 @@ from storage.tables import (
 )
 from storage.tags import batches
 
+_OF_ARTEFACTS = (documents, slices, identifiers)
 NEVER_DROPPED = 0
 """The time at which only what is dropped is over: what a way that is merely due keeps goes when that is dropped, since
 no clock decides about deleting."""
@@ -167,16 +168,20 @@ def _forget_artefacts(connection: Connection, ids: Sequence[str]) -> None:
     leaves = select(artefact_keys.c.leaf).where(artefact_keys.c.artefact.in_(ids))  # tags have no index of artefacts
     connection.execute(delete(tags).where(tags.c.leaf.in_(leaves), tags.c.artefact.in_(ids)))
     shred(connection, artefact_keys, artefact_keys.c.artefact.in_(ids))
-    for table in (documents, slices, identifiers):
+    for table in _OF_ARTEFACTS:
         connection.execute(delete(table).where(table.c.artefact.in_(ids)))
 
 
 def _forget_calls(connection: Connection, ids: Sequence[str]) -> None:
-    """Of calls without content, manifests, and artefacts that a tombstone remembers; of others the row says ERASED."""
+    """Of calls without content, manifests, and artefacts that a tombstone remembers; of others the row says ERASED.
+
+    What an earlier change has ended and not yet swept stays for its own sweep.
+    """
     connection.execute(delete(manifests).where(manifests.c.call.in_(ids)))
     remembered = exists().where(tombstones.c.artefact == artefacts.c.id, tombstones.c.purpose == "")
+    unswept = or_(*(exists().where(table.c.artefact == artefacts.c.id) for table in (artefact_keys, *_OF_ARTEFACTS)))
     where = (artefacts.c.call.in_(ids), artefacts.c.state == ArtefactState.ERASED.value)
-    connection.execute(delete(artefacts).where(*where, remembered))
+    connection.execute(delete(artefacts).where(*where, remembered, ~unswept))
 
 
 def _over(connection: Connection, wanted: Collection[str]) -> set[str]:

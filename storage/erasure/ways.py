@@ -8,9 +8,9 @@ from sqlalchemy import Connection, Select, and_, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.liveness import IS_BURIED, IS_NEWEST, LEAF, NODE
-from storage.model import Kind, Root
+from storage.model import Kind, Root, TenantId
 from storage.records import ROOTS
-from storage.tables import artefact_keys, artefacts, buckets, drops, erasures, tombstones
+from storage.tables import artefact_keys, artefacts, buckets, drops, epochs, erasures, tombstones
 from storage.tags import ROWS_AT_ONCE, batches
 
 DROPPED = 0
@@ -38,8 +38,11 @@ def of_change(change: str, query: Select[Any], erasure: ColumnElement[str]) -> S
     return query.where(erasure.in_(select(erasures.c.id).where(erasures.c.change == change)))
 
 
-def roots_ended(connection: Connection, change: str) -> list[Root]:
-    """The trees in which the change destroys an epoch's key."""
+def roots_ended(connection: Connection, change: str, tenant: TenantId) -> list[Root]:
+    """The trees in which the change destroys an epoch's key: where it ends something, and all if it is a rotation."""
+    if connection.scalar(select(erasures.c.id).where(erasures.c.change == change).limit(1)) is None:
+        query = select(epochs.c.root).distinct().where(epochs.c.tenant == tenant)
+        return sorted(Root(root) for root in connection.scalars(query))
     kinds = of_change(change, select(artefacts.c.kind).distinct(), tombstones.c.erasure)
     kinds = kinds.join(tombstones, tombstones.c.artefact == artefacts.c.id)
     dropped = of_change(change, select(drops.c.root).distinct(), drops.c.erasure)

@@ -78,8 +78,8 @@ def parse_profile(text: bytes, where: str) -> Policy:
         raise Unusable([f"{where}: more than {PROFILE_BYTES_MAX} bytes"])
     try:
         tree = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise Unusable([f"{where}: {error}"]) from error
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number of thousands of digits, depth
+        raise Unusable([f"{where}: {str(error)[:200]}"]) from error
     return _checked(tree, where)
 
 

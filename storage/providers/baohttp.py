@@ -87,7 +87,7 @@ class BaoServer:
             raise Unavailable(f"OpenBao cannot be reached: {type(error).__name__}") from error
         if response.status not in (200, 204, 400, 404):
             raise Unavailable(f"OpenBao, HTTP status {response.status}: {_WORDS.get(response.status, 'it failed')}")
-        return _Dated(_answer(response.status, raw), response.headers.get("Date", ""))
+        return _Dated(read_answer(response.status, raw), response.headers.get("Date", ""))
 
     def clock(self) -> int:
         """Unix time as its answers say it, to the second; Unavailable if they do not."""
@@ -148,7 +148,8 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def _answer(status: int, raw: bytes) -> Answer:
+def read_answer(status: int, raw: bytes) -> Answer:
+    """An answer from its body; Unavailable if that is none."""
     try:
         found = json.loads(raw) if raw else {}
         data, errors = found.get("data") or {}, found.get("errors") or []

@@ -19,7 +19,7 @@ from tests.fuzz.growth import Growth
 FOUND = Path("build") / "fuzz"
 RSS_MB_MAX = 2048  # where libFuzzer ends the run by itself
 TIMEOUT_S = 10  # of wall time, for one input that never comes back; Hang is raised long before
-PACKAGES = ["gateway", "media"]  # whose coverage guides
+PACKAGES = ["gateway", "media", "storage"]  # whose coverage guides
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ FILES_MAX = 40  # of a target: enough for `damage` to begin with, and quick to r
 FINDING = "found-"  # how the file of an input begins that a parser once failed on: it stays
 LENGTH_MAX = 4096  # octets of a kept input; the longest way is shown in less
 ROOT = CORPUS.parents[2]
-SOURCES = tuple(str(ROOT / package) for package in ("gateway", "media"))
+SOURCES = tuple(str(ROOT / package) for package in ("gateway", "media", "storage"))
 
 Way = tuple[str, int, int]
 

@@ -14,7 +14,7 @@ from tests.fuzz.growth import Grown, Growth
 from tests.fuzz.target import CORPUS, CPU_S_MAX, Hang, Target
 from tests.fuzz.targets import TARGETS
 
-EXAMPLES = 60  # of each of twenty targets: a few seconds in all; `python -m tests.fuzz` looks for longer
+EXAMPLES = 60  # of each of some twenty-five targets: a few seconds in all; `python -m tests.fuzz` looks for longer
 CORPUS_BYTES_MAX = 1 << 20
 FILES = range(1, 100)
 

@@ -164,6 +164,18 @@ def test_a_changed_entry_breaks_the_chain(catalogue: Catalogue, ledger: Ledger, 
         ledger.verify(connection)
 
 
+@pytest.mark.parametrize("value", ["", "x" * 64, "[]", "null", '{"a":1.5}'])
+@pytest.mark.parametrize("column", ["body", "previous", "hash", "signature"])
+def test_columns_that_hold_something_else_than_an_entry_are_told(
+    catalogue: Catalogue, ledger: Ledger, column: str, value: str
+) -> None:
+    certificate_of(catalogue, ledger)
+    with catalogue.writing() as connection:
+        connection.execute(update(ledger_table).where(ledger_table.c.seq == 3).values({column: value}))
+    with catalogue.reading() as connection, pytest.raises(DataError):
+        ledger.verify(connection)
+
+
 def test_a_removed_entry_breaks_the_chain(catalogue: Catalogue, ledger: Ledger) -> None:
     certificate_of(catalogue, ledger)
     with catalogue.writing() as connection:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from storage.catalogue import Catalogue
 from storage.epochs import change_epoch, epoch_row, make_epoch, open_secret, read_back
+from storage.erasure import Target
 from storage.errors import DataError, Erased, Expired, Unavailable
 from storage.keys import provider_key
 from storage.keytree import KeyTree
@@ -314,6 +315,15 @@ def test_nothing_is_kept_further_that_is_not_alive(bench: Bench) -> None:
     bench.end(PURPOSE, 0)
     with pytest.raises(Erased):
         bench.keep(new, "training")
+
+
+def test_nothing_is_kept_again_for_a_purpose_that_it_was_erased_for(bench: Bench) -> None:
+    new = stored_call(bench.store, bench.tenant)
+    bench.keep(new, "training")
+    bench.store.erasures.erase(bench.tenant, Target.of_purpose("training", [new.call]), "Art. 21", "test")
+    with pytest.raises(Erased, match="for the purpose training"):
+        bench.keep(new, "training")
+    assert bench.keep(new, "quality") == len(new.artefacts)
 
 
 # Leases.

@@ -47,6 +47,26 @@ def test_up_14_restored_backup_cannot_open_erased_call(tmp_path: Path) -> None:
         store.check()
 
 
+def test_ip_12_a_backup_from_before_a_rotation_restores_with_the_keys_of_today(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        erased, living = stored_call(store, tenant), stored_call(store, tenant)
+        back_up(store, tmp_path)
+        store.erasures.rotate(tenant)
+        erase(store, erased)
+        store.erasures.rotate(tenant)
+    lose(tmp_path)
+    restore_at(tmp_path)
+    with open_at(tmp_path) as store:
+        store.resume_erasures()
+        assert store.resume_erasures() == 0
+        assert is_whole(store, living)
+        assert is_gone(store, erased)
+        store.erasures.rotate(tenant)
+        assert is_whole(store, living)
+        store.check()
+
+
 def test_up_14_the_restored_store_goes_on_and_can_be_backed_up_and_lost_again(tmp_path: Path) -> None:
     with open_at(tmp_path) as store:
         tenant = store.tenant("acme")

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,47 @@ def test_killed_after_any_step_of_any_scope_the_next_start_finishes(tmp_path: Pa
         if scope is not Scope.EXPIRY:
             assert verify_certificate(store.certificate(tenant, calls[0].call), store.fingerprint())
         store.check()
+
+
+class Killed(BaseException):
+    """Ends what is under way after a step, as a signal would."""
+
+
+def killed_at(root: Path, step: Step, act: Callable[[Recordings], object]) -> None:
+    def stop(done: Step) -> None:
+        if done is step:
+            raise Killed
+
+    with open_at(root, on_step=stop) as store, pytest.raises(Killed):
+        act(store)
+
+
+def test_what_an_earlier_change_left_unswept_is_swept_before_a_later_one(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        call, other = stored_call(store, tenant), stored_call(store, tenant)
+    first, *rest = [Target.of_artefacts(call.call, [artefact.ref.artefact]) for artefact in call.artefacts]
+    killed_at(tmp_path, Step.DESTROY, lambda store: store.erasures.erase(tenant, first, GROUND, ACTOR))
+    with open_at(tmp_path) as store:
+        for target in rest:
+            store.erasures.erase(tenant, target, GROUND, ACTOR)
+        assert store.resume_erasures() == 0
+        assert list(store.objects.list(f"{tenant}/{call.call}/")) == []
+        assert living(store, call, other) == ids(list(other.artefacts))
+
+
+@pytest.mark.parametrize("step", [step for step in Step if step is not Step.INTENT])
+def test_killed_after_any_step_of_a_rotation_the_next_start_finishes(tmp_path: Path, step: Step) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        call = stored_call(store, tenant)
+    killed_at(tmp_path, step, lambda store: store.erasures.rotate(tenant))
+    with open_at(tmp_path) as store:
+        assert living(store, call) == ids(list(call.artefacts))
+        assert store.resume_erasures() == (0 if step is Step.SWEEP else 1)
+        assert store.resume_erasures() == 0
+        assert living(store, call) == ids(list(call.artefacts))
+    assert [path.name for path in (tmp_path / "keys").glob(f"{tenant}-*.key")] == [f"{tenant}-content-1.key"]
 
 
 @pytest.mark.parametrize("step", Step)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from storage.erasure import Scope, Target
 from storage.erasure.targets import CALLS_MAX
@@ -16,7 +18,8 @@ from storage.model import ArtefactId, CallId, CallState, Kind, ParticipantId, Te
 from storage.rating import Rating
 from storage.recordings import Recordings
 from storage.records import Day, Derived, NewArtefact, NewCall
-from tests.storage.stores import ACTOR, GROUND, audio_of, copy_data, open_at, save_call, spool, stored_call
+from storage.tables import ledger
+from tests.storage.stores import ACTOR, GROUND, PURPOSE, audio_of, copy_data, open_at, save_call, spool, stored_call
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -198,6 +201,42 @@ def test_a_backup_from_before_opens_nothing_that_was_named(tmp_path: Path) -> No
             for artefact in call.artefacts:
                 with pytest.raises((Erased, Unavailable)):
                     restored.document(tenant, artefact.ref.artefact)
+
+
+def test_calls_that_end_with_a_purpose_have_its_certificate(store: Recordings, tenant: TenantId) -> None:
+    calls = [stored_call(store, tenant) for _ in range(2)]
+    certificate = erase(store, tenant, Target.of_purpose(PURPOSE))
+    for call in calls:
+        assert store.call(tenant, call.call).state is CallState.ERASED
+        assert store.certificate(tenant, call.call) == certificate
+
+
+def test_ip_12_keys_are_replaced_and_no_recording_is_sealed_again(
+    store: Recordings, tenant: TenantId, tmp_path: Path
+) -> None:
+    calls = [stored_call(store, tenant), stored_call(store, store.tenant("another"))]
+    before = {path: path.read_bytes() for path in (tmp_path / "data" / "objects").rglob("*") if path.is_file()}
+    copy_data(tmp_path, "backup")
+    store.erasures.rotate(tenant)
+    store.erasures.rotate(tenant)
+    assert {path: path.read_bytes() for path in before} == before
+    assert living(store, *calls) == ids([artefact for call in calls for artefact in call.artefacts])
+    mine = [path.name for path in (tmp_path / "keys").glob(f"{tenant}-*.key")]
+    assert mine == [f"{tenant}-content-2.key"]
+    with store._catalogue.reading() as connection:
+        entries = [json.loads(body) for body in connection.scalars(select(ledger.c.body).order_by(ledger.c.seq))]
+    assert [entry["type"] for entry in entries] == ["rotated", "rotated"]
+    assert entries[0]["keys"][0]["name"] == f"{tenant}-content-0"
+    store.check()
+    with open_at(tmp_path, data="backup") as restored, pytest.raises((Erased, Unavailable)):
+        restored.document(tenant, calls[0].find(Kind.IDENTITY).ref.artefact)
+
+
+def test_an_erasure_that_waits_is_carried_out_before_a_rotation(store: Recordings, tenant: TenantId) -> None:
+    call = stored_call(store, tenant)
+    store.erasures.request(tenant, Target.of_call(call.call), GROUND, ACTOR)
+    store.erasures.rotate(tenant)
+    assert verify_certificate(store.certificate(tenant, call.call), store.fingerprint())
 
 
 def test_the_certificate_says_what_nist_asks_of_one(store: Recordings, tenant: TenantId) -> None:
