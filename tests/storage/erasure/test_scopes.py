@@ -225,6 +225,7 @@ def test_ip_12_keys_are_replaced_and_no_recording_is_sealed_again(
     assert mine == [f"{tenant}-content-2.key"]
     with store._catalogue.reading() as connection:
         entries = [json.loads(body) for body in connection.scalars(select(ledger.c.body).order_by(ledger.c.seq))]
+    entries = [entry for entry in entries if entry["type"] != "keys"]
     assert [entry["type"] for entry in entries] == ["rotated", "rotated"]
     assert entries[0]["keys"][0]["name"] == f"{tenant}-content-0"
     store.check()
