@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from storage.model import NO_PARTICIPANT, CallId
+from storage.policy.explaining import Because
 from storage.retained import Gone, Kept, Retained, RetainedCall
 
 
@@ -45,13 +46,17 @@ def _standing(artefact: dict[str, Any]) -> str:
         return f"erased {gone['at'] or 'now, not finished'} by {gone['scope']} {gone['erasure']}"
     if not artefact["purposes"] and not artefact["holds"]:
         return str(artefact["state"])
-    return f"kept until {artefact['until'] or 'no time of its own'}"
+    if artefact["until"] is None:
+        return "kept until its holds are released" if artefact["holds"] else "kept without a time limit"
+    return f"kept until {artefact['until']}"
 
 
 def _rule(purpose: dict[str, Any]) -> str:
-    words = f" ({purpose['words']})" if purpose["words"] else ""
-    until = purpose["until"] or "no time of its own"
-    return f"for {purpose['purpose']} until {until}: {purpose['term']}, {purpose['because']} {purpose['rule']}{words}"
+    """Without holds, which have lines of their own."""
+    words = f" ({purpose['words']})" if purpose["words"] and purpose["because"] != Because.HOLD else ""
+    because = Because.PROFILE.value if purpose["because"] == Because.HOLD else purpose["because"]
+    until = f"until {purpose['without_holds']}" if purpose["without_holds"] else "without a time limit"
+    return f"for {purpose['purpose']} {until}: {purpose['term']}, {because} {purpose['rule']}{words}"
 
 
 def _artefact(artefact: Retained, zone: str) -> dict[str, Any]:

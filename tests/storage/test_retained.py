@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from storage.erasure import Target
 from storage.errors import Erased, NotFound
-from storage.model import ArtefactState, CallState, Kind, Root, TenantId, new_id
+from storage.model import ArtefactState, CallState, Kind, Root, TenantId
 from storage.placing import Held, Keeping
 from storage.policy.explaining import Because
 from storage.policy.library import profile
@@ -19,7 +19,6 @@ from storage.policy.term import Term
 from storage.recordings import Recordings
 from storage.records import NewCall
 from storage.retained import Retained
-from storage.tables import holds
 from storage.times import day_of
 from tests.storage.ages import Clock, aged, at
 from tests.storage.stores import ACTOR, GROUND, audio_of, stored_call
@@ -53,15 +52,6 @@ def keep(store: Recordings, call: NewCall, purpose: str, root: Root = Root.CONTE
         store._tree.keep(connection, items, held)
 
     store._tree.write(items, place)
-
-
-def hold(store: Recordings, call: NewCall, ground: str) -> str:
-    id = new_id()
-    with store._catalogue.writing() as connection:
-        row = {"id": id, "tenant": call.tenant, "ground": ground, "released": False}
-        connection.execute(insert(holds), row)
-    keep(store, call, id, Root.HOLD)
-    return id
 
 
 def kinds(store: Recordings, call: NewCall) -> dict[Kind, Retained]:
@@ -101,13 +91,13 @@ def test_sp_07_two_purposes_have_each_their_own_date_and_the_later_one_keeps_it(
 
 def test_a_held_one_is_kept_without_an_end_and_the_ground_is_told(store: Recordings, tenant: TenantId) -> None:
     call = stored_call(store, tenant)
-    held = hold(store, call, "claim before the court")
+    held = store.holds.place(tenant, [call.call], "claim before the court", ACTOR)
     audio = kinds(store, call)[Kind.AUDIO]
     (kept,) = audio.kept
     assert [(one.id, one.ground) for one in audio.holds] == [(held, "claim before the court")]
     assert audio.until_s is None and kept.explanation.because is Because.HOLD
     assert kept.explanation.rule_until_s == at("2026-07-09T23:00")
-    assert kinds(store, call)[Kind.IDENTITY].holds == ()
+    assert [one.id for one in kinds(store, call)[Kind.IDENTITY].holds] == [held]
 
 
 def test_up_02_a_lowered_term_is_told_and_a_raised_one_leaves_the_earlier_promise(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import select
 
 from gateway.operations.alarms import Alarm, Alarms
 from gateway.operations.sweeper import Sweeper, Swept, sweep
@@ -19,15 +19,13 @@ from gateway.statistics.publishing import shown
 from storage.closings import AHEAD_S, Closing, State
 from storage.errors import Erased, Refused
 from storage.ledger import verify_certificate
-from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, Root, TenantId, new_id
-from storage.placing import Held, Keeping
+from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.policy.library import profile
 from storage.policy.overrides import overridden
 from storage.rating import BILLING, Direction, Rating
 from storage.recordings import Recordings
 from storage.records import NewCall, Wanted
-from storage.tables import holds, ledger, outbox, tenants
-from storage.times import day_of
+from storage.tables import ledger, outbox, tenants
 from storage.tokens import Role
 from tests.storage.ages import DAY_S, Clock, aged, at
 from tests.storage.stores import ACTOR, GROUND, copy_data, open_at, stored_call
@@ -73,16 +71,7 @@ class Vault:
         return new
 
     def hold(self, call: NewCall, ground: str) -> None:
-        id = new_id()
-        with self.store._catalogue.writing() as connection:
-            row = {"id": id, "tenant": self.tenant, "ground": ground, "released": False}
-            connection.execute(insert(holds), row)
-        items = [Keeping(one.ref, one.key, id, day_of(self.clock()), Root.HOLD) for one in call.artefacts]
-
-        def keep(connection: Connection, held: Held) -> None:
-            self.store._tree.keep(connection, items, held)
-
-        self.store._tree.write(items, keep)
+        self.store.holds.place(self.tenant, [call.call], ground, "officer")
 
     def entries(self, *types: str) -> list[dict[str, object]]:
         with self.store._catalogue.reading() as connection:
