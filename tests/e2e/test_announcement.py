@@ -163,7 +163,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
             rtp.close()
 
 
-def test_the_recording_begins_with_the_end_of_the_announcement(system: System, greeting: Path) -> None:
+def test_sp_02_the_recording_begins_with_the_end_of_the_announcement(system: System, greeting: Path) -> None:
     phone, client = Phone(system, "listener"), system.client("announced")
     wanted = PCMA.encode(read_wav(greeting))
     phone.speak(SECONDS)
@@ -189,7 +189,7 @@ def test_the_recording_begins_with_the_end_of_the_announcement(system: System, g
     assert np.array_equal(sound[at : at + kept], PCMA.decode(phone.said[len(phone.said) - kept :]))
 
 
-def test_hanging_up_during_the_announcement_leaves_no_recording(system: System) -> None:
+def test_sp_02_hanging_up_during_the_announcement_leaves_no_recording(system: System) -> None:
     phone, client = Phone(system, "impatient"), system.client("announced")
     phone.speak(SECONDS / 2)
     phone.hang_up()

@@ -257,7 +257,7 @@ def nothing_of_it(system: Searched, call: str) -> None:
     assert "silent" not in json.loads(inventory.stdout)["tenants"]
 
 
-def test_up_11_nothing_of_a_recorded_call_is_anywhere_in_clear(system: Searched, tmp_path: Path) -> None:
+def test_up_11_cl_14_nothing_of_a_recorded_call_is_anywhere_in_clear(system: Searched, tmp_path: Path) -> None:
     said = noise(SECONDS, seed=63)
     canaries = watched("sip", said)
     with events_of(system, "acme", "call_stored") as seen:

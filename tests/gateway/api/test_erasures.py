@@ -91,7 +91,7 @@ def person(value: str, token: str, **more: Any) -> dict[str, Any]:
     return {"scope": "person", "by": "number", "value": value, "token": token, **more}
 
 
-def test_ip_10_the_match_set_is_shown_first_and_its_token_carries_it_out(api: Api) -> None:
+def test_ct_02_ip_10_the_match_set_is_shown_first_and_its_token_carries_it_out(api: Api) -> None:
     first, other, second = api.call(ANNA, "Anna"), api.call(BERT, "Bert"), api.call(ANNA, "Anna")
     found = api.match("+31 20 123 45 67")
     assert found["calls"] == [second, first]

@@ -135,7 +135,7 @@ def test_sp_18_a_copy_for_another_organisation_is_sealed_for_it(api: Api) -> Non
     assert copy["sealed_for"] == KEY.recipient.fingerprint.hex()
 
 
-def test_up_09_only_what_is_authorised_by_name_goes_there(api: Api) -> None:
+def test_up_09_ip_04_only_what_is_authorised_by_name_goes_there(api: Api) -> None:
     request = api.ready(destination="crm")
     assert api.ask("GET", f"/requests/{request}")["decision"]["to"] == "CRM of the tenant"
     for wrong in ("old", "narrow", "nobody"):

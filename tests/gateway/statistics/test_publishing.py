@@ -126,7 +126,7 @@ def test_a_day_without_calls_looks_like_one_with_few(store: Store) -> None:
     assert {**few, "period": ""} == {**none, "period": ""}
 
 
-def test_sp_13_nothing_personal_is_in_them_or_in_any_file_in_clear(store: Store, tmp_path: Path) -> None:
+def test_sp_13_ip_07_nothing_personal_is_in_them_or_in_any_file_in_clear(store: Store, tmp_path: Path) -> None:
     """A known caller cannot be found in what has no place for him: names of cells, and tens."""
     for _ in range(23):
         store.call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, func, select
 
-from storage.errors import Expired
+from storage.errors import Expired, Refused
 from storage.ledger import verify_certificate
-from storage.model import CallState, Kind, TenantId
+from storage.model import CallId, CallState, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
-from storage.records import Day
+from storage.records import Day, Identifier, Wanted
 from storage.tables import artefact_keys, drops, epochs, ledger
 from tests.storage.erasure.test_scopes import ids, living
-from tests.storage.stores import catalogue_at, copy_data, open_at, stored_call
+from tests.storage.stores import PURPOSE, catalogue_at, copy_data, open_at, spool, stored_call
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -131,3 +132,41 @@ def test_expiry_goes_on_for_others_where_one_tenants_fails(
     key.write_bytes(damaged)
     store.resume_erasures()
     assert verify_certificate(store.certificate(tenant, stuck.call), store.fingerprint())
+
+
+def test_sp_19_voicemail_has_a_term_and_a_key_of_its_own(tmp_path: Path, clock: Clock) -> None:
+    def after(_connection: Connection, _tenant: TenantId, kind: Kind, _purpose: str, _day: Day) -> int:
+        return int(START_S) + (2 if kind is Kind.VOICEMAIL else 30) * DAY_S
+
+    with open_at(tmp_path, clock=clock, due_of=after) as store:
+        tenant = store.tenant("acme")
+        wanted = [Wanted(ParticipantId(new_id()), kind, PURPOSE) for kind in (Kind.VOICEMAIL, Kind.AUDIO)]
+        new = store.begin(tenant, CallId(new_id()), wanted)
+        store.save([new])
+        voicemail, audio = new.artefacts
+        assert voicemail.key.reveal() != audio.key.reveal()
+        spool(store, [(voicemail, [b"leave a message"]), (audio, [b"audio"] * 3)])
+        clock.pass_days(2)
+        with pytest.raises(Expired), store.stream(tenant, voicemail.ref.artefact) as stream:
+            list(stream.read())
+        assert store.expiry.run() == 1
+        assert living(store, new) == {audio.ref.artefact}
+
+
+def test_up_03_evidence_that_outlives_all_logs_names_nobody(
+    store: Recordings, tenant: TenantId, clock: Clock, tmp_path: Path
+) -> None:
+    """Neither certificate nor ledger has a number, a name, or a word of the call; a ground cannot bring one in."""
+    canaries = ("+31201234567", "Anna Anneveld", "sip:anna@example.org")
+    call = stored_call(store, tenant, identity=json.dumps(canaries).encode())
+    store.identify(call, [Identifier("number", canaries[0]), Identifier("uri", canaries[2])])
+    for words in ("asked by +31 20 123 45 67", "asked by sip:anna@example.org"):
+        with pytest.raises(Refused):
+            store.erase_call(tenant, call.call, ground=words, actor="officer")
+    certificate = store.erase_call(tenant, call.call, ground="Art. 17(1) GDPR", actor="officer")
+    catalogue = catalogue_at(tmp_path)
+    with catalogue.reading() as connection:
+        evidence = json.dumps(certificate) + "".join(connection.scalars(select(ledger.c.body)))
+    catalogue.close()
+    assert call.call in evidence
+    assert not [canary for canary in (*canaries, "201234567", "anna@") if canary.lower() in evidence.lower()]

@@ -176,6 +176,6 @@ def test_ct_07_and_cl_01_are_opposites_as_data() -> None:
     assert {support[name] for name in ("upcall", "speakup", "ipcallme")} == {Support.DENY}
 
 
-def test_sp_03_every_recording_has_a_declared_purpose() -> None:
+def test_sp_03_ip_11_every_recording_has_a_declared_purpose() -> None:
     found: Policy = profile("speakup")
     assert found.purposes.mandatory and found.purposes.allowed == ("training", "service", "quality")
