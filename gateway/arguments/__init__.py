@@ -1,0 +1,1 @@
+"""The arguments of the commands, by who uses them; what carries a command out is named as text, and loaded then."""
