@@ -12,7 +12,7 @@ run: $(VENV)/.run
 test: $(VENV)/.dev
 	@tests/tools.sh
 	$(MAKE) --no-print-directory -j2 --output-sync=target check wheel
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -q -m alone
 
 check: $(VENV)/.dev

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from storage.signing import Signer
 from storage.slices import StreamKey
 from storage.tables import artefact_keys
 from storage.witness import Witness
+from tests.storage.killing import killed_at
 from tests.storage.recovering import recover
 from tests.storage.stores import (
     ACTOR,
@@ -273,20 +273,6 @@ def _wrapped_of(root: Path, tenant: TenantId) -> list[bytes]:
 
 # Crashes.
 
-_ERASE_IN_CHILD = """
-import os, signal, sys
-from pathlib import Path
-from storage.errors import StoreError
-from tests.storage.stores import ACTOR, GROUND, open_at
-
-def stop(step):
-    if step == sys.argv[4]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-with open_at(Path(sys.argv[1]), on_step=stop) as store:
-    store.erase_call(sys.argv[2], sys.argv[3], ground=GROUND, actor=ACTOR)
-"""
-
 
 @pytest.mark.parametrize("step", Step)
 def test_killed_after_any_step_the_next_start_finishes(tmp_path: Path, step: Step) -> None:
@@ -296,8 +282,7 @@ def test_killed_after_any_step_the_next_start_finishes(tmp_path: Path, step: Ste
         for new in (erased, neighbour):
             store.identify(new, [NUMBER])
         copy_data(tmp_path, "backup")
-    child = [sys.executable, "-c", _ERASE_IN_CHILD, str(tmp_path), tenant, erased.call, step.value]
-    assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
+    killed_at(step, tmp_path, lambda store: store.erase_call(tenant, erased.call, ground=GROUND, actor=ACTOR))
     with open_at(tmp_path) as store:
         assert_erased(store, erased)
         assert_opens(store, neighbour)
@@ -320,8 +305,7 @@ def test_an_erasure_left_half_done_is_finished_before_the_next_of_its_tenant(tmp
     with open_at(tmp_path) as store:
         tenant = store.tenant("acme")
         first, second, neighbour = (stored_call(store, tenant) for _ in range(3))
-    child = [sys.executable, "-c", _ERASE_IN_CHILD, str(tmp_path), tenant, first.call, Step.REWRAP.value]
-    assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
+    killed_at(Step.REWRAP, tmp_path, lambda store: store.erase_call(tenant, first.call, ground=GROUND, actor=ACTOR))
     with open_at(tmp_path) as store:
         with pytest.raises(NotReady):
             store.certificate(tenant, first.call)

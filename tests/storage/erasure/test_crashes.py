@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +15,8 @@ from storage.model import ArtefactId, Kind, TenantId
 from storage.recordings import Recordings
 from storage.records import NewCall
 from tests.storage.erasure.test_scopes import ids, living
+from tests.storage.killing import killed_at
 from tests.storage.stores import ACTOR, GROUND, PURPOSE, audio_of, copy_data, open_at, stored_call
-
-_ERASE_IN_CHILD = """
-import json, os, signal, sys
-from pathlib import Path
-from storage.erasure import Target
-from tests.storage.stores import ACTOR, GROUND, open_at
-
-def stop(step):
-    if step == sys.argv[4]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-with open_at(Path(sys.argv[1]), on_step=stop) as store:
-    store.erasures.erase(sys.argv[2], Target.parse(sys.argv[3]), GROUND, ACTOR)
-"""
-
-_RELEASE_IN_CHILD = _ERASE_IN_CHILD.replace(
-    "store.erasures.erase(sys.argv[2], Target.parse(sys.argv[3]), GROUND, ACTOR)",
-    "store.holds.release(sys.argv[2], sys.argv[3], ACTOR)",
-)
 
 
 def targets(store: Recordings, tenant: TenantId, calls: list[NewCall]) -> dict[Scope, tuple[str, set[ArtefactId]]]:
@@ -71,8 +49,7 @@ def test_killed_after_any_step_of_any_scope_the_next_start_finishes(tmp_path: Pa
         tenant = store.tenant("acme")
         calls, other = [stored_call(store, tenant) for _ in range(3)], stored_call(store, store.tenant("another"))
         target, left = targets(store, tenant, calls)[scope]
-    child = [sys.executable, "-c", _ERASE_IN_CHILD, str(tmp_path), tenant, target, step.value]
-    assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
+    killed_at(step, tmp_path, lambda store: store.erasures.erase(tenant, Target.parse(target), GROUND, ACTOR))
     with open_at(tmp_path) as store:
         assert living(store, *calls) == left
         assert store.resume_erasures() == (0 if step is Step.SWEEP else 1)
@@ -83,25 +60,12 @@ def test_killed_after_any_step_of_any_scope_the_next_start_finishes(tmp_path: Pa
         store.check()
 
 
-class Killed(BaseException):
-    """Ends what is under way after a step, as a signal would."""
-
-
-def killed_at(root: Path, step: Step, act: Callable[[Recordings], object]) -> None:
-    def stop(done: Step) -> None:
-        if done is step:
-            raise Killed
-
-    with open_at(root, on_step=stop) as store, pytest.raises(Killed):
-        act(store)
-
-
 def test_what_an_earlier_change_left_unswept_is_swept_before_a_later_one(tmp_path: Path) -> None:
     with open_at(tmp_path) as store:
         tenant = store.tenant("acme")
         call, other = stored_call(store, tenant), stored_call(store, tenant)
     first, *rest = [Target.of_artefacts(call.call, [artefact.ref.artefact]) for artefact in call.artefacts]
-    killed_at(tmp_path, Step.DESTROY, lambda store: store.erasures.erase(tenant, first, GROUND, ACTOR))
+    killed_at(Step.DESTROY, tmp_path, lambda store: store.erasures.erase(tenant, first, GROUND, ACTOR))
     with open_at(tmp_path) as store:
         for target in rest:
             store.erasures.erase(tenant, target, GROUND, ACTOR)
@@ -115,7 +79,7 @@ def test_killed_after_any_step_of_a_rotation_the_next_start_finishes(tmp_path: P
     with open_at(tmp_path) as store:
         tenant = store.tenant("acme")
         call = stored_call(store, tenant)
-    killed_at(tmp_path, step, lambda store: store.erasures.rotate(tenant))
+    killed_at(step, tmp_path, lambda store: store.erasures.rotate(tenant))
     with open_at(tmp_path) as store:
         assert living(store, call) == ids(list(call.artefacts))
         assert store.resume_erasures() == (0 if step is Step.SWEEP else 1)
@@ -134,8 +98,7 @@ def test_killed_after_any_step_of_a_release_the_next_start_finishes(tmp_path: Pa
         store.erasures.erase(tenant, Target.of_purpose(PURPOSE, [expired.call, twice.call]), GROUND, ACTOR)
         assert living(store, expired, stays, twice) == ids([*expired.artefacts, *stays.artefacts, *twice.artefacts])
         copy_data(tmp_path, "backup")
-    child = [sys.executable, "-c", _RELEASE_IN_CHILD, str(tmp_path), tenant, hold, step.value]
-    assert subprocess.run(child, timeout=60, check=False).returncode == -signal.SIGKILL
+    killed_at(step, tmp_path, lambda store: store.holds.release(tenant, hold, ACTOR))
     with open_at(tmp_path) as store:
         left = ids([*stays.artefacts, *twice.artefacts])
         assert living(store, expired, stays, twice) == left
