@@ -131,6 +131,7 @@ def test_sp_12_an_emergency_call_is_answered_all_the_same_and_not_recorded(tmp_p
     async def work() -> None:
         wanted = {"record_emergency": "agreed with the dispatch centre, Art. 11(1)"}
         async with four_days_without_keys(tmp_path, when_keys_away=when, **wanted) as (b, match, _):
+            b.board.keyless.after_end_s = 1.0
             assert b.board.admit(match("own"), emergency=True) == KEYS_AWAY
             call = b.board.begin(match("own"), offer(), EMERGENCY)
             b.answer(call, offer())

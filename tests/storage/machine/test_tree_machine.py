@@ -427,7 +427,7 @@ class TreeMachine(RuleBasedStateMachine):
 
 TestTree = TreeMachine.TestCase
 TestTree.settings = settings(
-    max_examples=HISTORIES or 25,
+    max_examples=HISTORIES or 16,
     stateful_step_count=STEPS,
     derandomize=not HISTORIES,
     database=None,
