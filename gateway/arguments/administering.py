@@ -104,7 +104,7 @@ def admin_commands(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def tenant_command(commands: Commands[argparse.ArgumentParser]) -> None:
-    text = "show the configured tenants, their ids and policies; or close one that leaves"
+    text = "show the configured tenants, their ids and policies; close one that leaves; replace its keys"
     tenant = command(commands, "tenant", "gateway.commands.short:tenant", text)
     configuration(tenant)
     actions = tenant.add_subparsers(title="actions", metavar="ACTION")
@@ -116,6 +116,10 @@ def tenant_command(commands: Commands[argparse.ArgumentParser]) -> None:
     close.add_argument("--at", metavar="DATE", help="as of a later day, YYYY-MM-DD, in the tenant's zone; default: now")
     close.add_argument("--reopen", action="store_true", help="take it back, while the grace lasts")
     configuration(close, argparse.SUPPRESS)  # what stands before `close` counts
+    text = "replace its keys at the provider, and what they wrap; nothing is erased, no recording sealed again"
+    rotate = command(actions, "rotate", "gateway.commands.rotating:rotate", text)
+    rotate.add_argument("name")
+    configuration(rotate, argparse.SUPPRESS)
 
 
 def policy_commands(commands: Commands[argparse.ArgumentParser]) -> None:

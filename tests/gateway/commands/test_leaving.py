@@ -159,3 +159,18 @@ def test_explain_tells_officers_of_each_artefact_until_when_and_by_which_rule(st
         assert status == 200 and found["state"] == "erased"
         assert lines(found)[-1].startswith("erased 2026-03-10T12:00:00Z by call ")
     assert Kind.AUDIO.value not in lines(found)[-1]
+
+
+def test_ip_12_keys_are_replaced_by_command_and_everything_still_opens(
+    tmp_path: Path, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_at(tmp_path) as store:
+        call = stored_call(store, store.tenant("acme"))
+    status, out, _ = run(capsys, config, "tenant", "rotate", "acme")
+    assert status == 0 and "replaced" in out
+    assert run(capsys, config, "tenant", "rotate", "nobody")[0] == 2
+    with open_at(tmp_path) as store:
+        assert store.document(call.tenant, call.find(Kind.IDENTITY).ref.artefact) == b"identity"
+    assert [path.name for path in (tmp_path / "keys").glob(f"{call.tenant}-content-*")] == [
+        f"{call.tenant}-content-1.key"
+    ]
