@@ -157,7 +157,7 @@ class Server:
             "media": lambda: media.restarts,
             "webrtc": lambda: whip.restarts,
         }
-        board.on_ready, sip.on_set_up, book.on_tracks = (
+        board.records.on_ready, sip.on_set_up, book.on_tracks = (
             status.metrics.ready,
             status.metrics.set_up,
             status.metrics.tracks,

@@ -30,7 +30,7 @@ from storage.spoolformat import (
     RecordType,
     pack_lost,
 )
-from storage.spoolheld import HeldLimits, HeldRecords
+from storage.spoolheld import HELD, HeldLimits, HeldRecords
 from storage.spoollog import SpoolLog
 
 FILE_BYTES = 64 << 20
@@ -93,7 +93,7 @@ class SpoolWriter:
         commit_s: float = COMMIT_S,
         limit_bytes: int = LIMIT_BYTES,
         waiting_bytes_max: int = WAITING_BYTES_MAX,
-        held: HeldLimits = HeldLimits(),
+        held: HeldLimits = HELD,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run = secrets.token_hex(16)
@@ -204,14 +204,14 @@ class SpoolWriter:
         elif not state.asked:
             self._unreleased[stream] = state
 
-    def discard(self, stream: int) -> bool:
+    def discard(self, stream: int) -> bool | None:
         """Forget a stream that was never released, with all its records, as if it had not been opened.
 
-        Whether it was closed: nothing more is told of it.
+        Whether it was closed (nothing more is told of it); None if there is no such stream.
         """
         state = self._streams.get(stream)
         if state is None or state.asked:
-            return False
+            return None
         del self._streams[stream]
         self._held.forget(stream)
         self._unreleased.pop(stream, None)

@@ -28,6 +28,9 @@ class HeldLimits:
     total_bytes: int = HELD_TOTAL_BYTES_MAX
 
 
+HELD = HeldLimits()
+
+
 class _Held:
     __slots__ = ("full", "keyless", "records", "since", "size")
 
