@@ -69,6 +69,10 @@ class Keyless:
         self._held: dict[CallId, tuple[Call, float]] = {}  # since when, on the monotonic clock
         self._over = asyncio.Event()
 
+    def know(self, away: Callable[[], Collection[str]], total_bytes: int) -> None:
+        """Who tells which tenants' providers are away, and what a media worker may hold."""
+        self.away, self.total_bytes = away, total_bytes
+
     @property
     def held(self) -> Held:
         """What is held now."""

@@ -51,7 +51,7 @@ def lock_memory() -> bool:
     tried: at the limit every allocation would fail. Some milliseconds, once.
     """
     hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
-    if hard != resource.RLIM_INFINITY and not _may_lock(Path("/proc/self/status")):
+    if hard != resource.RLIM_INFINITY and not may_lock(Path("/proc/self/status")):
         return False
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
@@ -59,7 +59,8 @@ def lock_memory() -> bool:
     return not failed
 
 
-def _may_lock(status: Path) -> bool:
+def may_lock(status: Path) -> bool:
+    """Whether a process, by its `status` in /proc, may lock memory whatever its limit is."""
     try:
         words = next(line for line in status.read_text().splitlines() if line.startswith("CapEff:")).split()
     except (OSError, StopIteration):
