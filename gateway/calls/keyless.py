@@ -40,7 +40,7 @@ AGAIN_S = 0.5  # between two looks whether keys have come; no provider is asked 
 AFTER_FAILURE_S = 5.0  # before the next attempt to save a held call, where one has failed
 STREAM_RESERVE_BYTES = 4 << 20  # what each live stream may still take: 8 minutes of G.711, longer than most calls are
 STREAMS_A_CALL = 2  # that room is looked for, before an offer says how many
-CALL_BYTES = 64 << 10  # what a held call takes beside its audio, in this process: measured 30 KiB, rounded up
+CALL_BYTES = 64 << 10  # what a held call takes beside its audio, in this process, at most
 PORTS_S = 1.0  # after a held call's end its worker has taken what had come, and needs its ports no more
 
 
