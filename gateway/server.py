@@ -128,6 +128,7 @@ class Server:
                 queue_up=lambda: jobs.up,
                 sweeping=lambda: sweeper.figures,
                 requests=lambda: watch.counts,
+                breaches=lambda: watch.breaches,
             ),
         )
         jobs = Jobs(settings, recordings, self._hub, status.alarms)

@@ -18,6 +18,7 @@ from sqlalchemy import select
 from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.backup.take import Source
+from storage.breaches import Breaches
 from storage.calls import open_calls, read_call, read_calls
 from storage.closings import Closings
 from storage.confirmation import Confirmations
@@ -192,6 +193,11 @@ class Recordings:
         """What rests on somebody's consent, and the evidence of it."""
         self.closings = Closings(catalogue, provider, self._ledger, self.erasures, base.locks, clock)
         """Tenants that leave: from when on, until when, and what is destroyed then."""
+
+    @property
+    def breaches(self) -> Breaches:
+        """Cases of personal data breaches, and what was within reach."""
+        return Breaches(self._catalogue, self.dossiers, self._ledger, self._clock)
 
     def serving(self) -> AbstractContextManager[None]:
         """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.

@@ -40,7 +40,7 @@ class Context:
     `facts` what the page about its policy tells of its settings, None if it is not configured;
     `whip` takes browsers' calls; without `pauses` no call is live. `deadlines` are what a tenant promises to people who
     ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground,
-    `tenants` are the configured ones by name."""
+    `tenants` are the configured ones by name, `measures` what protects a tenant's data at present, in lines."""
 
     recordings: Recordings
     tokens: Tokens
@@ -60,6 +60,7 @@ class Context:
     destinations: Callable[[TenantId], Sequence[Destination]] = lambda tenant: ()
     released: Counter[str] = field(default_factory=Counter)
     tenants: Callable[[], Mapping[str, TenantId]] = dict
+    measures: Callable[[TenantId], Sequence[str]] = lambda tenant: ()
 
 
 @dataclass(frozen=True, slots=True)
