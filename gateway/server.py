@@ -50,6 +50,7 @@ from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts
+from gateway.promises.record import live_of
 from gateway.rights.deadlines import promised
 from gateway.rights.watching import Watch
 from gateway.statistics.publishing import keep_published
@@ -191,6 +192,7 @@ class Server:
             deadlines=lambda tenant: promised(recordings.policy(tenant)),
             destinations=lambda tenant: self._tenants[tenant].destinations if tenant in self._tenants else (),
             released=watch.counters,
+            live=lambda of: live_of(recordings, self._settings, self._tenants[of]) if of in self._tenants else None,
             tenants=lambda: {policy.name: tenant for tenant, policy in self._tenants.items()},
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))

@@ -1,8 +1,8 @@
 """What a breach was about: how much of each tenant's data lay within reach, and whether it can be read.
 
-Counted from what stands in the catalogue in clear (days, kinds, random ids, sizes), so that no key is used and 10⁶ calls
-take seconds. How many people that are, is told by bounds: a call has at least two parties,
-people stand in many calls, and who they are is sealed.
+Counted from what stands in the catalogue in clear (days, kinds, random ids, sizes), so that no key is used and 10⁶
+calls take seconds. How many people that are, is told by bounds: a call has at least two parties, people stand in many
+calls, and who they are is sealed.
 
 What opens: everything is sealed under keys that are wrapped by keys at the provider, and all wrapped keys are in the
 catalogue. So something is readable only for who has a key provider's keys AND the catalogue (or a backup of it) AND,

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from gateway.api.context import AsOperator, Context, InContext
+from gateway.promises.record import measures_of
 from gateway.rights.breach import HOURS_MAX, Breach, Step, checked_scope
 from gateway.rights.breaches import Breaches
 from gateway.rights.breachreport import as_markdown, digest, report
@@ -129,8 +130,7 @@ def reported(
         touched = [one for one in touched if names.get(one.tenant) == tenant]
         if not touched:
             raise HTTPException(404, "nothing of this tenant was within reach")
-    measures = {names[one.tenant]: context.measures(one.tenant) for one in touched if one.tenant in names}
-    measures = {name: lines for name, lines in measures.items() if lines}
+    measures = {names[one.tenant]: measures_of(live) for one in touched if (live := context.live(one.tenant))}
     body = report(case, found, touched, names, measures, context.clock())
     entry = breaches.reported(case, digest(body), by=who.token)
     headers = {"Cache-Control": "no-store", "X-Ledger-Entry": str(entry)}
