@@ -53,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures: Figures = {}
     for calls in arguments.calls:
         with tempfile.TemporaryDirectory(prefix="callvault-bench-") as folder:
-            figures |= {f"{name}_{calls}": value for name, value in measured(Path(folder), calls).items()}
+            found = {f"{name}_{calls}": value for name, value in measured(Path(folder), calls).items()}
+        print(f"{calls} calls: report in {found[f'report_s_{calls}']:.1f} s", flush=True)
+        figures |= found
     described = machine.describe()
     print(report.heading("The report of a breach", described))
     print(report.table(("figure", "value"), list(figures.items())))

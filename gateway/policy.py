@@ -157,6 +157,13 @@ class Tenant(Section):
         "day",
         description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
     )
+    telemetry_days: int = Field(
+        0,
+        ge=0,
+        le=90,
+        description="how long each track's quality (classes, no number, no address) is kept under an id that can be"
+        " made again from the call's; then that id's secret is destroyed and only counts stay; 0: none is kept",
+    )
     destinations: tuple[Destination, ...] = Field((), description="where copies may go")
     organisation: Organisation = Field(
         default=Organisation.model_validate({}), description="who the tenant is, for the record of processing"
@@ -192,6 +199,8 @@ class Tenant(Section):
     def _rated(self) -> Tenant:
         if self.rating and not self.stores:
             raise ValueError("rating: of a tenant of live events only nothing is stored, ratings neither")
+        if self.telemetry_days and not self.stores:
+            raise ValueError("telemetry_days: of a tenant of live events only nothing is stored")
         if self.rating_numbers and not self.rating:
             raise ValueError("rating_numbers are for a tenant with rating")
         return self

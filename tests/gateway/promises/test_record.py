@@ -196,7 +196,7 @@ def test_up_22_what_the_record_says_follows_each_setting(name: str) -> None:
 @pytest.mark.parametrize("name", OF_TENANT)
 def test_up_22_what_the_record_says_follows_each_setting_of_the_tenant(name: str) -> None:
     changed, was, becomes = OF_TENANT[name]
-    whole = {"region": "NL"} if name == "regions" else {}
+    whole: dict[str, Any] = {"region": "NL"} if name == "regions" else {}
     before, after = text(settings(**whole)), text(settings(changed, **whole))
     assert was in before and becomes in after and before != after
 
@@ -256,7 +256,7 @@ def test_up_22_every_line_is_there_in_every_language_and_format(language: str) -
 
 
 def test_up_22_who_is_controller_follows_the_policy_and_gaps_are_told() -> None:
-    whole = {"region": "NL", "operator": {"name": "Voice BV", "contact": "Kade 2"}}
+    whole: dict[str, Any] = {"region": "NL", "operator": {"name": "Voice BV", "contact": "Kade 2"}}
     found = made(settings({"organisation": WHOLE}, **whole))
     assert found.gaps == ()
     rows = found.page.blocks[0].table.rows  # type: ignore[union-attr]  # the block has one
