@@ -11,11 +11,11 @@ import pytest
 from gateway.calls.telemeter import WAITING_MAX, Telemeter
 from gateway.config import Settings
 from tests.gateway.calls.test_switchboard import PARTIES, bench, offer, run
-from tests.media.test_quality import facts
+from tests.media.test_quality import track
 
 
-def told(**changed: Any) -> dict[str, Any]:
-    return facts(**changed).to_json()
+def told() -> dict[str, Any]:
+    return track().to_json()
 
 
 def test_ct_09_what_is_noted_of_a_call_are_classes_and_a_prefix(tmp_path: Path) -> None:
