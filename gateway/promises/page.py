@@ -191,6 +191,7 @@ def _recording(policy: Policy, facts: Facts, say: Words) -> Block:
     reason = facts.records_emergency
     lines += [say("recording.emergency_recorded", reason=reason) if reason else say("recording.emergency")]
     lines += [say("recording.withheld" if policy.numbers.presentation else "recording.shown")]
+    lines += [say("recording.chosen")] * policy.storage.chosen
     offered = policy.storage.without
     lines += [say("recording.no_option" if offered is NoStorage.NONE else f"recording.{offered.value}")]
     return Block(say("recording.heading"), tuple(lines))

@@ -153,9 +153,11 @@ class Place(Stated):
 
 @dataclass(frozen=True, slots=True)
 class Storage(Stated):
-    """Whether calls can be handled without keeping anything of them."""
+    """Whether calls can be handled without keeping anything of them; `chosen`: nothing is recorded of a tenant that has
+    not said itself that it records."""
 
     without: NoStorage
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
