@@ -15,7 +15,6 @@ from urllib.parse import parse_qsl, urlsplit
 from gateway.addresses import parse_address
 from gateway.config import Settings
 from gateway.policy import Tenant, Trunk
-from storage.databases.address import PostgresAddress
 from storage.policy.model import Policy
 
 Line = tuple[str, Mapping[str, object]]
@@ -146,12 +145,14 @@ def _way(what: str, url: str) -> Line:
 
 
 def _catalogue(url: str) -> Line:
+    """As the store connects: a server elsewhere is checked unless its URL says otherwise (storage/databases)."""
     if not url:
         return "catalogue_here", {}
-    address = PostgresAddress.parse(url).parameters()
-    mode = str(address.get("sslmode", ""))
-    checked = "catalogue_tls" if mode in ("verify-full", "verify-ca") else "catalogue_unverified"
-    return checked if mode != "disable" else "catalogue_clear", {
-        "host": urlsplit(url).hostname or "-",
-        "mode": mode or "-",
-    }
+    parts = urlsplit(url)
+    host, mode = parts.hostname or "", dict(parse_qsl(parts.query)).get("sslmode", "")
+    if not mode and host in ("", "localhost", "127.0.0.1", "::1"):
+        return "catalogue_local", {}
+    filled = {"host": host or "-", "mode": mode or "verify-full"}
+    if mode == "disable":
+        return "catalogue_clear", filled
+    return ("catalogue_tls" if mode in ("", "verify-full", "verify-ca") else "catalogue_unverified"), filled

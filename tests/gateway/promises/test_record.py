@@ -208,6 +208,20 @@ def test_up_22_what_the_record_says_follows_each_setting_of_its_trunks(name: str
     assert was in before and becomes in after and becomes not in before
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://u@db.example.com/c", "certificate is checked"),
+        ("postgresql://u@db.example.com/c?sslmode=verify-ca", "certificate is checked"),
+        ("postgresql://u@db.example.com/c?sslmode=prefer", "NOT checked"),
+        ("postgresql://u@db.example.com/c?sslmode=disable", "WITHOUT encryption (sslmode disable)"),
+        ("postgresql://u@127.0.0.1/c", "is a server on this machine"),
+    ],
+)
+def test_up_22_how_the_database_is_reached_is_told_as_the_store_does_it(url: str, told: str) -> None:
+    assert told in text(settings(store={"catalogue": url}))
+
+
 def test_a_trunk_is_told_by_what_proves_who_it_is() -> None:
     secure = {"sip": {"transports": ["tls"], "tls": TLS}}
     assert "by its client certificate" in text(settings(trunk={"tls_names": ["sbc.example.com"]}, **secure))
