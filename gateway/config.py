@@ -28,7 +28,7 @@ from gateway.addresses import Advertised, Listening, parse_address, reached_by
 from gateway.errors import ConfigError
 from gateway.media_settings import Media
 from gateway.places import places_of, residency_problems
-from gateway.policy import Region, Section, Tenant, Trunk, trunk_problems
+from gateway.policy import Organisation, Region, Section, Tenant, Trunk, trunk_problems
 from gateway.promises.effective import promise_problems
 from gateway.sip.grammar import SECURE_PORT
 
@@ -221,6 +221,7 @@ class Settings(Section):
 
     data: Path = Path("callvault-data")
     region: Region = ""  # where this machine is
+    operator: Organisation = Organisation.model_validate({})  # who runs this, for the record of processing
     sip: Sip = Sip.model_validate({})
     media: Media = Media.model_validate({})
     http: Http = Http.model_validate({})

@@ -85,6 +85,16 @@ class Destination(Section):
     key: str = Field("", pattern=r"^(cvx1-public-[0-9a-f]{64})?$", description="public key that copies are sealed for")
 
 
+class Organisation(Section):
+    """Who somebody is, as the record of processing names them (Art. 30(1)(a), (2)(a) GDPR); the record says what is
+    missing."""
+
+    name: str = Field("", max_length=200)
+    contact: str = Field("", max_length=200, description="address, mail or telephone of the organisation")
+    representative: str = Field("", max_length=200, description="in the Union, where it has to have one (Art. 27)")
+    officer: str = Field("", max_length=200, description="data protection officer, where it has one (Art. 37)")
+
+
 class Retention(Section):
     """How long a tenant keeps a kind for a purpose, where that is not what its profile says."""
 
@@ -147,7 +157,17 @@ class Tenant(Section):
         "day",
         description="periods that its anonymous statistics are published by; `month` where few days have enough calls",
     )
+    telemetry_days: int = Field(
+        0,
+        ge=0,
+        le=90,
+        description="how long each track's quality (classes, no number, no address) is kept under an id that can be"
+        " made again from the call's; then that id's secret is destroyed and only counts stay; 0: none is kept",
+    )
     destinations: tuple[Destination, ...] = Field((), description="where copies may go")
+    organisation: Organisation = Field(
+        default=Organisation.model_validate({}), description="who the tenant is, for the record of processing"
+    )
     regions: tuple[RegionRule, ...] = Field(
         (), max_length=RULES_MAX, description="where its data may be, such as NL, NL-AMS, EEA; empty: anywhere"
     )
@@ -179,6 +199,8 @@ class Tenant(Section):
     def _rated(self) -> Tenant:
         if self.rating and not self.stores:
             raise ValueError("rating: of a tenant of live events only nothing is stored, ratings neither")
+        if self.telemetry_days and not self.stores:
+            raise ValueError("telemetry_days: of a tenant of live events only nothing is stored")
         if self.rating_numbers and not self.rating:
             raise ValueError("rating_numbers are for a tenant with rating")
         return self

@@ -27,6 +27,7 @@ from gateway.calls.callbook import CallBook
 from gateway.calls.media_keeper import MediaKeeper
 from gateway.calls.recovery import recover_all
 from gateway.calls.switchboard import Switchboard
+from gateway.calls.telemeter import Telemeter
 from gateway.config import Loaded, Settings
 from gateway.events import Hub, LiveEvent
 from gateway.ingest.certificates import Contexts, contexts, refuse_expired
@@ -50,6 +51,7 @@ from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts
+from gateway.promises.record import live_of
 from gateway.rights.deadlines import promised
 from gateway.rights.watching import Watch
 from gateway.statistics.publishing import keep_published
@@ -131,16 +133,18 @@ class Server:
                 requests=lambda: watch.counts,
                 keys_ahead=lambda: keys.ahead(time.time()),
                 held=lambda: board.keyless.held,
+                breaches=lambda: watch.breaches,
             ),
         )
-        jobs = Jobs(settings, recordings, self._hub, status.alarms)
-        book, watch = CallBook(recordings), Watch(recordings, lambda: list(self._tenants), status.alarms)
+        jobs, telemeter = Jobs(settings, recordings, self._hub, status.alarms), Telemeter(recordings.telemetry)
+        book = CallBook(recordings, on_quality=telemeter.hear)
+        watch = Watch(recordings, lambda: list(self._tenants), status.alarms)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
         care = look_after(recordings, keys.prepare, status.alarms, away=bool(keys.since))
         publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
-        for work in (jobs.run(), uploader.run(), book.run(), watch.run(), care, publishing, remarks):
+        for work in (jobs.run(), uploader.run(), book.run(), watch.run(), telemeter.run(), care, publishing, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
         received = settings.media
@@ -148,7 +152,12 @@ class Server:
         board = Switchboard(recordings, book, ports, self._hub, calls)
         board.keyless.know(lambda: keys.since, settings.store.held_total_mib << 20)
         sweeper = Sweeper(
-            recordings, status.alarms, lambda: list(self._tenants), partial(setattr, board, "closed"), board.end_of
+            recordings,
+            status.alarms,
+            lambda: list(self._tenants),
+            partial(setattr, board, "closed"),
+            board.end_of,
+            telemetry_days=lambda of: self._tenants[of].telemetry_days if of in self._tenants else 0,
         )
         sip = SipIngest(settings, Directory(settings), board)
         sip.secure(self._contexts)
@@ -193,6 +202,7 @@ class Server:
             deadlines=lambda tenant: promised(recordings.policy(tenant)),
             destinations=lambda tenant: self._tenants[tenant].destinations if tenant in self._tenants else (),
             released=watch.counters,
+            live=lambda of: live_of(recordings, self._settings, self._tenants[of]) if of in self._tenants else None,
             tenants=lambda: {policy.name: tenant for tenant, policy in self._tenants.items()},
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))

@@ -51,6 +51,7 @@ CLASSES: dict[str, str] = {
     Kind.REQUEST: "metadata",
     Kind.DISCLOSURE: "metadata",
     Kind.EGRESS: "metadata",
+    Kind.BREACH: "metadata",
     MANIFEST: "metadata",
     STATISTICS: "metadata",
     LEFTOVER: "waste",

@@ -151,6 +151,15 @@ def entries_of(connection: Connection, kind: str, first: int = 1) -> list[Entry]
     return [entry for entry in map(entry_of, rows) if entry.type == kind]
 
 
+def newest_of(connection: Connection, kind: str) -> Entry | None:
+    """The last entry of one type. Looks at all behind it: some 10⁶ a second."""
+    said = ledger.c.body.contains(f'"type":"{kind}"', autoescape=True)
+    for row in connection.execute(select(ledger).where(said).order_by(ledger.c.seq.desc())):
+        if (entry := entry_of(row)).type == kind:
+            return entry
+    return None
+
+
 def insert_entry(connection: Connection, entry: Entry) -> None:
     """Writes an entry as it was signed; whoever has not signed it himself has verified it."""
     text = {"previous": entry.previous, "hash": entry.hash, "signature": entry.signature}

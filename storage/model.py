@@ -50,6 +50,7 @@ class Kind(StrEnum):
     REQUEST = "request"  # this and the following belong to no call: see storage/dossiers.py
     DISCLOSURE = "disclosure"
     EGRESS = "egress"
+    BREACH = "breach"  # of personal data: the operator's, see storage/breaches.py
 
 
 class Root(StrEnum):

@@ -18,6 +18,7 @@ from sqlalchemy import select
 from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.backup.take import Source
+from storage.breaches import Breaches
 from storage.calls import open_calls, read_call, read_calls
 from storage.closings import Closings
 from storage.confirmation import Confirmations
@@ -73,6 +74,7 @@ from storage.standing import check_unrestricted
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
 from storage.tables import manifests
+from storage.telemetry import Telemetry
 from storage.timekeeper import Timekeeper
 from storage.tokens import Tokens
 
@@ -149,12 +151,11 @@ class Recordings:
         self.public_key = signer.public_key
         """What manifests and ledger are signed with."""
         self._spool_index = SpoolIndex(self.spool_folder)
-        self._catalogue = catalogue
-        self._clock = clock
+        self._catalogue, self._clock = catalogue, clock
         latest = LatestClock(catalogue, clock)
         self._tree = KeyTree(catalogue, provider, latest, due_of)
         self._ledger = base.ledger
-        self.residency = Residency(catalogue, self._ledger, places, clock)
+        self.residency = Residency(catalogue, base.ledger, places, clock)
         """Where tenants' data may be, and where it is."""
         self.safekeeping = Safekeeping(
             Source(base.data_folder, catalogue, base.served, base.objects, base.witness, base.ledger, signer, clock),
@@ -169,6 +170,7 @@ class Recordings:
         self.tokens = Tokens(catalogue, installation.labels)
         self.statistics = Statistics(catalogue, self._tree, installation.statistics)
         """Published counts of calls, and the calls of a period, to be counted."""
+        self.telemetry = Telemetry(catalogue, provider, installation.statistics, base.ledger, clock)
         self.dossiers = Dossiers(catalogue, self._tree, self._intake, clock)
         """Sealed records that belong to no call: requests, orders, and what left."""
         self.egress = EgressLedger(catalogue, self.dossiers, signer, clock)
@@ -193,6 +195,11 @@ class Recordings:
         """What rests on somebody's consent, and the evidence of it."""
         self.closings = Closings(catalogue, provider, self._ledger, self.erasures, base.locks, clock)
         """Tenants that leave: from when on, until when, and what is destroyed then."""
+
+    @property
+    def breaches(self) -> Breaches:
+        """Cases of personal data breaches, and what was within reach."""
+        return Breaches(self._catalogue, self.dossiers, self._ledger, self._clock)
 
     def serving(self) -> AbstractContextManager[None]:
         """Be the only server on this catalogue, of whatever machine: it takes every live call for its own.

@@ -26,7 +26,7 @@ Day = NewType("Day", str)
 DEFAULT_SEGMENT_BYTES = 65_536
 """Ciphertext segment of new artefacts: a seek opens this much, and sealing is at full speed ."""
 
-DOSSIERS = frozenset({Kind.REQUEST, Kind.DISCLOSURE, Kind.EGRESS})
+DOSSIERS = frozenset({Kind.REQUEST, Kind.DISCLOSURE, Kind.EGRESS, Kind.BREACH})
 """Kinds of records that belong to no call: what was asked, answered and handed out, outliving what it was about."""
 
 SELDOM = DOSSIERS | {Kind.ANNOTATION, Kind.CONSENT}

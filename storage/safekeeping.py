@@ -11,6 +11,7 @@ from storage.backup.take import Source, Taken, take
 from storage.catalogue import Catalogue
 from storage.errors import Unavailable
 from storage.installation import change_ledger_key
+from storage.ledger import newest_of
 from storage.model import Root, TenantId
 from storage.providers import KeyProvider
 from storage.witness import Witness
@@ -69,6 +70,12 @@ class Safekeeping:
         with self._source.catalogue.reading() as connection:
             newest = self._source.ledger.newest(connection)
         return None if newest is None else newest.members()
+
+    def last_entry(self, kind: str) -> str:
+        """When the ledger got its newest entry of a type, such as `backup` (UTC); "" if it never did."""
+        with self._source.catalogue.reading() as connection:
+            found = newest_of(connection, kind)
+        return "" if found is None else str(found.body["at"])
 
     def ledger_key_changes(self) -> list[dict[str, Any]]:
         """The entries by which one key of the ledger followed the other: what `callvault verify` may be given."""

@@ -347,6 +347,25 @@ statistics = Table(
     UniqueConstraint("tenant", "period"),
 )
 
+telemetry = Table(
+    "telemetry",  # how good tracks sounded, apart from their calls. See storage/telemetry.py
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False),
+    Column("day", _DAY, nullable=False),  # UTC
+    Column("tag", LargeBinary, unique=True),  # of call and track, under the day's secret; none: a count of such rows
+    Column("sealed", LargeBinary, nullable=False),  # classes of values: no number, no address; all of one length
+    Index("telemetry_of_day", "tenant", "day"),
+)
+
+telemetry_days = Table(
+    "telemetry_days",  # a day's secret, until its key at the provider is destroyed
+    metadata,
+    Column("tenant", _ID, ForeignKey("tenants.id"), primary_key=True),
+    Column("day", _DAY, primary_key=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
 egress = Table(
     "egress",  # for ever: which copies of a call are out of reach. To whom they went is sealed; see storage/egress.py
     metadata,

@@ -29,7 +29,7 @@ class Role(StrEnum):
     AGENT = "agent"  # list, redacted transcript, speech events, audio
     OFFICER = "officer"  # also originals, and erase
     ADMIN = "admin"  # all of the tenant
-    OPERATOR = "operator"  # no tenant's: enter, approve and carry out disclosure orders, and nothing else
+    OPERATOR = "operator"  # no tenant's: disclosure orders, breach cases, and nothing else
     WHIP = "whip"  # send a call's audio, and nothing else: for pages that anybody may open
 
 

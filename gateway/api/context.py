@@ -14,6 +14,7 @@ from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
 from gateway.policy import Destination
+from gateway.promises.measures import Live
 from gateway.promises.page import Facts
 from gateway.rights.deadlines import Deadlines
 from gateway.rights.orders import OPERATOR
@@ -40,7 +41,7 @@ class Context:
     `facts` what the page about its policy tells of its settings, None if it is not configured;
     `whip` takes browsers' calls; without `pauses` no call is live. `deadlines` are what a tenant promises to people who
     ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground,
-    `tenants` are the configured ones by name."""
+    `tenants` are the configured ones by name, `live` what is in effect for one, None if it is none."""
 
     recordings: Recordings
     tokens: Tokens
@@ -60,6 +61,7 @@ class Context:
     destinations: Callable[[TenantId], Sequence[Destination]] = lambda tenant: ()
     released: Counter[str] = field(default_factory=Counter)
     tenants: Callable[[], Mapping[str, TenantId]] = dict
+    live: Callable[[TenantId], Live | None] = lambda tenant: None
 
 
 @dataclass(frozen=True, slots=True)

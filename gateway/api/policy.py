@@ -7,14 +7,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import Response
 
-from gateway.api.context import AsCaller, InContext
+from gateway.api.context import AsCaller, AsOfficer, InContext
 from gateway.promises.page import page, version_of
+from gateway.promises.record import FORMATS as RECORD_FORMATS
+from gateway.promises.record import record
 from gateway.promises.render import FORMATS
 from storage.policy.reading import as_json
 
 router = APIRouter(prefix="/v1/policy", tags=["policy"])
 
-_TYPES = {"md": "text/markdown; charset=utf-8", "html": "text/html; charset=utf-8"}
+_TYPES = {"md": "text/markdown; charset=utf-8", "html": "text/html; charset=utf-8", "json": "application/json"}
 
 
 @router.get("")
@@ -38,3 +40,18 @@ def policy_page(
         raise HTTPException(404, "this tenant is not in the configuration")
     text = FORMATS[format](page(context.recordings.policy(who.tenant), facts, lang))
     return Response(text, media_type=_TYPES[format])
+
+
+@router.get("/record", response_class=Response)
+def processing_record(
+    context: InContext,
+    who: AsOfficer,
+    lang: Annotated[Literal["nl", "de", "en"], Query(description="language")] = "en",
+    format: Annotated[Literal["md", "html", "json"], Query(description="Markdown, HTML or JSON")] = "html",
+) -> Response:
+    """The record of processing (Art. 30 GDPR) with the measures in effect (Art. 32), for officers. 404 for a tenant
+    that is not configured any more."""
+    live = context.live(who.tenant)
+    if live is None:
+        raise HTTPException(404, "this tenant is not in the configuration")
+    return Response(RECORD_FORMATS[format](record(live, lang)), media_type=_TYPES[format])

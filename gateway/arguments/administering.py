@@ -154,6 +154,13 @@ def policy_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     page.add_argument("--format", choices=("md", "html"), default="md")
     page.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     configuration(page)
+    text = "the record of processing (Art. 30 GDPR) and the measures (Art. 32), made of the settings in effect"
+    record = command(actions, "record", "gateway.commands.policy:record", text)
+    record.add_argument("tenant")
+    record.add_argument("--lang", choices=("nl", "de", "en"), default="en")
+    record.add_argument("--format", choices=("md", "html", "json"), default="md")
+    record.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+    configuration(record)
 
 
 def past_commands(commands: Commands[argparse.ArgumentParser]) -> None:

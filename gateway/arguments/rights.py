@@ -54,6 +54,37 @@ def rights_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     opened.add_argument("--fingerprint", help="the installation's: checks every file against the signed index")
 
 
+def breach_command(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Of the operator."""
+    text = "breaches of personal data, for tokens of role operator: open (72 hours run), report, notify, close"
+    breach = command(commands, "breach", "gateway.commands.breach:command", text)
+    acts = "list open show report describe scope notify tell people close"
+    breach.add_argument("action", nargs="?", choices=acts.split(), default="list")
+    breach.add_argument("id", nargs="?", default="", help="which case")
+    reached = "objects catalogue spool backup witness queue keys tenant-keys machine transcription"
+    breach.add_argument(
+        *("--reached", "-r"), action="append", choices=reached.split(), help="open, scope: what was within reach"
+    )
+    breach.add_argument("--tenant", action="append", default=[], help="open, scope: whose data; report: for it alone")
+    breach.add_argument("--call", action="append", help="open, scope: only these calls")
+    breach.add_argument("--first", metavar="DAY", help="open, scope: only calls from that UTC day on")
+    breach.add_argument("--last", metavar="DAY", help="open, scope: and until that one")
+    breach.add_argument("--region", help="open, scope: only tenants whose data is or was there, as NL-AMS")
+    breach.add_argument("--since", metavar="TIME", help="open, scope: when it began, as 2026-03-01T00:00:00Z")
+    breach.add_argument("--aware", metavar="TIME", help="open: since when it is known; default: now")
+    breach.add_argument("--what", help="open, describe: what happened; sealed, as are the following")
+    breach.add_argument("--causes", help="describe: why")
+    breach.add_argument("--effects", help="describe: likely consequences")
+    breach.add_argument("--taken", help="describe: what was done about it")
+    breach.add_argument("--contact", help="describe: who can be asked")
+    breach.add_argument("--to", help="notify: which authority; tell: which tenant; people: who was told")
+    breach.add_argument("--reference", help="notify: the authority's")
+    breach.add_argument("--reason", help="close: how it ended, or why no risk is likely; notify: why late")
+    breach.add_argument("--format", choices=("md", "json"), default="md", help="report")
+    breach.add_argument("--output", type=Path, metavar="FILE", help="report: default: standard output")
+    api(breach)
+
+
 def operator_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     orders = command(
         commands,
@@ -79,3 +110,4 @@ def operator_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     orders.add_argument("--gagged", action="store_true", help="enter: the tenant is not to learn of it")
     orders.add_argument("--output", type=Path, metavar="FILE", help="export: where it goes")
     api(orders)
+    breach_command(commands)

@@ -45,10 +45,14 @@ class CallBook:
     """The calls' way into the store, in groups; `run` does the writing until it is cancelled."""
 
     def __init__(
-        self, recordings: Recordings, save: Callable[[Sequence[Beginning]], Sequence[StoreError | None]] | None = None
+        self,
+        recordings: Recordings,
+        save: Callable[[Sequence[Beginning]], Sequence[StoreError | None]] | None = None,
+        on_quality: Callable[[Call, Sequence[Mapping[str, Any]]], None] = lambda call, facts: None,
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.on_tracks: Callable[[Sequence[Mapping[str, Any]]], None] = lambda facts: None
+        self._on_quality = on_quality
         self._recordings = recordings
         self._beginnings = Journal[Beginning](save or self._save_group, BEGIN_LINGER_S)
         self._unready = Journal[Beginning](save or self._save_group, BEGIN_LINGER_S)  # these wait for a key provider
@@ -156,6 +160,7 @@ class CallBook:
             self.counters["calls_unrecorded_end"] += 1
             log.exception("a call's end could not be written", extra={"call": call.id})
         self.on_tracks(list(facts.values()))
+        self._on_quality(call, list(facts.values()))
         return Written(state, round(1000 * (time.time() - ended_s), 1))
 
     async def _rate(self, call: Call, new: NewCall, ended_s: float) -> None:

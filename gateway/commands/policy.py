@@ -14,8 +14,12 @@ from gateway.errors import ConfigError
 from gateway.policy import Tenant
 from gateway.processes.opening import open_recordings
 from gateway.promises.effective import policy_of
+from gateway.promises.measures import Live
 from gateway.promises.page import Facts, version_of
 from gateway.promises.page import page as make_page
+from gateway.promises.record import FORMATS as RECORD_FORMATS
+from gateway.promises.record import live_of
+from gateway.promises.record import record as make_record
 from gateway.promises.render import FORMATS
 from storage.errors import StoreError
 from storage.model import Kind
@@ -102,6 +106,32 @@ def page(arguments: argparse.Namespace) -> int:
         return 0
 
     return _configured(arguments, run)
+
+
+def record(arguments: argparse.Namespace) -> int:
+    """Print the record of processing of a tenant; exit 1 where the configuration lacks what Art. 30 asks for."""
+
+    def run(settings: Settings) -> int:
+        (tenant,) = _wanted(settings, arguments.tenant)
+        found = make_record(_live(settings, tenant), arguments.lang)
+        text = RECORD_FORMATS[arguments.format](found)
+        if arguments.output is None:
+            sys.stdout.write(text)
+        else:
+            arguments.output.write_text(text, encoding="utf-8")
+        for gap in found.gaps:
+            sys.stderr.write(f"callvault: Art. 30 GDPR asks for: {gap}\n")
+        return 1 if found.gaps else 0
+
+    return _configured(arguments, run)
+
+
+def _live(settings: Settings, tenant: Tenant) -> Live:
+    """What is in effect by the store, where there is one: its policy, and when backups were made."""
+    if not _has_store(settings):
+        return Live(settings, tenant, policy_of(tenant))
+    with _opened(settings) as recordings:
+        return live_of(recordings, settings, tenant)
 
 
 def _lines(policy: Policy) -> list[str]:

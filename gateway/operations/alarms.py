@@ -36,6 +36,7 @@ class Alarm(StrEnum):
     SPEECH_MODEL_MISSING = "speech_model_missing"
     NAMES_MODEL_MISSING = "names_model_missing"
     REQUESTS_OVERDUE = "requests_overdue"
+    BREACH_OVERDUE = "breach_overdue"
 
 
 class Alarms:

@@ -147,6 +147,7 @@ class Snapshot:
     keys_ahead: KeysAhead = field(default_factory=KeysAhead)
     held: Held = field(default_factory=Held)
     requests: Mapping[str, int] = field(default_factory=dict)  # of people who were recorded, by state; and overdue ones
+    breaches: Mapping[str, int] = field(default_factory=dict)  # cases by state, `overdue`, and `due_s` of the first
 
 
 class Metrics:
@@ -219,6 +220,7 @@ class _Shown(Collector):
         standing = {state: count for state, count in now.requests.items() if state != "overdue"}
         yield _by_state("rights_requests", "Requests of people who were recorded, by where they stand", standing)
         yield _gauge("rights_requests_overdue", "Open ones whose time is over", now.requests.get("overdue", 0))
+        yield from _breaches(now.breaches)
         yield from _uploads(now.uploads)
         yield from _keys(now.keys)
         yield from _keys_ahead(now.keys_ahead, now.held)
@@ -234,6 +236,15 @@ class _Shown(Collector):
             yield _gauge("clock_synchronised", "1 while something keeps the clock right", now.clock.synchronised)
         if now.clock.error_ms is not None:
             yield _gauge("clock_error_seconds", "The kernel's estimate of the clock's error", now.clock.error_ms / 1e3)
+
+
+def _breaches(cases: Mapping[str, int]) -> Iterator[Metric]:
+    """How long there is to tell the authority of the first open case; below zero: since when it is too late."""
+    standing = {state: count for state, count in cases.items() if state not in ("overdue", "due_s")}
+    yield _by_state("breaches", "Cases of personal data breaches, by where they stand", standing)
+    yield _gauge("breaches_overdue", "Open ones whose time to tell the authority is over", cases.get("overdue", 0))
+    if "due_s" in cases:
+        yield _gauge("breach_due_seconds", "Time left to tell the authority of the first open one", cases["due_s"])
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

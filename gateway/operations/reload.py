@@ -20,7 +20,7 @@ from storage.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-RELOADABLE = ("tenants", "trunks", "sip.proxies", "sip.tls", "log.level", "http.metrics_networks")
+RELOADABLE = ("tenants", "trunks", "operator", "sip.proxies", "sip.tls", "log.level", "http.metrics_networks")
 """Keys, with all below them, that take effect at once; of any other a change needs a restart. What certificate files
 hold is read anew whether or not their names have changed."""
 

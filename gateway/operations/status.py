@@ -46,6 +46,7 @@ class Parts:
     requests: Callable[[], Mapping[str, int]] = dict  # of people who were recorded, by where they stand
     keys_ahead: Callable[[], KeysAhead] = KeysAhead
     held: Callable[[], Held] = Held  # calls that wait in memory for their keys
+    breaches: Callable[[], Mapping[str, int]] = dict  # of personal data, by where they stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class Status:
             requests=dict(parts.requests()),
             keys_ahead=parts.keys_ahead(),
             held=parts.held(),
+            breaches=dict(parts.breaches()),
         )
 
     async def render(self) -> bytes:

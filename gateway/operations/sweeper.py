@@ -115,6 +115,7 @@ class Sweeper:
         on_closed: Callable[[Collection[TenantId]], None],
         end_calls: Callable[[TenantId], None],
         clock: Callable[[], float] = time.time,
+        telemetry_days: Callable[[TenantId], int] = lambda tenant: 0,
     ) -> None:
         self._recordings = recordings
         self._alarms = alarms
@@ -122,6 +123,7 @@ class Sweeper:
         self._on_closed = on_closed
         self._end_calls = end_calls
         self._clock = clock
+        self._telemetry_days = telemetry_days
         self._figures = Sweeping()
         self._swept_at: float | None = None
 
@@ -163,6 +165,7 @@ class Sweeper:
         self._alarms.set(Alarm.EXPIRY_OVERDUE, overdue, now)
         self._alarms.set(Alarm.CLOSED_CONFIGURED, swept.waiting > 0, now)
         if swept.verdict.may_drop:
+            await asyncio.to_thread(self._recordings.telemetry.rotate, self._telemetry_days)
             self._swept_at = now
         if swept.dropped:
             log.info("expired buckets destroyed", extra={"buckets": swept.dropped})

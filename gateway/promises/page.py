@@ -90,13 +90,19 @@ def page(policy: Policy, facts: Facts, language: str) -> Page:
     version = version_of(policy)[:VERSION_DIGITS]
     intro = [say("page.made", tenant=facts.tenant, title=say.phrase(policy.title), version=version)]
     intro += [say("page.nothing")] * (not facts.stores) + [say("page.zone", zone=policy.zone)]
-    blocks = [_kept(policy, facts, say), *_open(policy, say), _destroyed(policy, say), *_statutory(policy, say)]
+    blocks = [
+        kept_block(policy, facts, say),
+        *_open(policy, say),
+        _destroyed(policy, say),
+        *statutory_block(policy, say),
+    ]
     blocks += [_place(policy, say), _access(policy, say), _recording(policy, facts, say), _rights(policy, say)]
-    blocks += [_closing(policy, say), _others(policy, say), _responsible(policy, say)]
+    blocks += [closing_block(policy, say), _others(policy, say), _responsible(policy, say)]
     return Page(language, say("page.title"), tuple(intro), tuple(blocks))
 
 
-def _kept(policy: Policy, facts: Facts, say: Words) -> Block:
+def kept_block(policy: Policy, facts: Facts, say: Words) -> Block:
+    """What is kept for how long, a row for each kind and term."""
     rows = [row for kind in CONTENT for row in _rows(policy, kind, facts, say)]
     columns = tuple(say(f"kept.{name}") for name in ("what", "why", "how_long", "ends", "because"))
     rules = [policy.rule(kind, purpose) for kind in CONTENT for purpose in policy.purposes.allowed]
@@ -146,7 +152,8 @@ def _destroyed(policy: Policy, say: Words) -> Block:
     return Block(say("destroyed.heading"), tuple(say(f"destroyed.{name}") for name in names))
 
 
-def _statutory(policy: Policy, say: Words) -> list[Block]:
+def statutory_block(policy: Policy, say: Words) -> list[Block]:
+    """What a law obliges to keep; none, or one block."""
     lines: dict[str, None] = {}
     for kind in STATUTORY:
         for purpose in policy.purposes.allowed:
@@ -184,6 +191,7 @@ def _recording(policy: Policy, facts: Facts, say: Words) -> Block:
     reason = facts.records_emergency
     lines += [say("recording.emergency_recorded", reason=reason) if reason else say("recording.emergency")]
     lines += [say("recording.withheld" if policy.numbers.presentation else "recording.shown")]
+    lines += [say("recording.chosen")] * policy.storage.chosen
     offered = policy.storage.without
     lines += [say("recording.no_option" if offered is NoStorage.NONE else f"recording.{offered.value}")]
     return Block(say("recording.heading"), tuple(lines))
@@ -203,7 +211,8 @@ def _rights(policy: Policy, say: Words) -> Block:
     return Block(say("rights.heading"), (*lines, say("rights.law", laws=say.listed(laws))))
 
 
-def _closing(policy: Policy, say: Words) -> Block:
+def closing_block(policy: Policy, say: Words) -> Block:
+    """What is destroyed when the tenant leaves."""
     closing = policy.closing
     if closing.terms_go_on:
         lines = [say("closing.go_on", **say.periods(closing.grace))]

@@ -21,7 +21,7 @@ class Words:
     language: str
     tree: dict[str, Any]
 
-    def __call__(self, name: str, **filled: object) -> str:
+    def __call__(self, name: str, /, **filled: object) -> str:
         """The words of that name (`kept.heading`), with what is filled in."""
         found: Any = self.tree
         for part in name.split("."):
@@ -67,9 +67,10 @@ class Words:
 
 
 @cache
-def words(language: str) -> Words:
-    """The words of one of `LANGUAGES`; KeyError for another."""
+def words(language: str, further: str = "") -> Words:
+    """The words of one of `LANGUAGES`, with those of a further document, such as `record`; KeyError for another."""
     if language not in LANGUAGES:
         raise KeyError(language)
-    text = (resources.files("gateway.promises") / f"{language}.toml").read_text(encoding="utf-8")
-    return Words(language, tomllib.loads(text))
+    files = [f"{language}.toml", *[f"{further}.{language}.toml"] * bool(further)]
+    texts = [(resources.files("gateway.promises") / file).read_text(encoding="utf-8") for file in files]
+    return Words(language, {name: value for text in texts for name, value in tomllib.loads(text).items()})

@@ -1,4 +1,4 @@
-"""Watches the deadlines of requests: warnings and breaches are told once each, and how many stand where is counted."""
+"""Watches deadlines, of requests and of breach cases: warnings and ends are told once each; what stands is counted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gateway.operations.alarms import Alarm, Alarms
+from gateway.rights.breaches import Breaches, Overdue
 from gateway.rights.requests import ALL, Reminder, Requests
 from storage.errors import StoreError
 from storage.model import TenantId
@@ -17,11 +18,12 @@ from storage.recordings import Recordings
 log = logging.getLogger(__name__)
 
 EVERY_S = 600.0
-"""Deadlines are days; ten minutes are soon enough, and opening some hundred requests takes a fraction of a second."""
+"""Deadlines are days, of a breach three; ten minutes are soon enough, and opening some hundreds takes little time."""
 
 
 class Watch:
-    """Looks at every tenant's requests from time to time; `counts` is what the last look found, of all tenants."""
+    """Looks at every tenant's requests from time to time; `counts` is what the last look found, of all tenants,
+    `breaches` the same of the operator's breach cases."""
 
     def __init__(
         self,
@@ -32,7 +34,9 @@ class Watch:
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.counters: Counter[str] = Counter()
+        self.breaches: Counter[str] = Counter()
         self._requests = Requests(recordings)
+        self._recordings = recordings
         self._tenants = tenants
         self._alarms = alarms
         self._clock = clock
@@ -48,9 +52,15 @@ class Watch:
                 log.exception("requests could not be looked at")
             await asyncio.sleep(EVERY_S)
 
-    def look(self) -> list[Reminder]:
+    def look(self) -> list[Reminder | Overdue]:
         """One look; gives what was told now."""
-        counts, told, now_s = Counter[str](), list[Reminder](), self._clock()
+        counts, told, now_s = Counter[str](), list[Reminder | Overdue](), self._clock()
+        cases = Breaches(self._recordings)
+        for due in cases.remind(now_s):
+            told.append(due)
+            self._tell_breach(due)
+        self.breaches = cases.counts(now_s)
+        self._alarms.set(Alarm.BREACH_OVERDUE, self.breaches["overdue"] > 0, time.monotonic())
         for tenant in self._tenants():
             for reminder in self._requests.remind(tenant, now_s):
                 told.append(reminder)
@@ -59,6 +69,15 @@ class Watch:
         self.counts = counts
         self._alarms.set(Alarm.REQUESTS_OVERDUE, counts["overdue"] > 0, time.monotonic())
         return told
+
+    def _tell_breach(self, due: Overdue) -> None:
+        facts = {"breach": due.case, "percent": round(100 * due.share)}
+        if due.share == ALL:
+            self.counters["breach_deadlines_broken"] += 1
+            log.error("breach deadline broken", extra=facts)
+        else:
+            self.counters["breach_warnings"] += 1
+            log.warning("breach deadline comes near", extra=facts)
 
     def _tell(self, reminder: Reminder) -> None:
         facts = {"tenant": reminder.tenant, "request": reminder.request, "percent": round(100 * reminder.share)}

@@ -19,9 +19,9 @@ NONE = "none"
 SEVERAL = "several"
 
 _S = (10, 30, 60, 180, 600, 1800)
-_MOS = (2.6, 3.1, 3.6, 4.0, 4.3)  # G.107 table B.1: nearly all, many, some users dissatisfied; satisfied; very
-_LOSS = (0.1, 0.5, 1.0, 2.0, 5.0)
-_JITTER = (5.0, 10.0, 20.0, 50.0)
+MOS = (2.6, 3.1, 3.6, 4.0, 4.3)  # G.107 table B.1: nearly all, many, some users dissatisfied; satisfied; very
+LOSS_PERCENT = (0.1, 0.5, 1.0, 2.0, 5.0)
+JITTER_MS = (5.0, 10.0, 20.0, 50.0)
 
 
 def _bins(bounds: Sequence[float]) -> tuple[str, ...]:
@@ -36,9 +36,9 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "duration_s": (NONE, *_bins(_S)),
     "talk_s": (NONE, *_bins(_S)),
     "codec": (NONE, *(codec.name.upper() for codec in CODECS), SEVERAL),
-    "mos": (NONE, *_bins(_MOS)),
-    "loss_percent": (NONE, *_bins(_LOSS)),
-    "jitter_ms": (NONE, *_bins(_JITTER)),
+    "mos": (NONE, *_bins(MOS)),
+    "loss_percent": (NONE, *_bins(LOSS_PERCENT)),
+    "jitter_ms": (NONE, *_bins(JITTER_MS)),
 }
 """Table → its cells. `duration_s` is from answer to hang-up; `talk_s` what was received of the longest track, without
 hold, pause, silence that was not sent, and losses; `mos`, `loss_percent`, `jitter_ms` are those of the worst track."""
@@ -58,16 +58,16 @@ def cells_of(state: CallState, detail: Mapping[str, Any], tracks: Sequence[Track
     ended = CallState.STORED if state is CallState.ENDED else state  # its manifest is all that is missing
     return {
         "outcome": ended.value,
-        "duration_s": NONE if duration_ms is None else _within(_S, duration_ms / 1000),
-        "talk_s": NONE if not heard else _within(_S, max(map(_talk_s, heard))),
+        "duration_s": NONE if duration_ms is None else within(_S, duration_ms / 1000),
+        "talk_s": NONE if not heard else within(_S, max(map(_talk_s, heard))),
         "codec": NONE if not names else SEVERAL if len(names) > 1 else next(iter(names)),
-        "mos": NONE if not rated else _within(_MOS, min(found.mos for found in rated)),
-        "loss_percent": NONE if not rated else _within(_LOSS, max(found.loss_percent for found in rated)),
-        "jitter_ms": NONE if not rated else _within(_JITTER, max(found.jitter_ms for found in rated)),
+        "mos": NONE if not rated else within(MOS, min(found.mos for found in rated)),
+        "loss_percent": NONE if not rated else within(LOSS_PERCENT, max(found.loss_percent for found in rated)),
+        "jitter_ms": NONE if not rated else within(JITTER_MS, max(found.jitter_ms for found in rated)),
     }
 
 
-def _within(bounds: Sequence[float], value: float) -> str:
+def within(bounds: Sequence[float], value: float) -> str:
     return _bins(bounds)[sum(value >= bound for bound in bounds)]
 
 

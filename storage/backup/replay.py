@@ -14,6 +14,8 @@ swept or read. A type that is not in the table ends the restore: who adds a type
     policy      a tenant's policy, and the ends of buckets that it made earlier
     closing     a tenant leaves; reopening: it stays; retired: a root's last key is gone; closed: it is forgotten
     regions     where a tenant's data may be; location: where it is or was
+    breach      nothing: the case is a dossier, which a backup has or has not; the entry outlives it
+    telemetry   nothing: a day's key is gone at the provider, so what a backup has of the day opens nowhere
 """
 
 from __future__ import annotations
@@ -175,6 +177,8 @@ _REPLAYS: Mapping[str, Callable[[Connection, Entry, Replay], None]] = {
     "retired": lambda connection, entry, _state: replay_retired(connection, entry),
     "closed": lambda connection, entry, _state: replay_closed(connection, entry),
     "regions": lambda connection, entry, _state: replay_rule(connection, entry),
+    "breach": _nothing,
+    "telemetry": _nothing,
     "location": lambda connection, entry, _state: replay_location(connection, entry),
 }
 

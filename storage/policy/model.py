@@ -93,8 +93,10 @@ class Rule(Stated):
     reason: str = ""
 
     def covers(self, kind: Kind, purpose: str) -> bool:
-        """Whether it says anything about such a thing."""
+        """Whether it says anything about such a thing. What is said of requests goes for breaches: both are kept to
+        show what was done, and policies older than the kind know only the former."""
         named = kind.value in self.kinds or (ANY in self.kinds and kind in CONTENT)
+        named = named or (kind is Kind.BREACH and Kind.REQUEST.value in self.kinds)
         return named and self.purpose in (ANY, purpose)
 
     def precision(self, kind: Kind) -> tuple[bool, bool, bool]:
@@ -151,9 +153,11 @@ class Place(Stated):
 
 @dataclass(frozen=True, slots=True)
 class Storage(Stated):
-    """Whether calls can be handled without keeping anything of them."""
+    """Whether calls can be handled without keeping anything of them; `chosen`: nothing is recorded of a tenant that has
+    not said itself that it records."""
 
     without: NoStorage
+    chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

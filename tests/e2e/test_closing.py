@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ name = "leaves"
 profile = "cloudtalk"
 purpose = "service"
 record = "all"
+announcement = "{announcement}"
 [[tenants]]
 name = "stays"
 [[trunks]]
@@ -32,7 +34,10 @@ dialled = { "44" = "leaves" }
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    (tmp_path / "callvault.toml").write_text(CONFIG)
+    with wave.open(str(tmp_path / "announcement.wav"), "wb") as spoken:
+        spoken.setparams((1, 2, 8000, 0, "NONE", ""))
+        spoken.writeframes((8000 * np.sin(np.arange(800) / 4)).astype("<i2").tobytes())
+    (tmp_path / "callvault.toml").write_text(CONFIG.replace("{announcement}", str(tmp_path / "announcement.wav")))
     with running(tmp_path, CALLVAULT_CONFIG=str(tmp_path / "callvault.toml")) as started:
         yield started
 

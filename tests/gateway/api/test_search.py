@@ -104,7 +104,7 @@ def records() -> Iterator[io.StringIO]:
     root.setLevel(before)
 
 
-def test_calls_are_found_and_withheld_numbers_shown_to_nobody(tmp_path: Path, records: io.StringIO) -> None:
+def test_sp_11_calls_are_found_and_withheld_numbers_shown_to_nobody(tmp_path: Path, records: io.StringIO) -> None:
     def check(found: Found) -> None:
         both = [found.private, found.open]
         for role in READERS:
@@ -181,6 +181,6 @@ def test_an_erased_call_is_found_no_more(tmp_path: Path) -> None:
     with_two_calls(tmp_path, check)
 
 
-def test_call_detail_of_an_earlier_release_does_not_show_a_withheld_number_either() -> None:
+def test_sp_11_call_detail_of_an_earlier_release_does_not_show_a_withheld_number_either() -> None:
     assert shown({"from": WITHHELD, "to": CALLED, "private": True}) == {"from": None, "to": CALLED, "private": True}
     assert shown({"from": CALLER, "private": False})["from"] == CALLER

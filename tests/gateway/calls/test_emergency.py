@@ -60,7 +60,7 @@ def sinks(b: Bench) -> list[dict[str, str]]:
     ],
     ids=lambda parties: f"{parties.request_uri} {parties.to_uri}",
 )
-def test_it_is_answered_at_once_and_kept_is_who_called_and_no_sound(tmp_path: Path, parties: Parties) -> None:
+def test_sp_12_it_is_answered_at_once_and_kept_is_who_called_and_no_sound(tmp_path: Path, parties: Parties) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             prompted(b)
@@ -78,7 +78,7 @@ def test_it_is_answered_at_once_and_kept_is_who_called_and_no_sound(tmp_path: Pa
     run(work())
 
 
-def test_no_limit_of_ours_refuses_it(tmp_path: Path) -> None:
+def test_sp_12_no_limit_of_ours_refuses_it(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             for trouble in (stats(full=True), stats(lag_ms=9000)):
@@ -142,7 +142,7 @@ def test_it_goes_on_when_the_store_cannot_be_written(tmp_path: Path) -> None:
     run(work())
 
 
-def test_it_waits_for_no_key_service(tmp_path: Path) -> None:
+def test_sp_12_it_waits_for_no_key_service(tmp_path: Path) -> None:
     async def work() -> None:
         async with bench(tmp_path) as b:
             (tmp_path / "keys").rename(tmp_path / "away")

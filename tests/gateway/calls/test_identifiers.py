@@ -102,7 +102,7 @@ def test_a_flood_of_identifiers_is_bounded() -> None:
         (Sort.CALL_ID, "31201234567-1@10.0.0.1"),
     ],
 )
-def test_a_withheld_number_is_found_only_by_who_may_learn_of_it_wherever_it_stands(sort: Sort, text: str) -> None:
+def test_sp_11_a_withheld_number_is_found_only_by_who_may_learn_of_it_wherever_it_stands(sort: Sort, text: str) -> None:
     gathered = Identifiers()
     gathered.add(sort, text, withheld="+31201234567")
     (only,) = gathered.take()

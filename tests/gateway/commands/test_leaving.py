@@ -35,6 +35,7 @@ def written(folder: Path, name: str) -> Path:
         f'data = "{folder}/data"\n'
         f'[store]\nobjects = "file:{folder}/data/objects"\nkeys = "file:{folder}/keys"\n'
         f'[[tenants]]\nname = "acme"\nprofile = "{name}"\npurpose = "service"\nzone = "Europe/London"\n'
+        'record = "all"\nannouncement = "/a.wav"\n'
         '[[trunks]]\nname = "t"\ntenant = "acme"\nsources = ["127.0.0.0/8"]\n'
     )
     return file

@@ -116,3 +116,18 @@ def test_a_download_that_breaks_off_is_an_error(tmp_path: Path) -> None:
         client.download("/v1/requests/x/export", file)
     thread.join()
     listener.close()
+
+
+def test_up_20_a_breach_goes_its_way_by_the_command_line(kept: tuple[Kept, Run], tmp_path: Path) -> None:
+    run = kept[1]
+    opening = ("breach", "open", "--what", "a disk was lost", "--reached", "backup", "--since", "2026-01-01T00:00:00Z")
+    case = json.loads(run(*opening, who=1))["id"]
+    assert "h left" in run("breach", who=1)
+    run("breach", "describe", case, "--causes", "a bag was stolen", who=1)
+    run("breach", "report", case, "--tenant", "acme", "--output", str(tmp_path / "report.md"), who=1)
+    assert "a bag was stolen" in (tmp_path / "report.md").read_text()
+    assert json.loads(run("breach", "report", case, "--format", "json", who=2))["totals"]["calls"] == 1
+    run("breach", "notify", case, "--to", "AP", "--reference", "26-1", who=1)
+    run("breach", "close", case, "--reason", "found again", who=1)
+    assert "closed" in run("breach", who=1)
+    run("breach", code=1)  # an officer is not the operator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.ingest.parties import parties_of
 from gateway.ingest.privacy import is_private
 from gateway.sip.message import Request
 from tests.gateway.sip.bench import packet, request_of
@@ -36,7 +37,7 @@ def invite(header: str = "", caller: str = "sip:alice@192.0.2.9") -> Request:
         ("Remote-Party-ID: <sip:+3150@carrier.example>;screen=yes", False),
     ],
 )
-def test_a_wish_for_privacy_is_seen(header: str, private: bool) -> None:
+def test_sp_11_a_wish_for_privacy_is_seen(header: str, private: bool) -> None:
     assert is_private(invite(header)) is private
 
 
@@ -53,5 +54,15 @@ def test_a_wish_for_privacy_is_seen(header: str, private: bool) -> None:
         ("x:", False),
     ],
 )
-def test_a_from_that_names_nobody_withholds_the_number(caller: str, private: bool) -> None:
+def test_sp_11_a_from_that_names_nobody_withholds_the_number(caller: str, private: bool) -> None:
     assert is_private(invite(caller=caller)) is private
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_sp_10_a_number_is_shown_as_it_came_where_nobody_withholds_it(trusted: bool) -> None:
+    shown, asserted = "sip:+31201234567@carrier.example", "sip:+31207654321@carrier.example"
+    request = invite(f"P-Asserted-Identity: <{asserted}>", shown)
+    found = parties_of(request, "192.0.2.9", trusted=trusted)
+    assert not found.private
+    assert found.from_uri == (asserted if trusted else shown) and found.asserted_uri == asserted
+    assert found.from_user == ("+31207654321" if trusted else "+31201234567")

@@ -77,7 +77,8 @@ def test_a_tenant_that_keeps_nothing_needs_no_announcement() -> None:
 
 def test_five_tenants_run_under_five_profiles_side_by_side(tmp_path: Path) -> None:
     rows = "".join(
-        f'[[tenants]]\nname = "{name}"\nprofile = "{name}"\npurpose = "service"\nannouncement = "/a.wav"\n'
+        f'[[tenants]]\nname = "{name}"\nprofile = "{name}"\npurpose = "service"\nrecord = "all"\n'
+        'announcement = "/a.wav"\n'
         for name in ("upcall", "speakup", "circleloop", "cloudtalk", "ipcallme")
     )
     settings = loaded(tmp_path, rows + '[[tenants]]\nname = "acme"\n')
@@ -95,3 +96,12 @@ def test_a_profile_of_ones_own_is_read_from_its_file_each_time(tmp_path: Path) -
     assert str(policy_of(mine).rule(Kind.AUDIO, "service").term) == "6 months"
     own.write_text(own.read_text().replace("hours = 72", "hours = -1"))
     assert len(promise_problems([mine])) == 1
+
+
+def test_ct_10_nothing_is_recorded_that_nobody_switched_on_and_nothing_unannounced() -> None:
+    (off,) = promise_problems([tenant(profile="cloudtalk", announcement="/a.wav")])
+    assert "records only what somebody switched on" in off
+    (silent,) = promise_problems([tenant(profile="cloudtalk", record="all")])
+    assert "promises an announcement before every recording" in silent
+    assert promise_problems([tenant(profile="cloudtalk", record="events")]) == []
+    assert promise_problems([tenant(profile="cloudtalk", record="all", announcement="/a.wav")]) == []
