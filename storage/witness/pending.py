@@ -57,10 +57,13 @@ def note(connection: Connection, tenant: str, kind: Kept, named: str) -> None:
         connection.execute(unwitnessed.insert(), {"id": new_id(), **of})
 
 
-def waiting(catalogue: Catalogue) -> int:
-    """How much the witness has to get yet."""
+def waiting(catalogue: Catalogue, tenant: str | None = None) -> int:
+    """How much the witness has to get yet, of all or of one tenant."""
+    query = select(func.count()).select_from(unwitnessed)
+    if tenant is not None:
+        query = query.where(unwitnessed.c.tenant == tenant)
     with catalogue.reading() as connection:
-        return connection.scalar(select(func.count()).select_from(unwitnessed)) or 0
+        return connection.scalar(query) or 0
 
 
 class Keeping:
