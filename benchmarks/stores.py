@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import urllib3
@@ -103,10 +103,9 @@ class StoreServer:
 
     def _answers(self) -> bool:
         try:
-            connection = http.client.HTTPConnection(ADDRESS, self.port, timeout=1.0)
-            connection.request("GET", "/")
-            status = connection.getresponse().status
-            connection.close()
+            with closing(http.client.HTTPConnection(ADDRESS, self.port, timeout=1.0)) as connection:
+                connection.request("GET", "/")
+                status = connection.getresponse().status
         except OSError:
             return False
         return status < 500  # 503 while it is still opening its disk

@@ -156,9 +156,10 @@ class Store(Section):
     keys_region: Region = Field("", description="where the key provider is; a folder: where this machine is")
     witness: str = Field(
         "",
-        description="object store URL for what a restore must not reach: copies of the ledger, batches of keys;"
-        " best with object lock; default: a folder beside the data folder, never inside it",
+        description="object store URL for what a restore must not reach: copies of the ledger, batches of keys and"
+        " sealed records; best with object lock; default: a folder beside the data folder, never inside it",
     )
+    witness_region: Region = Field("", description="where the witness is; a folder: where this machine is")
     spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
     spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
     held_stream_mib: int = Field(

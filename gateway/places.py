@@ -23,7 +23,7 @@ def places_of(settings: Settings, *, transcribing: bool = False) -> tuple[Place,
     Of another machine nothing is known that is not said.
     """
     here, store, queue = settings.region, settings.store, settings.queue
-    objects, keys = settings.objects_url, settings.keys_url
+    objects, keys, witness = settings.objects_url, settings.keys_url, settings.witness_url
     embedded = queue.url == "embedded"
     found = [
         Place(Part.CATALOGUE, here),
@@ -31,6 +31,7 @@ def places_of(settings: Settings, *, transcribing: bool = False) -> tuple[Place,
         Place(Part.CALLS, here),
         Place(Part.OBJECTS, store.objects_region or _local(objects, here), _name(objects)),
         Place(Part.KEYS, store.keys_region or _told(keys) or _local(keys, here), _name(keys)),
+        Place(Part.WITNESS, store.witness_region or _local(witness, here), _name(witness)),
         Place(Part.QUEUE, queue.region or (here if embedded else ""), HERE if embedded else _name(queue.url)),
     ]
     if transcribing or settings.transcription.workers:

@@ -349,6 +349,7 @@ def _settle(recordings: Recordings, settings: Settings) -> None:
 
 
 def _adopt(recordings: Recordings, settings: Settings) -> None:
+    recordings.mend_policies()  # first: what is adopted is compared with what was
     for tenant in settings.tenants:
         adopted = recordings.adopt(recordings.tenant(tenant.name), policy_of(tenant))
         if adopted.changed:

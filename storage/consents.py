@@ -48,6 +48,7 @@ from storage.records import STREAMS, NewArtefact
 from storage.residency import Residency
 from storage.tables import artefacts, calls, consents
 from storage.times import day_of, utc
+from storage.witness.pending import Kept, note
 from storage.words import check_words, names_somebody
 
 FORMAT = "callvault consent v1"
@@ -100,14 +101,17 @@ class Consents:
         eraser: Eraser,
         ledger: Ledger,
         residency: Residency,
+        keep: Callable[[str], object],
         clock: Callable[[], float],
     ) -> None:
+        """`keep` puts evidence, and what a consent has placed, into the witness."""
         self._catalogue = catalogue
         self._tree = tree
         self._keeper = keeper
         self._eraser = eraser
         self._ledger = ledger
         self._residency = residency
+        self._keep = keep
         self._clock = clock
 
     def record(self, tenant: TenantId, call: CallId, given: Consent, actor: str) -> str:
@@ -136,6 +140,7 @@ class Consents:
 
         self._residency.enter(tenant)
         self._keeper.keep(find, (Root.CONTENT, given.purpose), write, [item])
+        self._keep(id)
         return id
 
     def withdraw(
@@ -188,6 +193,7 @@ class Consents:
             self._keeper.keep(find, (Root.CONTENT, row.purpose), write, [item])
         except _Done as earlier:
             return earlier.erasure
+        self._keep(item.ref.artefact)
         return done[0]
 
     def of_call(self, tenant: TenantId, call: CallId) -> list[ConsentRecord]:
@@ -246,6 +252,7 @@ class Consents:
         self._residency.check(connection, [item.ref.tenant])
         sealed = seal_document(item.ref, item.key, item.artefact.segment_bytes, _text(body))
         put_documents(connection, [sealed], replace=False)
+        note(connection, item.ref.tenant, Kept.RECORD, item.ref.artefact)
 
     def _read(self, connection: Connection, call: CallId) -> dict[str, dict[str, Any]]:
         query = select(artefacts.c.id).where(artefacts.c.call == call, artefacts.c.kind == Kind.CONSENT.value)
@@ -270,11 +277,33 @@ class _Done(Exception):
         self.erasure = erasure
 
 
+def complete(catalogue: Catalogue, keeper: Keeper, clock: Callable[[], float], consent: str) -> int:
+    """Wraps what a consent should keep and does not, after a restore: what it placed was not in the witness.
+
+    Gives how many keys that were; 0 if it is withdrawn.
+    """
+    with catalogue.reading() as connection:
+        row = connection.execute(select(consents).where(consents.c.id == consent)).first()
+    if row is None or row.erasure is not None:
+        return 0
+
+    def find(connection: Connection) -> dict[ArtefactId, Stored]:
+        where = for_purpose(ParticipantId(row.participant), row.purpose)
+        return stored(connection, [CallId(row.call)], clock(), where)
+
+    wrapped = keeper.keep(find, (Root.CONTENT, row.purpose), lambda _connection: None)
+    if wrapped:
+        with catalogue.writing() as connection:
+            note(connection, row.tenant, Kept.RECORD, consent)
+    return wrapped
+
+
 def replay(connection: Connection, facts: Mapping[str, Any]) -> None:
     """Does again what an entry of this module tells, in a write transaction after a restore; once, however often.
 
-    The evidence comes with the backup or is lost; the wraps come with the keys that were kept beside the ledger. What a
-    withdrawal erased is its erasure's business, whose `intent` is an entry of its own.
+    The evidence comes from the witness, with the wraps that the consent placed; where it had not got them the evidence
+    is lost, and `complete` places the wraps anew. What a withdrawal erased is its erasure's business, whose `intent` is
+    an entry of its own.
     """
     of_id = consents.c.id == facts["consent"]
     if facts["type"] == WITHDRAWN:

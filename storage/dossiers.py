@@ -24,6 +24,7 @@ from storage.keytree import KeyTree
 from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, TenantId, new_id
 from storage.records import DOSSIERS, Day, Wanted
 from storage.tables import artefacts, calls
+from storage.witness.pending import Kept, note
 
 DOSSIERS_AT_ONCE_MAX = 1_000
 """The longest page of a listing."""
@@ -46,8 +47,15 @@ class Dossiers:
     """All tenants' dossiers; thread-safe. Every method may raise Unavailable."""
 
     def __init__(
-        self, catalogue: Catalogue, tree: KeyTree, intake: Intake, clock: Callable[[], float] = time.time
+        self,
+        catalogue: Catalogue,
+        tree: KeyTree,
+        intake: Intake,
+        keep: Callable[[str], object],
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """`keep` puts a record into the witness, if that is there."""
+        self._keep = keep
         self._clock = clock
         self._catalogue = catalogue
         self._tree = tree
@@ -64,13 +72,21 @@ class Dossiers:
     ) -> CallId:
         """Seals a new record (up to 256 KiB) and gives its id, `id` if one is given; AlreadyExists if that is taken.
 
-        `also` writes what is to stand in the same transaction.
+        `also` writes what is to stand in the same transaction. Once the id is given the witness has it too, if it is
+        there: else it is noted, an alarm stands, and a restore from before would not know of it.
         """
         if kind not in DOSSIERS:
             raise Refused(f"no dossier is of kind {kind.value}")
         begun = self._intake.begin(tenant, id or CallId(new_id()), [Wanted(NO_PARTICIPANT, kind, kind.value)])
         new = replace(begun, state=CallState.DOSSIER)
-        self._intake.save([new], {new.artefacts[0].ref.artefact: body}, also)
+        record = new.artefacts[0].ref.artefact
+
+        def both(connection: Connection) -> None:
+            also(connection)
+            note(connection, tenant, Kept.RECORD, record)
+
+        self._intake.save([new], {record: body}, both)
+        self._keep(record)
         return new.call
 
     def read(self, tenant: TenantId, id: CallId, kind: Kind) -> bytes:
@@ -86,7 +102,14 @@ class Dossiers:
         """Replaces a record by what `change` makes of it, and gives that; nobody's change gets lost."""
         with self._catalogue.reading() as connection:
             artefact = _artefact(connection, tenant, id, kind)
-        return amend(self._catalogue, self._tree, tenant, artefact, change, self._clock)
+        return self.amend_artefact(tenant, artefact, change)
+
+    def amend_artefact(self, tenant: TenantId, artefact: ArtefactId, change: Callable[[bytes], bytes]) -> bytes:
+        """The same of a record by its artefact's id, also where it is a call's: an annotation. NotReady if it has no
+        document."""
+        body = _amend(self._catalogue, self._tree, tenant, artefact, change, self._clock)
+        self._keep(artefact)
+        return body
 
     def list(
         self, tenant: TenantId, kind: Kind, *, limit: int = DOSSIERS_AT_ONCE_MAX, before: CallId | None = None
@@ -104,7 +127,7 @@ class Dossiers:
             return [_record(row) for row in connection.execute(newest)]
 
 
-def amend(
+def _amend(
     catalogue: Catalogue,
     tree: KeyTree,
     tenant: TenantId,
@@ -129,6 +152,7 @@ def amend(
                 continue
             put_documents(connection, [sealed], replace=True)
             connection.execute(update(artefacts).where(artefacts.c.id == artefact).values(size=len(body)))
+            note(connection, tenant, Kept.RECORD, artefact)
             return body
     raise Unavailable("a document does not come to rest; try again")
 

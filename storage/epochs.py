@@ -86,10 +86,17 @@ def make_epoch(provider: KeyProvider, tenant: str, root: str, n: int) -> NewEpoc
 
 
 def open_secret(provider: KeyProvider, row: Any) -> bytes:
-    """The secret in a row of `epochs`; Erased if its provider key is destroyed."""
-    return provider.unwrap(
-        provider_key(row.tenant, row.root, row.n), row.wrapped, epoch_aad(row.tenant, row.root, row.n)
-    )
+    """The secret in a row of `epochs`; Erased if its provider key is destroyed, Tampered if the row is damaged."""
+    name = provider_key(row.tenant, row.root, row.n)
+    try:
+        return provider.unwrap(name, row.wrapped, epoch_aad(row.tenant, row.root, row.n))
+    except Tampered as error:
+        raise Tampered(
+            f"the epoch secret below key {name} is damaged: {error}. What mends it: stop the server and put back the"
+            f" column `wrapped` of that row of `epochs` (tenant {row.tenant}, root {row.root}, n {row.n}) from the"
+            " catalogue.sqlite3 of a backup; where no backup is as young, `callvault restore` of the newest one into an"
+            " empty folder takes it from the witness"
+        ) from error
 
 
 def epoch_row(connection: Connection, tenant: str, root: str, n: int | None = None) -> Row[Any] | None:

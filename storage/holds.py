@@ -7,7 +7,6 @@ Releasing a hold erases what nothing else keeps: see `storage.erasure`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +16,14 @@ from sqlalchemy import Connection, Row, select
 from storage.calls import IS_CALL
 from storage.catalogue import Catalogue
 from storage.erasure import Eraser, Target
-from storage.errors import Erased, NotFound, OnHold, Refused, Unavailable
+from storage.errors import Erased, NotFound, OnHold, Refused
 from storage.keeping import Keeper, Stored, held_alone, stored
 from storage.ledger import Ledger
 from storage.model import ArtefactId, CallId, CallState, Kind, Root, TenantId, new_id
 from storage.tables import calls, held_calls, holds
 from storage.tags import ROWS_AT_ONCE, batches
+from storage.witness.pending import Kept, note
 from storage.words import check_words
-
-log = logging.getLogger(__name__)
 
 ENTRY = "hold"
 """The type of the ledger's entry; a release is the intent of its erasure."""
@@ -58,15 +56,15 @@ class Holds:
         keeper: Keeper,
         eraser: Eraser,
         ledger: Ledger,
-        keep_hold: Callable[[TenantId, str], None],
+        keep: Callable[[str], object],
         clock: Callable[[], float],
     ) -> None:
-        """`keep_hold` copies a hold's key rows to the witness."""
+        """`keep` puts what a hold has placed into the witness: a restore then brings it back, whatever ends."""
         self._catalogue = catalogue
         self._keeper = keeper
         self._eraser = eraser
         self._ledger = ledger
-        self._keep_hold = keep_hold
+        self._keep = keep
         self._clock = clock
 
     def place(self, tenant: TenantId, of: Sequence[CallId], ground: str, actor: str) -> str:
@@ -89,12 +87,10 @@ class Holds:
         def write(connection: Connection) -> None:
             facts = {"hold": id, "tenant": tenant, "calls": named, "ground": ground, "actor": actor}
             _insert(connection, facts, self._ledger.append(connection, ENTRY, self._clock(), facts), named)
+            note(connection, tenant, Kept.HOLD, id)
 
         self._keeper.keep(find, (Root.HOLD, id), write)
-        try:
-            self._keep_hold(tenant, id)
-        except Unavailable as error:  # the hold stands here; a restore of an older backup would wrap its calls anew
-            log.warning("hold not in the witness", extra={"hold": id, "reason": type(error).__name__})
+        self._keep(id)
         return id
 
     def release(self, tenant: TenantId, hold: str, actor: str) -> dict[str, Any]:
@@ -130,19 +126,6 @@ class Holds:
         with self._catalogue.reading() as connection:
             return held_alone(connection, call, self._clock())
 
-    def complete(self) -> int:
-        """Wraps what holds that stand should keep and do not, after a restore; gives how many holds were looked at."""
-        with self._catalogue.reading() as connection:
-            rows = connection.execute(select(holds.c.id).where(holds.c.released.is_(False))).all()
-            named = {row.id: _calls_of(connection, row.id) for row in rows}
-        for id, of in named.items():
-
-            def find(connection: Connection, of: Sequence[CallId] = of) -> dict[ArtefactId, Stored]:
-                return stored(connection, of, self._clock())
-
-            self._keeper.keep(find, (Root.HOLD, id), lambda _connection: None)
-        return len(named)
-
     def _with_calls(self, connection: Connection, rows: Sequence[Row[Any]]) -> list[Hold]:
         entries = self._ledger.bodies(connection, [row.entry for row in rows])
         found = []
@@ -153,10 +136,28 @@ class Holds:
         return found
 
 
+def complete(catalogue: Catalogue, keeper: Keeper, clock: Callable[[], float], hold: str) -> int:
+    """Wraps what a hold should keep and does not, after a restore: what it placed was not in the witness.
+
+    Gives how many keys that were; 0 if it is released.
+    """
+    with catalogue.reading() as connection:
+        row = connection.execute(select(holds).where(holds.c.id == hold, holds.c.released.is_(False))).first()
+        of = _calls_of(connection, hold)
+    if row is None:
+        return 0
+    way = (Root.HOLD, hold)
+    wrapped = keeper.keep(lambda connection: stored(connection, of, clock()), way, lambda _connection: None)
+    if wrapped:
+        with catalogue.writing() as connection:
+            note(connection, row.tenant, Kept.HOLD, hold)
+    return wrapped
+
+
 def replay(connection: Connection, facts: Mapping[str, Any]) -> None:
     """Does again what an entry `hold` tells, in a write transaction after a restore; once, however often.
 
-    Of calls that are there; their wraps come with the keys that were kept beside the ledger, or by `Holds.complete`.
+    Of calls that are there; their wraps come with the keys that were kept beside the ledger, or by `complete`.
     """
     if connection.scalar(select(holds.c.id).where(holds.c.id == facts["hold"])) is not None:
         return

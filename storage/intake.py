@@ -39,12 +39,13 @@ from storage.model import (
 from storage.objects import ObjectStore
 from storage.placing import Held, Placing
 from storage.rating import BILLING, check_purpose, check_rating
-from storage.records import SELDOM, STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
+from storage.records import PROMISED, SELDOM, STREAMS, Change, Derived, Identifier, NewArtefact, NewCall, Wanted
 from storage.residency import Residency
 from storage.slicerows import insert_slices
 from storage.standing import check_unrestricted
 from storage.tables import artefacts, buckets
 from storage.times import day_ends_s, day_of
+from storage.witness.pending import Kept, note
 
 PREPARED_DAYS = 3
 """Today and the next 48 hours: so long calls go on being recorded while the key provider is away."""
@@ -234,6 +235,9 @@ class Intake:
         def fill(connection: Connection) -> None:
             put_documents(connection, small, replace=False)
             insert_slices(connection, [sealed.row for sealed in large])
+            for new in made:
+                if new.ref.kind in PROMISED:
+                    note(connection, tenant, Kept.RECORD, new.ref.artefact)
 
         try:
             for sealed in large:

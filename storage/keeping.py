@@ -145,12 +145,14 @@ class Keeper:
         way: Way,
         act: Callable[[Connection], None],
         new: Sequence[Placing] = (),
-    ) -> None:
+    ) -> int:
         """Wraps the keys of what `find` finds for one more way, places `new` artefacts, and acts: in one transaction.
 
-        What `find` raises in it ends it. Keys are opened before; what comes meanwhile is seen, and all of it repeated.
+        Gives how many keys had no such wrap yet. What `find` raises in it ends it. Keys are opened before; what comes
+        meanwhile is seen, and all of it repeated.
         """
         root, purpose = way
+        wrapped = 0
         for _ in range(_ATTEMPTS):
             with self._catalogue.reading() as connection:
                 found = find(connection)
@@ -158,18 +160,19 @@ class Keeper:
             items = [Keeping(one.ref, keys[id], purpose, one.day, root) for id, one in found.items()]
 
             def write(connection: Connection, held: Held, items: Sequence[Keeping] = items) -> None:
+                nonlocal wrapped
                 now = find(connection)
                 if now.keys() - {item.ref.artefact for item in items}:
                     raise MovedError
                 self._tree.place(connection, new, held)
-                self._tree.keep(connection, [item for item in items if item.ref.artefact in now], held)
+                wrapped = self._tree.keep(connection, [item for item in items if item.ref.artefact in now], held)
                 act(connection)
 
             try:
                 self._tree.write([*new, *items], write)
             except MovedError:
                 continue
-            return
+            return wrapped
         raise Unavailable("the call does not come to rest; try again")
 
     def place(self, call: CallId, items: Sequence[Placing], write: Callable[[Connection, Held], None]) -> None:

@@ -20,6 +20,7 @@ class Part(StrEnum):
     OBJECTS = "objects"
     CATALOGUE = "catalogue"
     KEYS = "keys"
+    WITNESS = "witness"  # requests, records of copies and consents, sealed, beside keys
     SPOOL = "spool"
     QUEUE = "queue"
     CALLS = "calls"  # processing: media, live events, the API

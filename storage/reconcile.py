@@ -5,6 +5,7 @@ Rules (those of calls stand in `accounts`):
 - Each slice has its object, of its size and, if asked, its hash; slices of a stream are numbered without a hole.
 - Each living artefact's key opens: asked with the hashes.
 - Each object belongs to a slice. One of a known call that no slice names is a leftover: an upload that was cut off.
+- The newest change of each tenant's policy that the ledger has is a row.
 - Each search tag belongs to an artefact and to a leaf whose key may still be there.
 - Each spool record above what is uploaded belongs to a stream that may still grow.
 
@@ -30,6 +31,7 @@ from storage.errors import NotFound
 from storage.keytree import KeyTree
 from storage.model import ArtefactId, is_id
 from storage.objects import ObjectInfo, ObjectStore
+from storage.policies import missing_rows
 from storage.slicerows import Stored, read_stored
 from storage.spoolview import SpoolView, StreamView
 from storage.tables import artefacts, calls, dead_jobs, nodes, outbox, slices, tags, tombstones
@@ -58,6 +60,8 @@ def reconcile(
         _compare_numbers(connection, audit)
         _compare_tags(connection, audit)
         _compare_spool(connection, audit, spool)
+        for entry in missing_rows(connection):
+            audit.find(Weight.UNEXPLAINED, "policy that the ledger has and its table lacks", entry.body["tenant"])
         audit.jobs = connection.scalar(select(func.count()).select_from(outbox)) or 0
         for job in connection.scalars(select(outbox.c.id).limit(NAMED_MAX)):
             audit.find(Weight.PENDING, "job not handed to the queue yet", job)

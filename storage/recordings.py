@@ -6,6 +6,7 @@ Synchronous and thread-safe; several processes open the same store at once. It a
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,7 +25,7 @@ from storage.closings import Closings
 from storage.confirmation import Confirmations
 from storage.consents import Consents
 from storage.content import find_content, open_document, open_whole
-from storage.dossiers import Dossiers, amend
+from storage.dossiers import Dossiers
 from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
 from storage.errors import Erased, NotFound, NotReady, Swapped, Unavailable
@@ -45,11 +46,12 @@ from storage.manifest import parse_manifest
 from storage.manifest import verify as verify_manifest
 from storage.model import ArtefactId, CallId, CallState, TenantId
 from storage.places import Place
-from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
+from storage.policies import Adopted, adopt, due_at_once, due_of, mend, missing_rows, policy_of
 from storage.policy.model import Policy
 from storage.ratings import Ratings
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
+    PROMISED,
     ArtefactRecord,
     CallRecord,
     Change,
@@ -90,6 +92,8 @@ __all__ = [
     "Recordings",
     "Wanted",
 ]
+
+log = logging.getLogger(__name__)
 
 CALLS_AT_ONCE_MAX = 1_000
 """The longest page of a listing."""
@@ -167,11 +171,12 @@ class Recordings:
         """The catalogue as the uploader sees it."""
         self.jobs = Jobs(catalogue, clock)
         """The outbox as a count, and the jobs that were given up."""
-        self.tokens = Tokens(catalogue, installation.labels)
-        self.statistics = Statistics(catalogue, self._tree, installation.statistics)
+        keeper, keep = Keeper(catalogue, self._tree), self.safekeeping.keep
+        self.tokens = Tokens(catalogue, installation.labels, self._ledger, keep, clock)
+        self.statistics = Statistics(catalogue, self._tree, installation.statistics, keep)
         """Published counts of calls, and the calls of a period, to be counted."""
         self.telemetry = Telemetry(catalogue, provider, installation.statistics, base.ledger, clock)
-        self.dossiers = Dossiers(catalogue, self._tree, self._intake, clock)
+        self.dossiers = Dossiers(catalogue, self._tree, self._intake, keep, clock)
         """Sealed records that belong to no call: requests, orders, and what left."""
         self.egress = EgressLedger(catalogue, self.dossiers, signer, clock)
         """Each copy that left."""
@@ -186,12 +191,13 @@ class Recordings:
         """Looks at the clocks: whether keys may be destroyed by them, and until when reads are refused."""
         self.expiry = Expiry(catalogue, self.erasures, self.timekeeper, clock)
         """Destroys the keys of what is due."""
-        keeper = Keeper(catalogue, self._tree)
-        self.holds = Holds(catalogue, keeper, self.erasures, self._ledger, self.safekeeping.keep_hold, clock)
+        self.holds = Holds(catalogue, keeper, self.erasures, self._ledger, keep, clock)
         """What must not be destroyed, and on which ground."""
         self.restrictions = Restrictions(catalogue, self._ledger, clock)
         """What is kept and not read."""
-        self.consents = Consents(catalogue, self._tree, keeper, self.erasures, self._ledger, self.residency, clock)
+        self.consents = Consents(
+            catalogue, self._tree, keeper, self.erasures, self._ledger, self.residency, keep, clock
+        )
         """What rests on somebody's consent, and the evidence of it."""
         self.closings = Closings(catalogue, provider, self._ledger, self.erasures, base.locks, clock)
         """Tenants that leave: from when on, until when, and what is destroyed then."""
@@ -317,14 +323,18 @@ class Recordings:
 
         AlreadyExists if one of the items is there already.
         """
-        return self._intake.add_derived(tenant, call, sources, items)
+        made = self._intake.add_derived(tenant, call, sources, items)
+        for artefact, item in zip(made, items, strict=True):
+            if item.kind in PROMISED:
+                self.safekeeping.keep(artefact)
+        return made
 
     def amend(self, tenant: TenantId, artefact: ArtefactId, change: Callable[[bytes], bytes]) -> bytes:
         """Replaces an artefact's document by what `change` makes of it, and gives that; nobody's change gets lost.
 
         `change` may be called again, if another one came first. NotFound, Erased, NotReady without a document.
         """
-        return amend(self._catalogue, self._tree, tenant, artefact, change, self._clock)
+        return self.dossiers.amend_artefact(tenant, artefact, change)
 
     # Policies.
 
@@ -335,6 +345,17 @@ class Recordings:
         """
         with self._catalogue.writing() as connection:
             return adopt(connection, self._ledger, tenant, policy, self._clock())
+
+    def mend_policies(self) -> int:
+        """Puts rows of policies that were deleted back from the signed ledger; at start. Gives of how many tenants."""
+        with self._catalogue.reading() as connection:
+            if not missing_rows(connection):
+                return 0
+        with self._catalogue.writing() as connection:
+            mended = mend(connection)
+        for tenant in mended:
+            log.error("a policy was gone from the catalogue, and is back from the ledger", extra={"tenant": tenant})
+        return len(mended)
 
     def policy(self, tenant: TenantId) -> Policy:
         """The policy in effect; callvault's own defaults before the first was adopted."""

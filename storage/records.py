@@ -32,6 +32,9 @@ DOSSIERS = frozenset({Kind.REQUEST, Kind.DISCLOSURE, Kind.EGRESS, Kind.BREACH})
 SELDOM = DOSSIERS | {Kind.ANNOTATION, Kind.CONSENT}
 """Kinds for which no bucket is prepared ahead: they come one by one, and their makers can wait for the provider."""
 
+PROMISED = DOSSIERS | {Kind.ANNOTATION, Kind.CONSENT}
+"""Kinds that somebody relies on: each goes to the witness as it is made, so that no restore forgets it."""
+
 _STATUTORY = DOSSIERS | {Kind.RATING, Kind.CONSENT}
 
 ROOTS: dict[Kind, Root] = {kind: Root.STATUTORY if kind in _STATUTORY else Root.CONTENT for kind in Kind}

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from storage.backup.take import Source, Taken, take
 from storage.catalogue import Catalogue
-from storage.errors import Unavailable
+from storage.errors import StoreError, Unavailable
 from storage.installation import change_ledger_key
 from storage.ledger import newest_of
-from storage.model import Root, TenantId
 from storage.providers import KeyProvider
 from storage.witness import Witness
-from storage.witness.rows import Rows, rows_below
+from storage.witness.pending import AT_ONCE, Keeping, waiting
+
+AWAY_S = 10.0
+"""So long nobody waits again for a witness that was away; what is noted goes there when it is back."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,9 @@ class Safekeeping:
     def __init__(self, source: Source, provider: KeyProvider) -> None:
         self._source = source
         self._provider = provider
+        self._keeping = Keeping(source.catalogue, source.witness, source.ledger, source.clock)
+        self._away_until = 0.0  # monotonic
+        self._lock = threading.Lock()
 
     def back_up(
         self, target: Path, *, with_objects: bool | None = None, tell: Callable[[str], None] = lambda _line: None
@@ -46,24 +53,45 @@ class Safekeeping:
         return take(self._source, target, with_objects=with_objects, tell=tell)
 
     def tell_witness(self) -> bool:
-        """Copies new entries of the ledger to the witness; False while it is away. Tampered if it has others."""
-        return self._source.witness.copies.try_publish(self._source.catalogue)
+        """Copies new entries of the ledger to the witness, and up to 100 records and holds that it has not got.
 
-    def keep_hold(self, tenant: TenantId, hold: str) -> None:
-        """Copies the key rows that a hold placed to the witness, and says so in the ledger; after the hold's commit.
-
-        From then on a restore brings back what is held, whatever ends meanwhile. Unavailable: ask again later.
+        False while it is away, or lacks some still. Tampered if it has another ledger, DataError if it gives back other
+        rows.
         """
         source = self._source
+        if not source.witness.copies.try_publish(source.catalogue):
+            return False
+        self._away_until = 0.0
+        if not waiting(source.catalogue):
+            return True
+        try:
+            self._keeping.publish(limit=AT_ONCE)
+        except Unavailable as error:
+            log.warning("records are copied to the witness later", extra={"reason": type(error).__name__})
+            return False
+        return not waiting(source.catalogue)
 
-        def rows() -> Rows:
-            with source.catalogue.reading() as connection:
-                return rows_below(connection, tenant, [Root.HOLD.value], hold)
+    def keep(self, named: str | None = None) -> bool:
+        """Puts what was noted under this name (none: the ledger alone) into the witness at once, after its commit.
 
-        batch = source.witness.batches.publish(hold, tenant, rows)
-        with source.catalogue.writing() as connection:
-            source.ledger.append(connection, "keys", source.clock(), batch.facts() | {"hold": hold})
-        source.witness.copies.publish(source.catalogue)
+        From then on no restore forgets it. False where the witness is away or wrong: it is noted, an alarm stands, and
+        it goes there as soon as it can; who asks need not fail for that.
+        """
+        with self._lock:
+            if time.monotonic() < self._away_until:
+                return False
+        try:
+            if named is None:
+                self._source.witness.copies.publish(self._source.catalogue)
+            else:
+                self._keeping.publish(named=named)
+        except StoreError as error:
+            with self._lock:
+                self._away_until = time.monotonic() + AWAY_S
+            level = logging.WARNING if isinstance(error, Unavailable) else logging.ERROR
+            log.log(level, "not in the witness yet", extra={"named": named or "", "reason": type(error).__name__})
+            return False
+        return True
 
     def ledger_head(self) -> dict[str, Any] | None:
         """The last entry of the ledger: who keeps it can tell a catalogue that is older. None while there is none."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import calendar
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, select
@@ -27,6 +27,7 @@ from storage.model import ArtefactId, CallId, CallState, Kind, Secret, TenantId
 from storage.records import Day
 from storage.standing import restricted_among
 from storage.tables import artefacts, calls, documents, statistics
+from storage.witness.pending import Kept, note
 
 BODY_BYTES_MAX = 4096
 """Of one period's JSON: some fifty cells have 1 KiB. Rows are filled up to it."""
@@ -79,7 +80,9 @@ def days_of(period: str) -> tuple[Day, Day]:
 class Statistics:
     """The published statistics of all tenants. Every method may raise Unavailable."""
 
-    def __init__(self, catalogue: Catalogue, tree: KeyTree, key: Secret) -> None:
+    def __init__(self, catalogue: Catalogue, tree: KeyTree, key: Secret, keep: Callable[[str], object]) -> None:
+        """`keep` puts a period into the witness: after a restore it must not be published a second time."""
+        self._keep = keep
         self._catalogue = catalogue
         self._tree = tree
         self._key = key
@@ -90,6 +93,8 @@ class Statistics:
         sealed = wrap(self._key.reveal(), _body(counted).ljust(BODY_BYTES_MAX), _aad(tenant, period))
         with self._catalogue.writing() as connection:
             connection.execute(statistics.insert(), {"tenant": tenant, "period": period, "sealed": sealed})
+            note(connection, tenant, Kept.STATISTICS, period)
+        self._keep(period)
 
     def read(self, tenant: TenantId, periods: Sequence[str]) -> dict[str, Counted]:
         """What was published of these periods, of a month's days at most; those without a row are left out."""

@@ -431,6 +431,17 @@ closings = Table(
     Column("entry", Integer, nullable=False),  # of the ledger, which has the ground
 )
 
+unwitnessed = Table(
+    "unwitnessed",  # what the witness has to get yet, noted where it is written. See storage/witness/pending.py
+    metadata,
+    _serial(),
+    Column("id", _ID, nullable=False, unique=True),  # of the batch that it will be
+    Column("tenant", _ID, nullable=False),
+    Column("kind", _WORD, nullable=False),  # a record, a hold, statistics
+    Column("named", _ID, nullable=False),  # an artefact, a hold, a period
+    UniqueConstraint("tenant", "kind", "named"),
+)
+
 heartbeats = Table(
     "heartbeats",  # the last look at the clocks, one row: see storage/clocks.py
     metadata,

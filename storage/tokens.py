@@ -6,17 +6,22 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from storage.catalogue import Catalogue
 from storage.errors import NotFound, Refused
 from storage.keys import unwrap, wrap
+from storage.ledger import Ledger
 from storage.model import Secret, TenantId, new_id
 from storage.tables import tokens
+
+ENTRY = "revocation"
+"""The type of the ledger's entries of this module."""
 
 _TOKEN = re.compile(r"cv_([0-9a-f]{32})_([A-Za-z0-9_-]{43})\Z")
 _LABEL_CHARS_MAX = 200
@@ -55,9 +60,20 @@ class TokenRecord:
 class Tokens:
     """Makes, finds and revokes tokens. Labels are sealed, as people write names into them."""
 
-    def __init__(self, catalogue: Catalogue, label_key: Secret) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        label_key: Secret,
+        ledger: Ledger,
+        keep: Callable[[], object],
+        clock: Callable[[], float],
+    ) -> None:
+        """`keep` copies the ledger to the witness; `clock` gives Unix time."""
         self._catalogue = catalogue
         self._label_key = label_key
+        self._ledger = ledger
+        self._keep = keep
+        self._clock = clock
 
     def create(self, tenant: TenantId, role: Role, label: str) -> str:
         """The token's text, which cannot be shown a second time."""
@@ -89,11 +105,16 @@ class Tokens:
         return Bearer(TenantId(row.tenant), Role(row.role), row.id)
 
     def revoke(self, tenant: TenantId, token: str) -> None:
-        """Ends a token by its id, at once; NotFound for another tenant's."""
-        where = (tokens.c.id == token, tokens.c.tenant == tenant)
+        """Ends a token by its id, at once and for good: the ledger's entry does it again after a restore.
+
+        NotFound for another tenant's.
+        """
+        facts = {"tenant": tenant, "token": token}
         with self._catalogue.writing() as connection:
-            if connection.execute(update(tokens).where(*where).values(revoked=True)).rowcount == 0:
+            if not replay(connection, facts):
                 raise NotFound(f"no token {token}")
+            self._ledger.append(connection, ENTRY, self._clock(), facts)
+        self._keep()
 
     def list(self, tenant: TenantId) -> list[TokenRecord]:
         """All tokens of a tenant, revoked ones too."""
@@ -109,6 +130,12 @@ class Tokens:
             )
             for row in rows
         ]
+
+
+def replay(connection: Connection, facts: Mapping[str, Any]) -> bool:
+    """Does what an entry of this module tells, in a write transaction; False if there is no such token."""
+    where = (tokens.c.id == facts["token"], tokens.c.tenant == facts["tenant"])
+    return bool(connection.execute(update(tokens).where(*where).values(revoked=True)).rowcount)
 
 
 def _hash(secret: str) -> bytes:

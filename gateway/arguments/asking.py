@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gateway.arguments.common import Commands, api, command
+from gateway.arguments.common import Commands, api, command, configuration
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"  # the one that every SRTP peer has (RFC 4568 §6.2.1)
 
@@ -67,6 +67,12 @@ def client_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     ratings.add_argument("month", help="YYYY-MM, UTC")
     ratings.add_argument("--json", action="store_true", help="the same as JSON")
+    ratings.add_argument(
+        "--of",
+        metavar="ID",
+        help="of a tenant that has left, whose name is forgotten: by its id, from the store itself",
+    )
+    configuration(ratings)
     api(ratings)
     erase_command(commands)
     verify = command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")

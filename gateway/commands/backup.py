@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 
 from gateway.commands.store import administering, complain
 from gateway.config import Settings, from_environment
@@ -34,8 +35,11 @@ def back_up(arguments: argparse.Namespace) -> int:
             _say(f"objects: {objects.named} named, {objects.copied} new ({mib:.1f} MiB), {objects.missing} missing")
         else:
             _say("objects: listed with their hashes, not copied (--objects copies them)")
-        if taken.forgotten or taken.pruned:
-            _say(f"swept: {taken.forgotten} objects of no version any more, {taken.pruned} key batches of the witness")
+        if taken.forgotten or taken.forgotten_batches or taken.pruned:
+            _say(
+                f"swept: {taken.forgotten} objects and {taken.forgotten_batches} batches of no version any more,"
+                f" {taken.pruned} batches of the witness"
+            )
         if objects.missing:
             _say("missing objects were erased meanwhile, or are lost: `callvault reconcile` tells")
         return 0
@@ -127,8 +131,47 @@ def _report(restored: Restored) -> None:
         "recorded after the backup and lost: no row tells of them; the ledger knows of"
         f" {restored.calls_lost} erased calls and {restored.artefacts_lost} artefacts among them"
     )
+    _say(f"done again: {_counted(restored.done_again, _DONE_AGAIN)}")
+    _say(f"put back from the witness: {_counted(restored.put_back, _PUT_BACK)}")
+    if restored.completed:
+        _say(f"holds and consents whose keys the witness had not got, wrapped anew: {restored.completed}")
     _say(f"objects put back: {restored.objects_put}; nowhere: {restored.objects_missing}")
     _say("erasures that were under way are finished by the next start")
+
+
+_DONE_AGAIN = {
+    "intent": "erasures",
+    "done": "certificates",
+    "keys": "batches of rows",
+    "revocation": "tokens revoked",
+    "consent": "consents",
+    "withdrawal": "withdrawals",
+    "hold": "holds",
+    "restriction": "restrictions",
+    "unrestriction": "restrictions lifted",
+    "policy": "policies",
+    "rotated": "rotations",
+}
+"""Entries of the ledger in words; others by their type."""
+
+_PUT_BACK = {
+    "calls": "dossiers",
+    "documents": "sealed documents",
+    "egress": "calls in copies that left",
+    "statistics": "published periods",
+    "artefact_keys": "wrapped keys",
+}
+"""Rows that the witness had in words; what is only between them is not told."""
+
+
+def _counted(counts: Mapping[str, int], words: Mapping[str, str]) -> str:
+    """Counts in words; `_PUT_BACK` names all that is told of rows."""
+    told = [
+        f"{counts[name]} {words.get(name, name)}"
+        for name in [*words, *(counts.keys() - words.keys() if words is _DONE_AGAIN else ())]
+        if counts.get(name)
+    ]
+    return ", ".join(told) or "nothing"
 
 
 def _progress(line: str) -> None:

@@ -26,7 +26,7 @@ class Reopened:
 
     artefacts: int = 0
     ended: int = 0  # whose time was over, or whose last bucket was dropped
-    calls: int = 0  # whole: all of what lives of them opens
+    calls: int = 0  # whole: all of what lives of them opens. Dossiers are none
     closed: list[str] = field(default_factory=list)  # artefacts that live and do not open
 
 
@@ -38,7 +38,8 @@ def reopen(
     whole: Counter[str] = Counter()
     broken: set[str] = set()
     serial = 0
-    query = select(artefacts.c.serial, artefacts.c.id, artefacts.c.call).where(artefacts.c.state.in_(ALIVE))
+    query = select(artefacts.c.serial, artefacts.c.id, artefacts.c.call, calls.c.state).join(calls)
+    query = query.where(artefacts.c.state.in_(ALIVE))
     query = query.order_by(artefacts.c.serial).limit(_AT_ONCE)
     while True:
         with catalogue.reading() as connection:
@@ -48,7 +49,7 @@ def reopen(
             outcome = outcomes[ArtefactId(row.id)]
             if isinstance(outcome, Opened):
                 found.artefacts += 1
-                whole[row.call] += 1
+                whole[row.call] += row.state != CallState.DOSSIER
             elif isinstance(outcome, Erased):
                 found.ended += 1
             else:
@@ -59,7 +60,7 @@ def reopen(
         serial = rows[-1].serial
         if found.artefacts % _TOLD_EVERY < _AT_ONCE:
             tell(f"keys opened: {found.artefacts}")
-    found.calls = len(whole.keys() - broken)
+    found.calls = len({call for call, count in whole.items() if count} - broken)
     return found
 
 

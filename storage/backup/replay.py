@@ -4,11 +4,14 @@ Entries are replayed in their order, each in the transaction that appends it to 
 swept or read. A type that is not in the table ends the restore: who adds a type adds its row.
 
     intent      the graves of its erasure: from here on reads are refused, as they were
-    keys        the key rows that a change of epoch, or a hold, wrote; the change stands where it had got to
+    keys        rows of a batch: keys that a change of epoch, or a hold, wrote, and the change stands where it had got
+                to; a record with its keys, as it was amended last; statistics. With the first rows of a tenant that
+                came after the backup also what entries before them say of it
     done        the erasure is over, and has its certificate
     swept       nothing: the backup brought it back, so the next start sweeps again
     hold        why something must not be erased; its release is an erasure like others
     restriction what is kept and not read; unrestriction: lifted
+    revocation  the token lets nobody in
     consent     what rests on somebody's consent; withdrawal: its erasure is an intent of its own
     key_change  the ledger's new key
     policy      a tenant's policy, and the ends of buckets that it made earlier
@@ -21,6 +24,7 @@ swept or read. A type that is not in the table ends the restore: who adds a type
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,22 +33,26 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from storage.chain import KEY_CHANGE, Entry
+from storage.consents import ENTRY as CONSENT
 from storage.consents import replay as replay_consent
 from storage.erasure.change import Step
 from storage.erasure.graves import bury_again, close_graves
 from storage.erasure.targets import Target
 from storage.erasure.ways import buckets_dropped
 from storage.errors import Malformed, RolledBack
+from storage.holds import ENTRY as HOLD
 from storage.holds import replay as replay_hold
 from storage.installation import replay_key_change
 from storage.leaving import replay_closed, replay_closing, replay_reopening, replay_retired
-from storage.ledger import Ledger
+from storage.ledger import Ledger, read_entries
 from storage.model import TenantId
 from storage.policies import replay_policy
 from storage.residency import replay_location, replay_rule
 from storage.restrictions import replay as replay_restriction
 from storage.tables import change_steps, changes, erasures
 from storage.tags import batches as cut
+from storage.tokens import ENTRY as REVOCATION
+from storage.tokens import replay as replay_revocation
 from storage.witness import Batch, Batches
 from storage.witness.rows import Rows, insert_absent
 
@@ -57,7 +65,12 @@ class Replay:
 
     batches: Sequence[Batches]  # where key batches are looked for, one after the other
     ledger: Ledger
+    first: int  # the number of the first entry that the backup has not
     entries: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)  # of entries
+    rows_put: Counter[str] = field(default_factory=Counter)  # by table, from batches
+    holds: list[str] = field(default_factory=list)  # that are younger than the backup
+    consents: list[str] = field(default_factory=list)
     lost_calls: set[str] = field(default_factory=set)  # that the ledger names and the catalogue lacks
     lost_artefacts: set[str] = field(default_factory=set)  # of which a batch has keys
 
@@ -84,6 +97,7 @@ def replay(connection: Connection, entry: Entry, state: Replay) -> None:
         ) from None
     act(connection, entry, state)
     state.entries += 1
+    state.kinds[entry.type] += 1
 
 
 def _nothing(_connection: Connection, _entry: Entry, _state: Replay) -> None:
@@ -111,12 +125,39 @@ def _keys(connection: Connection, entry: Entry, state: Replay) -> None:
             connection.execute(update(erasures).where(erasures.c.id.in_(ids)).values(change=change))
         dropped = buckets_dropped(connection, change)  # before the next epoch is there: those that it leaves out
     for rows in parts:
-        state.lost_artefacts |= insert_absent(connection, batch.tenant, rows)
+        inserted = insert_absent(connection, batch.tenant, rows)
+        state.lost_artefacts |= inserted.missing
+        state.rows_put += inserted.counts
+        if inserted.new_tenant:
+            _catch_up(connection, batch.tenant, entry.seq, state)
     if isinstance(change, str):
         _note(connection, change, Step.LAPSE, {})
         _note(connection, change, Step.NEXT_KEY, {"epochs": entry.body["epochs"]})
         _note(connection, change, Step.REWRAP, {"counts": {}, "dropped": sorted(dropped)})
         _note(connection, change, Step.READ_BACK, {"compared": {}})
+
+
+def _catch_up(connection: Connection, tenant: str, before: int, state: Replay) -> None:
+    """What entries told of a tenant before anything of it was there: it came after the backup."""
+    for entry in read_entries(connection, state.first):
+        if entry.seq >= before:
+            return
+        if entry.body.get("tenant") == tenant and entry.type in _OF_TENANT:
+            _REPLAYS[entry.type](connection, entry, state)
+
+
+def _hold(connection: Connection, entry: Entry, state: Replay) -> None:
+    replay_hold(connection, entry.body)
+    state.holds.append(str(entry.body["hold"]))
+
+
+def _consent(connection: Connection, entry: Entry, state: Replay) -> None:
+    replay_consent(connection, entry.body)
+    state.consents.append(str(entry.body["consent"]))
+
+
+def _revocation(connection: Connection, entry: Entry, _state: Replay) -> None:
+    replay_revocation(connection, entry.body)
 
 
 def _done(connection: Connection, entry: Entry, state: Replay) -> None:
@@ -165,10 +206,10 @@ _REPLAYS: Mapping[str, Callable[[Connection, Entry, Replay], None]] = {
     "swept": _nothing,
     "backup": _nothing,
     "restored": _nothing,
-    "hold": lambda connection, entry, _state: replay_hold(connection, entry.body),
+    HOLD: _hold,
     "restriction": lambda connection, entry, _state: replay_restriction(connection, entry.body),
     "unrestriction": lambda connection, entry, _state: replay_restriction(connection, entry.body),
-    "consent": lambda connection, entry, _state: replay_consent(connection, entry.body),
+    CONSENT: _consent,
     "withdrawal": lambda connection, entry, _state: replay_consent(connection, entry.body),
     KEY_CHANGE: _key_change,
     "policy": lambda connection, entry, _state: replay_policy(connection, entry),
@@ -176,11 +217,15 @@ _REPLAYS: Mapping[str, Callable[[Connection, Entry, Replay], None]] = {
     "reopening": lambda connection, entry, _state: replay_reopening(connection, entry),
     "retired": lambda connection, entry, _state: replay_retired(connection, entry),
     "closed": lambda connection, entry, _state: replay_closed(connection, entry),
+    REVOCATION: _revocation,
     "regions": lambda connection, entry, _state: replay_rule(connection, entry),
     "breach": _nothing,
     "telemetry": _nothing,
     "location": lambda connection, entry, _state: replay_location(connection, entry),
 }
+
+_OF_TENANT = ("policy", "regions", "location")
+"""Types of entries that are passed over for a tenant that the catalogue does not know yet."""
 
 KNOWN = frozenset(_REPLAYS)
 """The types of entries that a restore can do again."""

@@ -4,7 +4,8 @@
     ledger    what the witness has beyond the backup: verified entry by entry, appended, and done again
     heads     no newer head of the ledger is known anywhere
     objects   what lives and is not in the object store is put there from the backup
-    keys      the key of everything that lives is opened, once
+    keys      the key of everything that lives is opened, once; what holds and consents that are younger than the backup
+              should keep and do not, as the witness had not got it, is wrapped anew
     place     a last entry in the ledger; then the folder is a store
 
 Nothing serves before the last step, and nothing is deleted by any: erasures that were under way, and what is to be
@@ -33,9 +34,13 @@ from storage.backup.rows import copy_rows, refuse_used
 from storage.backup.snapshot import reading_file
 from storage.catalogue import Catalogue
 from storage.chain import Entry, Walk
+from storage.consents import complete as complete_consent
 from storage.databases import mark_elsewhere
 from storage.errors import AlreadyExists, NotFound, Refused, RolledBack, Tampered, Unavailable, WrongKey
+from storage.holds import complete as complete_hold
 from storage.installation import open_installation
+from storage.keeping import Keeper
+from storage.keytree import KeyTree
 from storage.ledger import Ledger, insert_entry
 from storage.model import ArtefactState, TenantId
 from storage.objects import ObjectStore, open_store
@@ -49,6 +54,7 @@ from storage.tags import batches as cut
 from storage.tenantkeys import note_first_key
 from storage.unfinished import RESTORING
 from storage.witness import Batches, Witness, witness_url
+from storage.witness.pending import Keeping
 
 _ENTRIES_AT_ONCE = 100
 """Entries replayed in one transaction."""
@@ -82,6 +88,9 @@ class Restored:
     made_at: str
     head_of_backup: int
     replayed: int
+    done_again: Mapping[str, int]  # entries of the ledger, by type
+    put_back: Mapping[str, int]  # rows that the witness had, by table
+    completed: int  # holds and consents whose wraps were made anew
     calls_whole: int
     artefacts: int
     artefacts_ended: int
@@ -148,12 +157,16 @@ def _restore(version: Version, folder: Path, place: Place, heads: Sequence[Entry
         place.on_step("objects")
         opened = reopen(catalogue, provider, place.clock, place.tell)
         check_reopened(opened)
+        completed = _complete(catalogue, provider, witness, state, place)
         place.on_step("keys")
         restored = Restored(
             backup=version.manifest.backup,
             made_at=version.manifest.made_at,
             head_of_backup=version.manifest.seq,
             replayed=state.entries,
+            done_again=dict(sorted(state.kinds.items())),
+            put_back=dict(sorted(state.rows_put.items())),
+            completed=completed,
             calls_whole=opened.calls,
             artefacts=opened.artefacts,
             artefacts_ended=opened.ended,
@@ -190,7 +203,8 @@ def _replay(version: Version, catalogue: Catalogue, provider: KeyProvider, witne
         )
     if seen.hash != manifest.hash:
         raise Tampered(f"the witness has another entry {manifest.seq} of the ledger than the backup")
-    state = Replay([witness.batches, Batches(FolderStore(version.shared / BATCHES))], ours)
+    places = [witness.batches, Batches(FolderStore(version.shared / BATCHES))]
+    state = Replay(places, ours, manifest.seq + 1)
     walk = Walk(ours.public_key, manifest.seq, manifest.hash)
     for entries in cut(witness.copies.read(manifest.seq + 1), _ENTRIES_AT_ONCE):
         with catalogue.writing() as connection:
@@ -264,6 +278,19 @@ def _objects_alive(catalogue: Catalogue) -> Iterator[tuple[str, int]]:
         if len(rows) < _ROWS_AT_ONCE:
             return
         serial = rows[-1].serial
+
+
+def _complete(catalogue: Catalogue, provider: KeyProvider, witness: Witness, state: Replay, place: Place) -> int:
+    """Wraps what younger holds and consents keep, where their own wraps did not come; gives how many had to be.
+
+    Then the witness gets them: until it has, the next restore would have to do it again.
+    """
+    keeper = Keeper(catalogue, KeyTree(catalogue, provider, place.clock))
+    acts = ((complete_hold, state.holds), (complete_consent, state.consents))
+    made = sum(act(catalogue, keeper, place.clock, id) > 0 for act, ids in acts for id in ids)
+    ours = Ledger(Signer(open_installation(catalogue, provider).ledger))
+    Keeping(catalogue, witness, ours, place.clock).publish()
+    return made
 
 
 def _sign_off(catalogue: Catalogue, provider: KeyProvider, witness: Witness, restored: Restored, place: Place) -> None:

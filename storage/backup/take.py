@@ -33,6 +33,7 @@ from storage.backup.layout import (
     Manifest,
     Version,
     sha256_of,
+    versions,
 )
 from storage.backup.objectcopy import Copied, copy_objects, forget_objects, list_objects
 from storage.backup.rows import copy_rows
@@ -78,7 +79,8 @@ class Taken:
     version: Version
     objects: Copied = field(default_factory=Copied)
     forgotten: int = 0  # objects in the backup's folder that no version names any more
-    pruned: int = 0  # key batches that went from the witness
+    pruned: int = 0  # batches that went from the witness
+    forgotten_batches: int = 0  # in the backup's folder, which every version contains
 
 
 def take(source: Source, target: Path, *, with_objects: bool | None = None, tell: Tell = lambda _line: None) -> Taken:
@@ -115,10 +117,13 @@ def _take(source: Source, target: Path, tell: Tell, *, kept: bool) -> Taken:
     if kept:
         taken.objects = copy_objects(source.objects, version, FolderStore(target / OBJECTS), tell)
     tell("key batches")
-    _keep_batches(source.witness.batches, Batches(FolderStore(target / BATCHES)), [Batch.of(entry) for entry in named])
+    oldest = min((Version.open(folder).manifest.seq for folder in versions(target)), default=newest.seq)
+    younger = [Batch.of(entry) for entry in named if entry.seq > oldest]
+    _keep_batches(source.witness.batches, Batches(FolderStore(target / BATCHES)), younger)
     _write(incoming / MANIFEST, version.manifest.encode(source.signer))
     taken.version = Version(_named(incoming, target, source.clock()), version.manifest)
     taken.forgotten = forget_objects(target)
+    taken.forgotten_batches = _forget_batches(target, {batch.id for batch in younger})
     taken.pruned = _prune(source.witness, named, source.clock())
     return taken
 
@@ -165,7 +170,8 @@ def _manifest(source: Source, folder: Path, backup: str, newest: Entry, *, kept:
 
 
 def _keep_batches(witness: Batches, kept: Batches, named: list[Batch]) -> None:
-    """Beside the backup stands every batch that its snapshot contains: with them older versions can be restored."""
+    """Beside the backup stands every batch that its snapshot contains and its oldest version does not: that can be
+    restored with them."""
     for batch in named:
         if kept.has(batch):
             continue
@@ -173,6 +179,15 @@ def _keep_batches(witness: Batches, kept: Batches, named: list[Batch]) -> None:
             kept.keep(batch, list(witness.parts(batch)))
         except RolledBack:
             continue  # pruned before this folder had a backup; the snapshot has what is in it
+
+
+def _forget_batches(target: Path, needed: set[str]) -> int:
+    """Deletes batches beside the backup that its oldest version contains, as all later ones do; gives how many."""
+    kept = Batches(FolderStore(target / BATCHES))
+    old = kept.there() - needed
+    for batch in old:
+        kept.forget(Batch(batch, "", ()))
+    return len(old)
 
 
 def _prune(witness: Witness, named: list[Entry], now_s: float) -> int:

@@ -50,6 +50,7 @@ from storage.tables import change_steps, changes, erasures
 from storage.times import utc
 from storage.ways import newest_secret
 from storage.witness import Witness
+from storage.witness.pending import Keeping
 from storage.witness.rows import Rows, marks, rows_written
 
 EXCEPTIONS = (
@@ -190,8 +191,9 @@ class Change:
             return rows_written(connection, self._tenant, begun, rewrap["before"], rewrap["after"])
 
     def _destroy(self) -> None:
-        # A restore must know what is destroyed here, and have the keys of what is not: see storage/witness.
-        self._with.witness.copies.publish(self._with.catalogue)
+        # A restore must know what is destroyed here, and have the keys of what is not, holds' too: see storage/witness.
+        around = self._with
+        Keeping(around.catalogue, around.witness, around.ledger, around.clock).publish(tenant=self._tenant)
         keys = []
         for root, n in self._epochs().items():
             with self._with.catalogue.reading() as connection:

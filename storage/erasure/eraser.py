@@ -18,6 +18,7 @@ from storage.ledger import check_words
 from storage.locks import tenant_lock
 from storage.model import CallId, CallState, TenantId, new_id
 from storage.tables import calls, change_steps, changes, erased_calls, erasures
+from storage.witness.pending import Keeping, waiting
 
 _CARRYING_OUT = select(erasures.c.change).where(erasures.c.change.is_not(None))
 
@@ -39,6 +40,7 @@ class Eraser:
         that is released its release's. NotFound also for another tenant's; OnHold, NotReady, Erased, Refused: then
         nothing has happened.
         """
+        self._tell_first(tenant)
         with self._with.catalogue.writing() as connection:
             earlier = _earlier(connection, tenant, target)
             if earlier is not None:
@@ -60,6 +62,18 @@ class Eraser:
         connection.execute(erasures.insert(), row | {"intent": seq, "change": None, "certificate": None})
         name_calls(connection, erasure, ended.union(target.calls))
         return erasure
+
+    def _tell_first(self, tenant: TenantId) -> None:
+        """What holds and consents have placed goes to the witness before the erasure that it outlives, if it can: a
+        restore does both again in this order."""
+        around = self._with
+        if waiting(around.catalogue, tenant):
+            try:
+                Keeping(around.catalogue, around.witness, around.ledger, around.clock).publish(tenant=tenant)
+            except StoreError as error:
+                log.warning(
+                    "an erasure goes before what the witness has to get", extra={"reason": type(error).__name__}
+                )
 
     def run(self, erasure: str) -> None:
         """Carries out what remains of an erasure, with all others that wait. StoreError if a step fails."""

@@ -79,14 +79,15 @@ class Remains:
         self.found["carved"] += 1
 
     def add_batches(self, places: Sequence[Batches]) -> None:
-        """Adds the rows of every key batch that an entry of the ledger names, from wherever it is kept."""
+        """Adds the rows of every batch that an entry of the ledger names, from wherever it is kept."""
         for entry in self.keys_entries:
             batch = Batch.of(entry)
             for place in places:
                 try:
                     for rows in place.read(batch):
                         for table, row in rows:
-                            self.add(table, [row])
+                            if table in self.rows:  # else it is neither key nor content
+                                self.add(table, [row])
                         self.found["rows of batches"] += len(rows)
                 except StoreError:
                     continue  # not kept here; whether a batch is whole is not what is asked

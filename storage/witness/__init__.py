@@ -1,10 +1,12 @@
 """The witness: what our own restore does not reach, in an object store of its own.
 
     copies   every entry of the ledger as it was signed: a catalogue older than they are is refused
-    batches  the key rows that a change of epoch, or a hold, has written: without them no backup opens any more
+    batches  the key rows that a change of epoch has written: without them no backup opens any more
+    pending  what else becomes a batch: records that a restore must not forget, keys that a hold placed, statistics
 
-It holds no personal data, and no key that opens without the key provider. A store with object lock is best; the
-default, a folder beside the data folder, guards against a restored backup and not against a lost disk.
+What is about a person is sealed there as in the catalogue, and no key opens without the key provider. A store with
+object lock is best; the default, a folder beside the data folder, guards against a restored backup and not against a
+lost disk.
 """
 
 from __future__ import annotations

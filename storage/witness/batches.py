@@ -1,4 +1,4 @@
-"""Batches of key rows in the witness: what no backup of before has, and what the next one needs.
+"""Batches of rows in the witness: what no backup of before has, and what the next one needs.
 
 A part of a batch is the object `keys/<batch>/<the first 32 digits of its SHA-256>`. Which parts a batch has is said by
 an entry of the ledger, of type `keys`, with their whole hashes: a part that is missing, cut, changed or of another
@@ -47,6 +47,11 @@ class Batch:
         return [f"{_FOLDER}{self.id}/{part[:_NAME_DIGITS]}" for part in self.parts]
 
 
+def digests(parts: Sequence[bytes]) -> tuple[str, ...]:
+    """What the ledger says of a batch's parts."""
+    return tuple(hashlib.sha256(part).hexdigest() for part in parts)
+
+
 class Batches:
     """The key batches of one witness, or of what a backup has kept of it."""
 
@@ -59,7 +64,7 @@ class Batches:
         Unavailable, or DataError: then nothing may be destroyed that relies on it.
         """
         parts = encode(batch, read_rows())
-        made = Batch(batch, tenant, tuple(hashlib.sha256(part).hexdigest() for part in parts))
+        made = Batch(batch, tenant, digests(parts))
         for name, part in zip(made.names(), parts, strict=True):
             with suppress(AlreadyExists):  # of an attempt before; whether it is the same is seen below
                 self._objects.put(name, part)

@@ -74,7 +74,7 @@ def test_up_08_a_machine_that_does_not_say_where_it_is_takes_no_restricted_tenan
     with pytest.raises(ConfigError) as caught:
         load(configured(tmp_path, TENANTS), {})
     told = "; ".join(caught.value.problems)
-    for part in ("catalogue", "spool", "calls", "objects", "keys", "queue", "transcription"):
+    for part in ("catalogue", "spool", "calls", "objects", "keys", "witness", "queue", "transcription"):
         assert f"tenant 'dutch' allows NL only: {part} (here) in an unknown region" in told
     assert load(configured(tmp_path, 'region = "NL-AMS"' + TENANTS), {}).settings.region == "NL-AMS"
 
@@ -86,11 +86,13 @@ def test_up_08_transcription_here_counts_where_there_is_some(tmp_path: Path) -> 
     assert Part.TRANSCRIPTION in {place.part for place in places_of(settings, transcribing=True)}
 
 
-def test_a_key_providers_url_may_say_where_it_is(tmp_path: Path) -> None:
+def test_a_key_providers_url_may_say_where_it_is_and_so_may_the_witnesss_setting(tmp_path: Path) -> None:
     text = 'region = "NL"\n[store]\nkeys = "openbao://bao.example.com/transit?region=DE"\n'
+    text += 'witness = "s3://s3.example.com/witness"\nwitness_region = "FR"\n'
     found = {place.part: place for place in places_of(load(configured(tmp_path, text), {}).settings)}
     assert (found[Part.KEYS].region, found[Part.KEYS].name) == ("DE", "bao.example.com")
     assert found[Part.OBJECTS].region == "NL"
+    assert found[Part.WITNESS] == Place(Part.WITNESS, "FR", "s3.example.com/witness")
 
 
 @pytest.mark.parametrize("text", ['region = "UK"', 'region = "eu-1"', '[store]\nobjects_region = "EEA"'])

@@ -28,7 +28,7 @@ from tests.storage.stores import catalogue_at, files_below, put_catalogue
 
 _RANDOM_IDS = {
     *("id", "tenant", "call", "participant", "artefact", "leaf", "parent", "stream_id", "run"),
-    *("erasure", "change", "boot", "hold"),
+    *("erasure", "change", "boot", "hold", "named"),
 }
 _COUNTERS = {
     "serial",

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
+from storage.consents import Consent
+from storage.egress import Leaving
+from storage.leaving import forget_tenant
+from storage.model import NO_PARTICIPANT, Kind
+from storage.rating import BILLING, Rating
 from storage.recordings import Recordings
+from storage.records import Day, Derived
+from storage.tokens import Role
 from tests.storage.backup.drill import is_gone, is_whole
 from tests.storage.stores import ACTOR, GROUND, stored_call
 
@@ -34,11 +41,18 @@ def test_up_14_backup_restore_and_proof_on_the_command_line(
         erased, living = stored_call(store, tenant), stored_call(store, tenant)
         assert run(tmp_path, "backup", backup) == 0
         assert "objects: 4 named, 4 new" in capsys.readouterr().out
+        token = store.tokens.create(tenant, Role.OFFICER, "A. Jansen")
+        assert run(tmp_path, "backup", backup) == 0
         certificate = store.erase_call(tenant, erased.call, ground=GROUND, actor=ACTOR)
+        store.tokens.revoke(tenant, token[3:35])
+        (copy,) = store.egress.record(tenant, [Leaving(living.call, [living.artefacts[0].ref.artefact])], {"to": "X"})
+        request = store.dossiers.open(tenant, Kind.REQUEST, b"within a month")
+        consent = store.consents.record(tenant, living.call, Consent("training", "version 3"), ACTOR)
+    capsys.readouterr()
     assert run(tmp_path, "ledger", "head") == 0
     head = tmp_path / "head.json"
     head.write_text(capsys.readouterr().out)
-    assert json.loads(head.read_text())["body"]["type"] == "swept"
+    assert json.loads(head.read_text())["body"]["type"] == "keys"
     proof = ("prove-erased", "--backup", backup, "--identifier", "number:+31201234567")
     assert run(tmp_path, *proof, erased.call) == 0
     assert f"nothing of call {erased.call} opens" in capsys.readouterr().out
@@ -52,9 +66,15 @@ def test_up_14_backup_restore_and_proof_on_the_command_line(
     out = capsys.readouterr().out
     assert "calls whole: 1" in out
     assert "calls erased since the backup: 1" in out
+    assert "done again: 1 erasures, 1 certificates, 4 batches of rows, 1 tokens revoked, 1 consents" in out
+    assert "put back from the witness: 2 dossiers, 3 sealed documents, 1 calls in copies that left" in out
     with opened(tmp_path) as store:
         store.resume_erasures()
         assert (is_whole(store, living), is_gone(store, erased)) == (True, True)
+        assert store.tokens.lookup(token) is None
+        assert store.egress.read(tenant, copy)["to"] == "X"
+        assert store.dossiers.read(tenant, request, Kind.REQUEST) == b"within a month"
+        assert [found.id for found in store.consents.of_call(tenant, living.call)] == [consent]
         pinned = store.fingerprint()
 
     assert run(tmp_path, "ledger", "change-key") == 0
@@ -69,6 +89,25 @@ def test_up_14_backup_restore_and_proof_on_the_command_line(
     assert main(["verify", str(file), "--fingerprint", new]) == 1
     assert main(["verify", str(file), "--fingerprint", new, "--keys", str(keys)]) == 0
     assert "the time rests on the operator's word" in capsys.readouterr().out
+
+
+def test_ratings_of_a_tenant_that_left_are_read_by_its_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CALLVAULT_CONFIG", raising=False)
+    with opened(tmp_path) as store:
+        tenant = store.tenant("gone")
+        new = stored_call(store, tenant)
+        day = store.call(tenant, new.call).day
+        rating = Rating(Day(day), 61).to_json()
+        store.add_derived(tenant, new.call, (), [Derived(NO_PARTICIPANT, Kind.RATING, BILLING, rating)])
+        with store._catalogue.writing() as connection:
+            forget_tenant(connection, tenant)
+    assert run(tmp_path, "ratings", day[:7], "--of", tenant, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["calls"], found["seconds"]) == (1, 61)
+    assert run(tmp_path, "ratings", day[:7], "--of", "0" * 32, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["calls"] == 0
 
 
 def test_a_backup_that_is_none_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
