@@ -74,6 +74,7 @@ from storage.streams import StreamReader, open_stream
 from storage.tables import manifests
 from storage.timekeeper import Timekeeper
 from storage.tokens import Tokens
+from storage.vcon import make_vcon, recorded
 
 __all__ = [
     "ArtefactRecord",
@@ -424,6 +425,12 @@ class Recordings:
     def certificate(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
         """The certificate of a call's erasure; NotFound, or NotReady while it is under way."""
         return self.erasures.certificate_of(tenant, call)
+
+    def vcon(self, tenant: TenantId, certificate: Mapping[str, Any]) -> dict[str, Any]:
+        """A certificate of one call as a signed vCon, see `storage.vcon`; NotFound, and Refused of several calls."""
+        with self._catalogue.reading() as connection:
+            day, tracks = recorded(connection, tenant, certificate)
+        return make_vcon(self._base.signer, certificate, day, tracks, self._clock())
 
     # Manifests.
 
