@@ -37,16 +37,14 @@ from storage.chain import Entry, Keys
 from storage.epochs import ALIVE
 from storage.errors import Malformed, Refused, Tampered, WrongKey
 from storage.ledger import parse_certificate, target_words, verify_certificate
-from storage.model import CallId, CallState, Kind, TenantId
-from storage.records import Day
+from storage.model import CallId, CallState, TenantId
+from storage.records import STREAMS, Day
 from storage.signing import Signer, canonical, fingerprint_of, parse_json
 from storage.tables import artefacts
 from storage.times import utc
 
 SYNTAX = "0.4.0"
 EXTENSION = "callvault"
-TRACKS = (Kind.AUDIO, Kind.VOICEMAIL)
-"""What of a call is recorded dialog; what was derived of it is not."""
 MEDIA_TYPE = "audio/x-wav"
 """What a recording is, or was, to be had as; readers miss it where there is no content, too."""
 TRACKS_MAX = 1_000
@@ -77,7 +75,7 @@ def recorded(connection: Connection, tenant: TenantId, certificate: Mapping[str,
     call = read_call(connection, tenant, _one_call(certificate))
     if call.state is CallState.ERASED:
         return call.day, []
-    wanted = (artefacts.c.call == call.id, artefacts.c.kind.in_([kind.value for kind in TRACKS]))
+    wanted = (artefacts.c.call == call.id, artefacts.c.kind.in_([kind.value for kind in STREAMS]))
     rows = connection.execute(select(artefacts).where(*wanted).order_by(artefacts.c.serial).limit(TRACKS_MAX))
     return call.day, [Recorded(row.id, row.participant, row.state in ALIVE) for row in rows]
 
