@@ -36,7 +36,7 @@ from gateway.ingest.sip import SipIngest
 from gateway.ingest.whip import WhipIngest
 from gateway.operations import logs
 from gateway.operations.alarms import Alarm
-from gateway.operations.key_care import prepare_keys, refuse_wrong
+from gateway.operations.key_care import check_own, prepare_keys, refuse_wrong
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
@@ -246,11 +246,12 @@ class Server:
         self._keys_away = frozenset(keys_away)
 
     def _keys_prepared(self, recordings: Recordings) -> None:
-        """Hourly, and each minute while it fails for a tenant: Unavailable then, which is an alarm."""
+        """Hourly, and each minute while a tenant's fail or its provider is away: Unavailable then, which is an alarm."""
         away = prepare_keys(recordings, self._settings)
         self._keys_away = frozenset(away)
         for error in away.values():
             raise error
+        check_own(recordings)
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None

@@ -216,10 +216,6 @@ class Recordings:
         """The tenants that have a key provider of their own, each with what is wrong with it now. Asks each of them."""
         return self._base.routed.check_each()
 
-    def key_region(self, tenant: TenantId) -> str:
-        """Where the tenant's keys are, as the operator states it; "" if nobody does."""
-        return self._base.provider.behind(tenant).region
-
     def key_operations(self) -> Mapping[str, KeyOperations]:
         """What was asked of the key provider since this store was opened, by operation."""
         return self._base.provider.operations()

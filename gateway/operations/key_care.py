@@ -29,6 +29,18 @@ def prepare_keys(recordings: Recordings, settings: Settings) -> Mapping[str, Una
     return away
 
 
+def check_own(recordings: Recordings) -> None:
+    """Unavailable if a tenant's own key provider does not answer, however many of its keys are prepared.
+
+    Those last for two days at most, and nothing of the tenant can be erased meanwhile: somebody should know at once.
+    """
+    away = {tenant: error for tenant, error in recordings.own_providers().items() if error is not None}
+    for tenant, error in away.items():
+        log.warning("key provider away", extra={"tenant": tenant, "reason": type(error).__name__})
+    for error in away.values():
+        raise error
+
+
 def refuse_wrong(away: Mapping[str, Unavailable]) -> None:
     """WrongProvider, naming the tenant, if a provider answered and has not the keys that are in use."""
     for name, error in away.items():
