@@ -246,7 +246,7 @@ class Server:
         self._keys_away = frozenset(keys_away)
 
     def _keys_prepared(self, recordings: Recordings) -> None:
-        """Hourly, and each minute while a tenant's fail or its provider is away: Unavailable then, which is an alarm."""
+        """Hourly, each minute while a tenant's fail or its provider is away: Unavailable then, which is an alarm."""
         away = prepare_keys(recordings, self._settings)
         self._keys_away = frozenset(away)
         for error in away.values():
