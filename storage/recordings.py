@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import select
-
 from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.backup.take import Source
@@ -26,7 +24,7 @@ from storage.content import find_content, open_document, open_whole
 from storage.dossiers import Dossiers, amend
 from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
-from storage.errors import Erased, NotFound, NotReady, Swapped, Unavailable
+from storage.errors import Erased, NotFound, Unavailable
 from storage.expiry import Expiry
 from storage.exports import sign_index
 from storage.foundation import Foundation
@@ -39,8 +37,6 @@ from storage.keeping import Keeper
 from storage.keytree import KeyTree
 from storage.latest import LatestClock
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
-from storage.manifest import parse_manifest
-from storage.manifest import verify as verify_manifest
 from storage.model import ArtefactId, CallId, CallState, TenantId
 from storage.places import Place
 from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
@@ -71,7 +67,6 @@ from storage.spoolview import SpoolView, look
 from storage.standing import check_unrestricted
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
-from storage.tables import manifests
 from storage.timekeeper import Timekeeper
 from storage.tokens import Tokens
 from storage.vcon import make_vcon, recorded
@@ -436,18 +431,7 @@ class Recordings:
 
     def manifest(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
         """The signed manifest; NotFound, Erased, NotReady, and DataError if it is not what was signed for this call."""
-        with self._catalogue.reading() as connection:
-            record = read_call(connection, tenant, call)
-            body = connection.scalar(select(manifests.c.body).where(manifests.c.call == call))
-        if record.state is CallState.ERASED:
-            raise Erased(f"call {call} is erased")
-        if body is None:
-            raise NotReady(f"call {call} has no manifest yet")
-        manifest = parse_manifest(body.encode())
-        verify_manifest(manifest, self.public_key)
-        if (manifest["tenant"], manifest["call"]) != (tenant, call):
-            raise Swapped(f"the manifest of call {call} is another call's")
-        return manifest
+        return self.slices.manifest(tenant, call)
 
     def sign_export(self, index: Mapping[str, Any]) -> dict[str, Any]:
         """The index of an export, signed; `storage.exports` checks it."""
