@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -20,22 +16,13 @@ from storage.providers import open_provider
 from storage.tables import artefact_keys, buckets, epochs, nodes, tags
 from tests.storage.postgres import Cluster
 from tests.storage.recovering import recover_each
-from tests.storage.stores import catalogue_at, copy_data, open_at, put_catalogue
+from tests.storage.stores import copy_data, open_at, put_catalogue
 
 BEGAN_S = 1_800_000_000
 
 
 class Crash(BaseException):
     """The process is killed."""
-
-
-@cache
-def _made() -> Path:
-    """A data folder with an empty catalogue: to make its tables takes longer than most histories."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder)
-    catalogue_at(folder).close()
-    return folder / "data"
 
 
 class World:
@@ -46,8 +33,6 @@ class World:
         self._server = server
         if server is not None:
             put_catalogue(root, server)
-        else:
-            shutil.copytree(_made(), root / "data")
         self.now_s = BEGAN_S
         self.steps: list[Step] = []
         """Since the last `act`."""
