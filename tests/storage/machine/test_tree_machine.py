@@ -151,7 +151,9 @@ class TreeMachine(RuleBasedStateMachine):
     )
     def derive(self, pick: int, source: int, purpose: str, kind: Kind, large: bool) -> None:
         books, talk = self.pick_talk(pick)
-        of = talk.things[source % len(talk.things)]
+        self.derive_from(books, talk, talk.things[source % len(talk.things)], purpose, kind, large=large)
+
+    def derive_from(self, books: Books, talk: Talk, of: Thing, purpose: str, kind: Kind, *, large: bool) -> None:
         data = RATING if kind is Kind.RATING else (b"words " * (4000 if large else 1)) + new_id().encode()
         item = Derived(of.participant, kind, "billing" if kind is Kind.RATING else purpose, data)
         if any((thing.participant, thing.kind) == (of.participant, kind) for thing in talk.things):
@@ -224,6 +226,8 @@ class TreeMachine(RuleBasedStateMachine):
         who = None if given.participant == NO_PARTICIPANT else given.participant
         self.expected.bury_purpose(books, given.purpose, [talk], who)
         self.expected.passed(books, self.world.steps, finished=done)
+        for thing in [thing for thing in talk.content() if given.is_by(thing.participant)]:
+            self.derive_from(books, talk, thing, given.purpose, Kind.SPANS, large=False)
 
     def standing_consents(self) -> Iterator[tuple[Books, Talk, Given]]:
         for books in self.books:
