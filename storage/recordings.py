@@ -14,8 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import select
-
 from storage.accounts import Explain
 from storage.audit import Audit, Weight
 from storage.backup.take import Source
@@ -28,7 +26,7 @@ from storage.content import find_content, open_document, open_whole
 from storage.dossiers import Dossiers
 from storage.egress import EgressLedger
 from storage.erasure import Eraser, Step, Surroundings, Target
-from storage.errors import Erased, NotFound, NotReady, Swapped, Unavailable
+from storage.errors import Erased, NotFound, Unavailable
 from storage.expiry import Expiry
 from storage.exports import sign_index
 from storage.foundation import Foundation
@@ -42,8 +40,6 @@ from storage.keyless import KeylessCalls
 from storage.keytree import KeyTree
 from storage.latest import LatestClock
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
-from storage.manifest import parse_manifest
-from storage.manifest import verify as verify_manifest
 from storage.model import ArtefactId, CallId, CallState, TenantId
 from storage.places import Place
 from storage.policies import Adopted, adopt, due_at_once, due_of, mend, missing_rows, policy_of
@@ -75,10 +71,10 @@ from storage.spoolview import SpoolView, look
 from storage.standing import check_unrestricted
 from storage.statistics import Statistics
 from storage.streams import StreamReader, open_stream
-from storage.tables import manifests
 from storage.telemetry import Telemetry
 from storage.timekeeper import Timekeeper
 from storage.tokens import Tokens
+from storage.vcon import make_vcon, recorded
 
 __all__ = [
     "ArtefactRecord",
@@ -228,10 +224,6 @@ class Recordings:
     def own_providers(self) -> Mapping[TenantId, Unavailable | None]:
         """The tenants that have a key provider of their own, each with what is wrong with it now. Asks each of them."""
         return self._base.routed.check_each()
-
-    def key_region(self, tenant: TenantId) -> str:
-        """Where the tenant's keys are, as the operator states it; "" if nobody does."""
-        return self._base.provider.behind(tenant).region
 
     def key_operations(self) -> Mapping[str, KeyOperations]:
         """What was asked of the key provider since this store was opened, by operation."""
@@ -463,6 +455,12 @@ class Recordings:
         """The certificate of a call's erasure; NotFound, or NotReady while it is under way."""
         return self.erasures.certificate_of(tenant, call)
 
+    def vcon(self, tenant: TenantId, certificate: Mapping[str, Any]) -> dict[str, Any]:
+        """A certificate of one call as a signed vCon, see `storage.vcon`; NotFound, and Refused of several calls."""
+        with self._catalogue.reading() as connection:
+            day, tracks = recorded(connection, tenant, certificate)
+        return make_vcon(self._base.signer, certificate, day, tracks, self._clock())
+
     # Manifests.
 
     def store_manifest(self, tenant: TenantId, call: CallId) -> None:
@@ -471,18 +469,7 @@ class Recordings:
 
     def manifest(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
         """The signed manifest; NotFound, Erased, NotReady, and DataError if it is not what was signed for this call."""
-        with self._catalogue.reading() as connection:
-            record = read_call(connection, tenant, call)
-            body = connection.scalar(select(manifests.c.body).where(manifests.c.call == call))
-        if record.state is CallState.ERASED:
-            raise Erased(f"call {call} is erased")
-        if body is None:
-            raise NotReady(f"call {call} has no manifest yet")
-        manifest = parse_manifest(body.encode())
-        verify_manifest(manifest, self.public_key)
-        if (manifest["tenant"], manifest["call"]) != (tenant, call):
-            raise Swapped(f"the manifest of call {call} is another call's")
-        return manifest
+        return self.slices.manifest(tenant, call)
 
     def sign_export(self, index: Mapping[str, Any]) -> dict[str, Any]:
         """The index of an export, signed; `storage.exports` checks it."""

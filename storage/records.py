@@ -23,6 +23,9 @@ from storage.model import (
 Day = NewType("Day", str)
 """A UTC day, `YYYY-MM-DD`: the only time that stands in clear beside a recording."""
 
+DERIVED_DAYS = 2
+"""How long after its call something may have been made of it: a job is given up long before."""
+
 DEFAULT_SEGMENT_BYTES = 65_536
 """Ciphertext segment of new artefacts: a seek opens this much, and sealing is at full speed ."""
 

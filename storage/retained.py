@@ -21,11 +21,8 @@ from storage.liveness import IS_BURIED, IS_NEWEST
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Kind, ParticipantId, Root, TenantId
 from storage.policies import policy_of
 from storage.policy.explaining import Explanation, HeldBy, explain
-from storage.records import Day
+from storage.records import DERIVED_DAYS, Day
 from storage.tables import artefact_keys, artefacts, buckets, calls, drops, erased_calls, erasures, holds, tombstones
-
-DERIVED_DAYS = 2
-"""How long after its call something may have been made of it: a job is given up long before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,20 +54,6 @@ def after(instant_s: float, term: Term, zone: str, keep: Keep) -> int | None:
     return None if term.open else _extreme([datetime.fromtimestamp(instant_s, UTC)], term, zone, keep)
 
 
-def end_of_day(instant_s: float, term: Term, zone: str) -> int:
-    """The end of the zone's day on which a period ends that began on the day of an instant.
-
-    As Regulation (EEC, Euratom) 1182/71 Art. 3 counts: the day of the event is not counted, and a period in months
-    ends with the last hour of the day of the same date, or of its month's last day.
-    """
-    local = datetime.fromtimestamp(instant_s, UTC).astimezone(zoneinfo.ZoneInfo(zone))
-    try:
-        ends = datetime.combine(term.after(local.date()) + timedelta(days=1), datetime.min.time())
-    except OverflowError:
-        return LAST_S
-    return min(_readings([ends], zone, min), LAST_S)
-
-
 def last_night(now_s: float, zone: str) -> int:
     """The last `NIGHT_HOUR` of the zone, up to now."""
     here = zoneinfo.ZoneInfo(zone)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import datetime
 from typing import Any
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -16,6 +18,7 @@ from storage.model import Secret
 
 _KEY = re.compile(r"[0-9a-f]{64}\Z")
 _SIGNATURE = re.compile(r"[0-9a-f]{128}\Z")
+_NO_END = datetime(9999, 12, 31, 23, 59, 59)  # of a certificate without one: RFC 5280 §4.1.2.5
 
 
 def canonical(statement: object) -> bytes:
@@ -47,14 +50,33 @@ class Signer:
         """128 lower-case hexadecimal digits."""
         return self._key.sign(_labelled(label, statement)).hex()
 
+    def sign_bare(self, statement: bytes) -> bytes:
+        """64 bytes, over the statement as it is: for formats that have no place for a label (JWS, X.509).
+
+        Neither begins as a label does (`callvault …`): a JWS with base64url of `{"`, a certificate with 30 hex.
+        """
+        return self._key.sign(statement)
+
+    def certificate(self) -> bytes:
+        """The public key as an X.509 certificate (DER) that it signs itself: ever the same; it vouches for nobody."""
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, fingerprint_of(self.public_key))])
+        made = x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=self._key.public_key())
+        made = made.serial_number(int(self.public_key[:30], 16) + 1)
+        made = made.not_valid_before(datetime(2020, 1, 1)).not_valid_after(_NO_END)
+        return made.sign(self._key, None).public_bytes(serialization.Encoding.DER)
+
 
 def verify_signature(public_key: str, label: str, statement: bytes, signature: object) -> None:
     """Raises Tampered if the signature does not hold, Malformed if it is none."""
     if _KEY.match(public_key) is None or not isinstance(signature, str) or _SIGNATURE.match(signature) is None:
         raise Malformed("a public key has 64, a signature 128 lower-case hexadecimal digits")
+    verify_bare(public_key, _labelled(label, statement), bytes.fromhex(signature))
+
+
+def verify_bare(public_key: str, statement: bytes, signature: bytes) -> None:
+    """The same of what `sign_bare` has signed; the key is 64 hexadecimal digits. Tampered."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
-        key.verify(bytes.fromhex(signature), _labelled(label, statement))
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key)).verify(signature, statement)
     except InvalidSignature:
         raise Tampered("a signature does not hold") from None
 

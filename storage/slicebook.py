@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy import bindparam, select, update
 
-from storage.calls import calls_due
+from storage.calls import calls_due, read_call
 from storage.catalogue import Catalogue
-from storage.errors import Erased, NotFound, Refused, StoreError
+from storage.errors import Erased, NotFound, NotReady, Refused, StoreError, Swapped
 from storage.keytree import KeyTree, Opened
-from storage.manifest import Closing, make_manifests
+from storage.manifest import Closing, make_manifests, parse_manifest
+from storage.manifest import verify as verify_manifest
 from storage.model import ArtefactId, ArtefactState, CallId, CallState, Root, TenantId
 from storage.records import ROOTS, STREAMS, Day
 from storage.residency import Residency
@@ -137,6 +138,21 @@ class SliceBook:
                 closed = [{"of": call, "to": _closed_as(rows[call].state, made[call])} for call in made]
                 connection.execute(_CLOSE, closed)
         return outcomes
+
+    def manifest(self, tenant: TenantId, call: CallId) -> dict[str, Any]:
+        """The signed manifest; NotFound, Erased, NotReady, and DataError if it is not what was signed for this call."""
+        with self._catalogue.reading() as connection:
+            record = read_call(connection, tenant, call)
+            body = connection.scalar(select(manifests.c.body).where(manifests.c.call == call))
+        if record.state is CallState.ERASED:
+            raise Erased(f"call {call} is erased")
+        if body is None:
+            raise NotReady(f"call {call} has no manifest yet")
+        manifest = parse_manifest(body.encode())
+        verify_manifest(manifest, self._signer.public_key)
+        if (manifest["tenant"], manifest["call"]) != (tenant, call):
+            raise Swapped(f"the manifest of call {call} is another call's")
+        return manifest
 
 
 def _outcome(tenant: TenantId, call: CallId, row: Any | None) -> Refused | None:

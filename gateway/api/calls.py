@@ -7,9 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.api.certificates import Form, in_form
 from gateway.api.context import AsCaller, AsOfficer, Caller, Context, InContext, OfCall, check_kept
 from gateway.events import LiveEvent
 from gateway.rights.annotations import entries_of
@@ -109,9 +110,9 @@ async def erase(context: InContext, who: AsOfficer, call: OfCall, request: Erasu
 
 
 @router.get("/{call}/certificate")
-def certificate(context: InContext, who: AsCaller, call: OfCall) -> dict[str, Any]:
-    """The certificate of an erased call."""
-    return context.recordings.certificate(who.tenant, call)
+def certificate(context: InContext, who: AsCaller, call: OfCall, form: Form = Form.SIGNED) -> Response:
+    """The certificate of an erased call, or of what was erased of it last."""
+    return in_form(context, who, context.recordings.certificate(who.tenant, call), form)
 
 
 def summary(context: Context, who: Caller, record: CallRecord, locations: Sequence[Location]) -> dict[str, Any]:

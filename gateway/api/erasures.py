@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, HTTPException, Path
+from fastapi import APIRouter, HTTPException, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.calls import summary
+from gateway.api.certificates import Form, in_form
 from gateway.api.context import AsOfficer, Caller, Context, InContext
 from gateway.calls.identifiers import VALUE_CHARACTERS_MAX, Sort
 from gateway.events import LiveEvent
@@ -99,9 +100,11 @@ async def erase(
 
 
 @router.get("/{erasure}/certificate")
-def certificate(context: InContext, who: AsOfficer, erasure: Annotated[str, Path(pattern=ID)]) -> dict[str, Any]:
+def certificate(
+    context: InContext, who: AsOfficer, erasure: Annotated[str, Path(pattern=ID)], form: Form = Form.SIGNED
+) -> Response:
     """The certificate of an erasure; 409 while it is under way."""
-    return context.recordings.erasures.certificate(who.tenant, erasure)
+    return in_form(context, who, context.recordings.erasures.certificate(who.tenant, erasure), form)
 
 
 def _target(context: Context, who: Caller, request: PersonRequest | PartRequest | PurposeRequest) -> Target:

@@ -8,6 +8,8 @@ from pathlib import Path
 from gateway.arguments.common import Commands, api, command, configuration
 
 SUITE = "AES_CM_128_HMAC_SHA1_80"  # the one that every SRTP peer has (RFC 4568 §6.2.1)
+FORMS = ("signed", "vcon")
+FORM_HELP = "the certificate as it is signed, or of one call as a vCon that carries it (default: %(default)s)"
 
 
 def client_commands(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -42,6 +44,7 @@ def client_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     get.add_argument("call")
     get.add_argument("what", choices=("audio", "transcript", "detail", "manifest", "certificate"))
+    get.add_argument("--form", choices=FORMS, default=FORMS[0], help=FORM_HELP)
     get.add_argument("--track", type=int, help="audio of one track only")
     get.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
     api(get)
@@ -98,6 +101,7 @@ def erase_command(commands: Commands[argparse.ArgumentParser]) -> None:
     erase.add_argument("--all", action="store_true", help="with --person: all of them, though the number looks shared")
     erase.add_argument("--purpose", help="what is kept for this purpose only, of all calls")
     erase.add_argument("--ground", default="Art. 17(1) GDPR", help="legal ground; stands in the certificate")
+    erase.add_argument("--form", choices=FORMS, default=FORMS[0], help=FORM_HELP)
     erase.add_argument("--yes", action="store_true", help="do not ask")
     api(erase)
 

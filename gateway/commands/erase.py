@@ -17,7 +17,10 @@ SHOWN_MAX = 20
 def command(arguments: argparse.Namespace) -> int:
     """Erase and print the certificate."""
     try:
-        certificate = _asked(arguments)(Client.of(arguments.url, arguments.token), arguments)
+        client = Client.of(arguments.url, arguments.token)
+        certificate = _asked(arguments)(client, arguments)
+        if arguments.form == "vcon":
+            certificate = _as_vcon(client, certificate)
     except (ApiError, OSError) as error:
         sys.stderr.write(f"callvault: {error}\n")
         return 1
@@ -31,6 +34,8 @@ def _asked(arguments: argparse.Namespace) -> Callable[[Client, argparse.Namespac
         raise ApiError(0, "name a call, or --person, or --purpose, and one of them only")
     if arguments.call is None and (arguments.kind or arguments.participant):
         raise ApiError(0, "--kind and --participant are of a call")
+    if arguments.call is None and arguments.form == "vcon":
+        raise ApiError(0, "--form vcon is of a call: a vCon is one conversation")
     if arguments.person is not None:
         return _person
     return _purpose if arguments.purpose is not None else _call
@@ -47,6 +52,16 @@ def _call(client: Client, arguments: argparse.Namespace) -> Any:
         return client.post("/v1/erasures", {"scope": "artefact", "call": call, "kinds": arguments.kind} | ground)
     confirm(arguments, f"Erase call {call}?")
     return client.post(f"/v1/calls/{call}/erasure", ground)
+
+
+def _as_vcon(client: Client, certificate: Any) -> Any:
+    """The vCon, or else the certificate as it is: what was destroyed is proved in any case."""
+    erasure = certificate["entries"][0]["body"]["erasure"]
+    try:
+        return client.json(f"/v1/erasures/{erasure}/certificate?form=vcon")
+    except ApiError as error:
+        sys.stderr.write(f"callvault: as it is signed, not as a vCon: {error}\n")
+        return certificate
 
 
 def _purpose(client: Client, arguments: argparse.Namespace) -> Any:

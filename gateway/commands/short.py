@@ -26,10 +26,10 @@ from gateway.ratings import totals
 from gateway.rights.orders import OPERATOR
 from storage.chain import parse_key_changes
 from storage.errors import StoreError
-from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate
 from storage.model import TenantId
 from storage.recordings import Recordings
 from storage.tokens import Role
+from storage.vcon import VCON_BYTES_MAX, verify_file
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -89,6 +89,7 @@ def get(arguments: argparse.Namespace) -> int:
     """Download one thing of a call."""
     path = {
         "audio": "/audio" + (f"?track={arguments.track}" if arguments.track is not None else ""),
+        "certificate": f"/certificate?form={arguments.form}",
         "detail": "",
     }.get(arguments.what, f"/{arguments.what}")
 
@@ -158,12 +159,12 @@ def ratings(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Check a certificate with nothing but itself and a fingerprint that is trusted."""
+    """Check a certificate, in either form, with nothing but itself and a fingerprint that is trusted."""
     try:
         with arguments.certificate.open("rb") as file:
-            document = parse_certificate(file.read(CERTIFICATE_BYTES_MAX + 1))
+            text = file.read(VCON_BYTES_MAX + 1)
         changes = parse_key_changes(arguments.keys.read_bytes()) if arguments.keys else ()
-        findings = verify_certificate(document, arguments.fingerprint, changes)
+        findings = verify_file(text, arguments.fingerprint, changes)
     except (OSError, StoreError) as error:
         return _fail(f"not verified: {error}")
     for finding in findings:

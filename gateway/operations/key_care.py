@@ -30,6 +30,18 @@ def prepare_keys(recordings: Recordings, settings: Settings) -> Mapping[str, Una
     return away
 
 
+def check_own(recordings: Recordings) -> None:
+    """Unavailable if a tenant's own key provider does not answer, however many of its keys are prepared.
+
+    Those last for two days at most, and nothing of the tenant can be erased meanwhile: somebody should know at once.
+    """
+    away = {tenant: error for tenant, error in recordings.own_providers().items() if error is not None}
+    for tenant, error in away.items():
+        log.warning("key provider away", extra={"tenant": tenant, "reason": type(error).__name__})
+    for error in away.values():
+        raise error
+
+
 @dataclass(frozen=True, slots=True)
 class KeysAhead:
     """How keys stand for all tenants together."""
@@ -49,11 +61,12 @@ class KeyCare:
         """Tenants whose provider did not answer the last time, by name: monotonic time of the first time."""
 
     def prepare(self) -> None:
-        """Prepares each tenant's; Unavailable if one of them could not be."""
+        """Prepares each tenant's; Unavailable if one of them could not be, or a tenant's own provider is away."""
         away = prepare_keys(self._recordings, self._settings())
         self.note(away)
         for error in away.values():
             raise error
+        check_own(self._recordings)
 
     def note(self, away: Mapping[str, Unavailable]) -> None:
         """What `prepare_keys` gave."""

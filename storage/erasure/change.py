@@ -33,6 +33,7 @@ from sqlalchemy import Connection, select, update
 from storage.catalogue import Catalogue
 from storage.egress import exceptions_of
 from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
+from storage.erasure.copied import calls_copied
 from storage.erasure.graves import close_graves, raise_fence
 from storage.erasure.survivors import survivors
 from storage.erasure.sweep import Sweep
@@ -232,7 +233,7 @@ class Change:
             for row in carried_out:
                 target = Target.parse(row.target)
                 kept = survivors(connection, self._tenant, target, self._with.clock())
-                left = exceptions_of(connection, self._tenant, target.calls, everything=target.scope is Scope.TENANT)
+                left = self._copies(connection, row.id, target)
                 statement = {
                     "erasure": row.id,
                     "tenant": row.tenant,
@@ -247,6 +248,13 @@ class Change:
                 connection.execute(update(erasures).where(erasures.c.id == row.id).values(certificate=certificate))
             self._note(connection, Step.DONE, {})
         self._with.witness.copies.try_publish(self._with.catalogue)
+
+    def _copies(self, connection: Connection, erasure: str, target: Target) -> list[str]:
+        """What is said of the copies that left: of a tenant how many, of calls which."""
+        if target.scope is Scope.TENANT:
+            return exceptions_of(connection, self._tenant, (), everything=True)
+        copied = calls_copied(connection, self._tenant, erasure, target)
+        return exceptions_of(connection, self._tenant, copied)
 
     def _sweep(self) -> None:
         dropped = self._steps()[Step.REWRAP]["dropped"]

@@ -5,6 +5,7 @@ What is signed is read as it is, and then signed anew by the right key: so it is
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, delete, select
 
+from storage import jws
 from storage.errors import DataError, Erased, Malformed, Unavailable
 from storage.ledger import Ledger, parse_certificate, verify_certificate
 from storage.manifest import parse_manifest
@@ -32,6 +34,7 @@ from storage.providers.secretfile import SecretFile
 from storage.records import Day
 from storage.signing import Signer, canonical, fingerprint_of
 from storage.tables import ledger as ledger_table
+from storage.vcon import Recorded, make_vcon, verify_file
 from tests.fuzz.target import Target
 
 SIGNER = Signer(Secret(bytes(range(32))))
@@ -112,6 +115,30 @@ def _certificate(data: bytes) -> list[str]:
 def _certificates() -> list[bytes]:
     found = [json.dumps(_append(kinds)[0]).encode() for kinds in (("intent", "done"), ("intent", "policy", "done"))]
     return [*found, b"[]", b"{}"]
+
+
+def _sign_vcon(vcon: Any) -> dict[str, Any]:
+    for attachment in vcon["attachments"]:
+        _sign_certificate(attachment["body"])
+    return jws.sign(SIGNER, json.dumps(vcon).encode(), {})
+
+
+def _vcon(data: bytes) -> list[str]:
+    """The inputs are vCons before they are signed, or with their signature."""
+    fingerprint = fingerprint_of(SIGNER.public_key)
+    try:
+        signed = json.dumps(_sign_vcon(json.loads(data))).encode()
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, Malformed):
+        return verify_file(data, fingerprint)
+    return verify_file(signed, fingerprint)
+
+
+def _vcons() -> list[bytes]:
+    tracks = [Recorded("a" * 32, "b" * 32, True), Recorded("c" * 32, "d" * 32, False)]
+    signed = make_vcon(SIGNER, _append(("intent", "done"))[0], Day("2027-01-15"), tracks, NOW_S)
+    payload = signed["payload"]
+    bare = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    return [bare, json.dumps(signed).encode(), b'{"payload":"","signatures":[]}']
 
 
 def _sign_rows(rows: Any) -> None:
@@ -267,6 +294,7 @@ def _nothing(_value: object) -> None:
 
 STORING: tuple[Target[Any], ...] = (
     Target("certificate", _certificate, _nothing, (DataError,), _certificates),
+    Target("vcon", _vcon, _nothing, (DataError,), _vcons),
     Target("ledger", _ledger, _nothing, (DataError,), _ledgers),
     Target("manifest", _manifest, _nothing, (DataError,), _manifests),
     Target("policy", lambda data: parse_profile(data, "file"), _use_policy, (Malformed,), _policies),

@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from storage.egress import CALLS_AT_ONCE, Copy, Leaving, copies_of, verify_notice
+from storage.egress import CALLS_AT_ONCE, NAMED_MAX, Copy, Leaving, copies_of, verify_notice
 from storage.erasure import Target
 from storage.errors import Malformed, NotFound, NotReady, Refused, Tampered, WrongKey
 from storage.ledger import verify_certificate
-from storage.model import ArtefactId, CallId, Kind, TenantId, new_id
+from storage.model import ArtefactId, CallId, CallState, Kind, TenantId, new_id
+from storage.policy.library import profile
+from storage.policy.overrides import Override, overridden
+from storage.policy.term import Term, Unit
 from storage.recordings import Recordings
 from storage.records import NewCall
-from tests.storage.stores import ACTOR, GROUND, files_below, stored_call
+from storage.tables import egress
+from tests.storage.stores import ACTOR, GROUND, PURPOSE, files_below, open_at, stored_call
 
+DAY_S = 86_400
 TO = "Pietersen Advocaten, Lange Voorhout 1"
 ABOUT = {"to": TO, "ground": "Art. 15", "parts": ["audio"]}
 
@@ -70,6 +75,55 @@ def test_cl_06_certificates_of_persons_and_tenants_count_copies_too(store: Recor
     assert said.startswith("2 copies") and all(copy in said for copy in copies[:2]) and copies[2] not in said
     everything = store.erasures.erase(tenant, Target.of_tenant(), GROUND, ACTOR)
     assert "3 copies on record as having left" in everything["entries"][1]["body"]["exceptions"]
+
+
+def said_of_copies(store: Recordings, tenant: TenantId, erasure: str) -> list[str]:
+    certificate = store.erasures.certificate(tenant, erasure)
+    assert verify_certificate(certificate, store.fingerprint())
+    return [line for line in certificate["entries"][1]["body"]["exceptions"] if "on record" in line]
+
+
+def test_cl_06_a_days_expiry_lists_the_copies_of_what_it_ends_and_no_others(tmp_path: Path) -> None:
+    now_s = [1_800_000_000.0]
+    with open_at(tmp_path, clock=lambda: now_s[0]) as store:
+        tenant, other = store.tenant("acme"), store.tenant("beta")
+        for of in (tenant, other):
+            store.adopt(of, overridden(profile("speakup"), [Override("*", "*", Term(Unit.DAYS, 3))], "UTC"))
+        ending, uncopied = stored_call(store, tenant), stored_call(store, tenant)
+        (copy,) = store.egress.record(tenant, [leaving(ending)], ABOUT)
+        store.egress.record(other, [leaving(stored_call(store, other))], ABOUT)
+        now_s[0] += DAY_S
+        (stays,) = store.egress.record(tenant, [leaving(stored_call(store, tenant))], ABOUT)
+        now_s[0] += 2 * DAY_S
+        assert store.expiry.run()
+        assert store.call(tenant, uncopied.call).state is CallState.ERASED
+        erasure = store.certificate(tenant, ending.call)["entries"][0]["body"]["erasure"]
+        assert said_of_copies(store, tenant, erasure) == [f"1 copies on record as having left: {copy}"]
+        assert [waits.id for waits in store.egress.waiting(tenant)] == [copy]
+        now_s[0] += DAY_S
+        assert store.expiry.run()
+        assert [waits.id for waits in store.egress.waiting(tenant)] == [copy, stays]
+
+
+def test_cl_06_a_purpose_that_falls_away_lists_the_copies_of_what_it_ends(store: Recordings, tenant: TenantId) -> None:
+    (copy,) = store.egress.record(tenant, [leaving(stored_call(store, tenant))], ABOUT)
+    ends = store.erasures.request(tenant, Target.of_purpose(PURPOSE), GROUND, ACTOR)
+    nothing = store.erasures.request(tenant, Target.of_purpose("training"), GROUND, ACTOR)
+    store.erasures.run(ends)
+    assert said_of_copies(store, tenant, ends) == [f"1 copies on record as having left: {copy}"]
+    assert said_of_copies(store, tenant, nothing) == []
+
+
+def test_a_certificate_names_a_thousand_copies_and_counts_the_rest(store: Recordings, tenant: TenantId) -> None:
+    call = stored_call(store, tenant).call
+    rows = [{"id": f"{n:032x}", "tenant": tenant, "call": call, "day": "2026-01-01"} for n in range(NAMED_MAX + 2)]
+    with store._catalogue.writing() as connection:
+        connection.execute(egress.insert(), rows)
+    erasure = store.erasures.request(tenant, Target.of_purpose(PURPOSE), GROUND, ACTOR)
+    store.erasures.run(erasure)
+    (said,) = said_of_copies(store, tenant, erasure)
+    assert said.startswith(f"{NAMED_MAX + 2} copies") and said.endswith(f"{NAMED_MAX - 1:032x} and 2 more")
+    assert len(said) < 40 * NAMED_MAX
 
 
 def test_a_notice_that_was_changed_or_is_anothers_is_refused(store: Recordings, tenant: TenantId) -> None:

@@ -22,6 +22,7 @@ from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId
 from storage.recordings import Recordings
 from storage.records import Identifier, NewCall, Wanted
 from storage.tokens import Role
+from storage.vcon import verify_file
 
 ANNA, BERT, LINE = "+31201234567", "+31207654321", "+442079460456"
 
@@ -104,6 +105,27 @@ def test_ct_02_ip_10_the_match_set_is_shown_first_and_its_token_carries_it_out(a
     assert api.states(first, second, other) == [CallState.ERASED, CallState.ERASED, CallState.ENDED]
     assert api.match(ANNA)["calls"] == []
     assert api.ended == [second, first]
+
+
+def test_the_certificate_of_one_call_is_to_be_had_as_a_vcon_and_that_of_several_is_not(api: Api) -> None:
+    first, _ = api.call(ANNA, "Anna"), api.call(ANNA, "Anna")
+    several = api.post("", person(ANNA, api.match(ANNA)["token"])).json()
+    one = api.post("", {"scope": "purpose", "purpose": "quality", "calls": [api.call(BERT)]}).json()
+    token = api.store.tokens.create(api.store.tenant("acme"), Role.OFFICER, "test")
+
+    def get(path: str) -> httpx2.Response:
+        return api.client.get(path, headers={"Authorization": f"Bearer {token}"})
+
+    erasure = one["entries"][0]["body"]["erasure"]
+    answer = get(f"/v1/erasures/{erasure}/certificate?form=vcon")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/vcon")
+    assert verify_file(answer.content, api.store.fingerprint())
+    assert get(f"/v1/erasures/{erasure}/certificate").json() == one
+    refused = get(f"/v1/erasures/{several['entries'][0]['body']['erasure']}/certificate?form=vcon")
+    assert (refused.status_code, refused.json()["error"]) == (406, "NotOneCall")
+    assert get(f"/v1/calls/{first}/certificate").json() == several
+    assert get(f"/v1/calls/{first}/certificate?form=vcon").status_code == 406
+    assert get(f"/v1/calls/{first}/certificate?form=pdf").status_code == 422
 
 
 def test_ip_10_a_shared_number_asks_for_a_decision(api: Api) -> None:

@@ -19,7 +19,7 @@ from gateway.calls.call import Call
 from gateway.calls.identifiers import Sort, wanted
 from gateway.calls.keyless import KEYS_AWAY, NO_MEMORY, STREAM_RESERVE_BYTES
 from gateway.config import Settings
-from gateway.operations.key_care import prepare_keys, refuse_wrong
+from gateway.operations.key_care import check_own, prepare_keys, refuse_wrong
 from gateway.policy import Tenant
 from gateway.tenants import Match
 from media.messages import Discard, Open, Release
@@ -312,10 +312,23 @@ def test_one_tenants_missing_keys_fail_no_other_tenants_call_of_the_same_transac
     run(work())
 
 
+def test_up_15_a_tenants_own_provider_that_is_away_is_told_while_its_keys_are_prepared(tmp_path: Path) -> None:
+    configured = settings()
+    with _Store.open(tmp_path / "data", f"file:{tmp_path}/keys", f"file:{tmp_path}/o", node="t") as store:
+        assert prepare_keys(store, configured) == {}
+        own = store.tenant("own")
+        with away(tmp_path):
+            assert store.ready(own)
+            with pytest.raises(Unavailable):
+                check_own(store)
+        check_own(store)
+
+
 def test_a_provider_that_is_another_one_is_told_apart_from_one_that_is_away(tmp_path: Path) -> None:
     configured = settings()
     with _Store.open(tmp_path / "data", f"file:{tmp_path}/keys", f"file:{tmp_path}/o", node="t") as store:
         assert prepare_keys(store, configured) == {}
+        check_own(store)
         with away(tmp_path):
             found = prepare_keys(store, configured)
             assert isinstance(found["own"], Unavailable)

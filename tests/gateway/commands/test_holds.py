@@ -99,3 +99,19 @@ def test_a_consent_is_given_listed_and_withdrawn(
     status, out, _ = run(capsys, "consent", "withdraw", call, consent, "--how", "by letter", "--yes")
     assert status == 0 and verify_certificate(json.loads(out), store.fingerprint())
     assert "withdrawn" in run(capsys, "consent", "list", call)[1]
+
+
+def test_a_part_is_erased_and_the_certificate_comes_as_a_vcon_that_verify_takes(
+    store: Recordings, call: CallId, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "erase", "--purpose", "training", "--form", "vcon", "--yes")[0] == 1  # nothing is destroyed
+    status, out, _ = run(capsys, "erase", call, "--kind", "audio", "--form", "vcon", "--yes")
+    assert status == 0 and {"payload", "signatures"} == json.loads(out).keys()
+    file = tmp_path / "call.vcon"
+    assert run(capsys, "get", call, "certificate", "--form", "vcon", "--output", str(file))[0] == 0
+    for text in (out, file.read_text()):
+        file.write_text(text)
+        status, found, _ = run(capsys, "verify", str(file), "--fingerprint", store.fingerprint())
+        assert status == 0 and f"artefact (1 artefacts, call {call})" in found and "filed as vCon" in found
+    file.write_text(out.replace('"payload": "e', '"payload": "f'))
+    assert run(capsys, "verify", str(file), "--fingerprint", store.fingerprint())[0] == 1

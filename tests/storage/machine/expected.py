@@ -60,12 +60,40 @@ class Thing:
 
 
 @dataclass(eq=False, slots=True)
+class Given:
+    """A consent."""
+
+    id: str
+    participant: ParticipantId
+    purpose: str
+    stands: bool = True
+
+    def is_by(self, participant: ParticipantId) -> bool:
+        """By them, or by the call as a whole."""
+        return self.participant in (participant, NO_PARTICIPANT)
+
+
+@dataclass(eq=False, slots=True)
 class Talk:
     """A call."""
 
     new: NewCall
     numbers: set[str]
     things: list[Thing]
+    consents: list[Given] = field(default_factory=list)
+    restricted: bool = False
+
+    def withdrawn(self, participant: ParticipantId, purpose: str) -> bool:
+        """Whether the last word about a purpose is that it was withdrawn."""
+        said = [given for given in self.consents if given.is_by(participant) and given.purpose == purpose]
+        return bool(said) and not said[-1].stands
+
+    def overlapped(self, participant: ParticipantId, purpose: str) -> bool:
+        """Whether a consent stands that covers one by them, or that one by them would cover."""
+        standing = [given.participant for given in self.consents if given.stands and given.purpose == purpose]
+        return (
+            participant in standing or NO_PARTICIPANT in standing or (participant == NO_PARTICIPANT and bool(standing))
+        )
 
     @property
     def id(self) -> CallId:
@@ -83,6 +111,8 @@ class Books:
     terms: dict[str, int]
     talks: list[Talk] = field(default_factory=list)
     holds: dict[str, Talk] = field(default_factory=dict)
+    closed_s: int | None = None
+    """The tenant has left, since then."""
     pending: bool = False
     """A change of epoch was asked for, and is not finished."""
     falling: set[Slot] = field(default_factory=set)
@@ -143,6 +173,17 @@ class Expected:
         way.dropped = thing.slot(way) in books.falling
         thing.ways.append(way)
 
+    def consent(self, books: Books, talk: Talk, given: Given) -> None:
+        """What somebody has said is kept for one purpose more, unless it was erased for that before."""
+        for thing in talk.content():
+            if not (given.participant in (NO_PARTICIPANT, thing.participant) and self.lives_by_itself(books, thing)):
+                continue
+            if thing.ways[0].purpose != given.purpose and not any(
+                way.buried and way.purpose == given.purpose for way in thing.ways
+            ):
+                self.keep(books, thing, Root.CONTENT, given.purpose)
+        talk.consents.append(given)
+
     def bury(self, books: Books, things: Iterable[Thing]) -> None:
         """An erasure names them; what a hold keeps stays."""
         for thing in things:
@@ -152,8 +193,10 @@ class Expected:
     def bury_participant(self, books: Books, talk: Talk, participant: ParticipantId) -> None:
         self.bury(books, [thing for thing in talk.things if thing.participant in (participant, NO_PARTICIPANT)])
 
-    def bury_purpose(self, books: Books, purpose: str, talks: list[Talk] | None) -> None:
-        """A purpose falls away, for some calls or for all; days that are over fall whole."""
+    def bury_purpose(
+        self, books: Books, purpose: str, talks: list[Talk] | None, participant: ParticipantId | None = None
+    ) -> None:
+        """A purpose falls away, for some calls, or one participant of them, or all; days that are over fall whole."""
         today = _day(self.now())
         if talks is None:
             self.drop(
@@ -162,6 +205,8 @@ class Expected:
         whole, single = [], []
         for talk in books.talks if talks is None else talks:
             for thing in talk.things:
+                if participant not in (None, thing.participant):
+                    continue
                 named = [way for way in thing.ways if way.root is Root.CONTENT and way.purpose == purpose]
                 if talks is None and thing.day < today:
                     continue

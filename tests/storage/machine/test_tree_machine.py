@@ -1,7 +1,7 @@
 """Whatever happens to a store, in whatever order: what must open opens, what must not does not, from any copy.
 
 `make test` runs a few short histories, the same ones each time. By hand, longer and others each time:
-`CALLVAULT_HISTORIES=500 CALLVAULT_STEPS=40 python -m pytest tests/storage/machine`.
+`CALLVAULT_HISTORIES=500 CALLVAULT_STEPS=40 python -m pytest tests/storage/machine -k sqlite`, or `-k postgresql`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,25 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
+from storage.closings import State
+from storage.consents import Consent
 from storage.erasure import Step, Target
-from storage.errors import Erased, Expired, NotFound, OnHold
+from storage.errors import AlreadyExists, Erased, Expired, NotFound, OnHold, Refused, Restricted, StoreError
 from storage.ledger import verify_certificate
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, Root, TenantId, new_id
 from storage.policy.library import profile
@@ -28,8 +37,9 @@ from storage.policy.term import Term, Unit
 from storage.rating import Rating
 from storage.records import STREAMS, Day, Derived, Identifier, NewCall, Wanted
 from storage.times import day_of
-from tests.storage.machine.expected import DAY_S, Books, Expected, Talk, Thing, Way
+from tests.storage.machine.expected import DAY_S, Books, Expected, Given, Talk, Thing, Way
 from tests.storage.machine.world import World
+from tests.storage.postgres import Cluster, needs_postgres
 from tests.storage.stores import ACTOR, GROUND, spool, upload
 
 PURPOSES = ("training", "quality")
@@ -57,15 +67,19 @@ def policy(terms: dict[str, int]) -> Policy:
 class TreeMachine(RuleBasedStateMachine):
     """Some tenants' calls, and everything that can happen to them."""
 
+    server: ClassVar[Cluster | None] = None
+    """Which has the catalogues; none: SQLite."""
+
     def __init__(self) -> None:
         super().__init__()
         self.root = Path(tempfile.mkdtemp())
-        self.world = World(self.root)
+        self.world = World(self.root, self.server)
         self.expected = Expected(self.world.now)
         self.books: list[Books] = []
         self.certified: list[dict[str, Any]] = []
         self.attacked = True
         """Nothing was destroyed since the last attack."""
+        self.looks = 0
 
     @initialize(talks=st.lists(st.tuples(picks, purposes, st.integers(0, 1), numbers), min_size=4, max_size=6))
     def begin(self, talks: list[tuple[int, str, int, str]]) -> None:
@@ -96,7 +110,12 @@ class TreeMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, purpose=purposes, tracks=st.integers(0, 2), number=numbers)
     def record_call(self, pick: int, purpose: str, tracks: int, number: str) -> None:
-        self.record(pick, purpose, tracks, number)
+        try:
+            self.record(pick, purpose, tracks, number)
+        except Refused:
+            assert self.pick_books(pick).closed_s is not None
+        else:
+            assert self.pick_books(pick).closed_s is None
 
     def record(self, pick: int, purpose: str, tracks: int, number: str) -> None:
         books, store = self.pick_books(pick), self.world.store
@@ -132,22 +151,31 @@ class TreeMachine(RuleBasedStateMachine):
     )
     def derive(self, pick: int, source: int, purpose: str, kind: Kind, large: bool) -> None:
         books, talk = self.pick_talk(pick)
-        of = talk.things[source % len(talk.things)]
+        self.derive_from(books, talk, talk.things[source % len(talk.things)], purpose, kind, large=large)
+
+    def derive_from(self, books: Books, talk: Talk, of: Thing, purpose: str, kind: Kind, *, large: bool) -> None:
         data = RATING if kind is Kind.RATING else (b"words " * (4000 if large else 1)) + new_id().encode()
         item = Derived(of.participant, kind, "billing" if kind is Kind.RATING else purpose, data)
         if any((thing.participant, thing.kind) == (of.participant, kind) for thing in talk.things):
             return
         try:
             (made,) = self.world.store.add_derived(books.id, talk.id, [of.id], [item])
-        except Erased:
-            assert not self.expected.lives_by_itself(books, of)
+        except Restricted:
+            assert talk.restricted
             return
-        assert self.expected.lives_by_itself(books, of)
+        except Erased:
+            assert not self.expected.lives_by_itself(books, of) or talk.withdrawn(of.participant, item.purpose)
+            return
+        assert self.expected.lives_by_itself(books, of) and not talk.restricted
+        assert not talk.withdrawn(of.participant, item.purpose)
         thing = Thing(made, kind, of.participant, day_of(self.world.now_s), (data,), [])
         self.expected.keep(books, thing, Root.STATUTORY if kind is Kind.RATING else Root.CONTENT, item.purpose)
         if thing.is_content:  # what is made of a held call is held
             for hold in [hold for hold, held in books.holds.items() if held is talk]:
                 self.expected.keep(books, thing, Root.HOLD, hold)
+            for given in talk.consents:
+                if given.stands and given.is_by(of.participant) and given.purpose != purpose:
+                    self.expected.keep(books, thing, Root.CONTENT, given.purpose)
         talk.things.append(thing)
 
     @precondition(has_calls)
@@ -164,19 +192,71 @@ class TreeMachine(RuleBasedStateMachine):
             talk.numbers.add(number)
 
     @precondition(has_calls)
-    @rule(pick=picks, purpose=purposes)
-    def keep_for_another_purpose(self, pick: int, purpose: str) -> None:
+    @rule(pick=picks, who=picks, purpose=purposes)
+    def consent(self, pick: int, who: int, purpose: str) -> None:
         books, talk = self.pick_talk(pick)
-        living = [thing for thing in talk.content() if self.expected.lives(books, thing)]
-        withdrawn = [way for thing in living for way in thing.ways if way.purpose == purpose and way.buried]
+        participant = talk.things[who % len(talk.things)].participant
+        said = Consent(purpose, "version 1", participant=participant)
         try:
-            self.world.keep(books.id, living, purpose)
+            given = self.world.store.consents.record(books.id, talk.id, said, ACTOR)
         except Erased:
-            assert withdrawn
+            assert all(thing.over for thing in talk.content())
             return
-        assert not withdrawn
-        for thing in living:
-            self.expected.keep(books, thing, Root.CONTENT, purpose)
+        except AlreadyExists:
+            assert talk.overlapped(participant, purpose)
+            return
+        assert not talk.overlapped(participant, purpose)
+        self.expected.consent(books, talk, Given(given, participant, purpose))
+
+    @precondition(lambda self: any(self.standing_consents()))
+    @rule(pick=picks, crash=crashes)
+    def withdraw(self, pick: int, crash: Step | None) -> None:
+        standing = list(self.standing_consents())
+        books, talk, given = standing[pick % len(standing)]
+        consents = self.world.store.consents
+        crash = None if books.pending else crash
+        self.attacked = False
+
+        def act() -> None:
+            erasure = consents.request(books.id, talk.id, given.id, how="", actor=ACTOR)
+            self.certified.append(self.world.eraser.finish(books.id, erasure))
+
+        done = self.world.act(act, crash)
+        given.stands = False
+        who = None if given.participant == NO_PARTICIPANT else given.participant
+        self.expected.bury_purpose(books, given.purpose, [talk], who)
+        self.expected.passed(books, self.world.steps, finished=done)
+        for thing in [thing for thing in talk.content() if given.is_by(thing.participant)]:
+            self.derive_from(books, talk, thing, given.purpose, Kind.SPANS, large=False)
+
+    def standing_consents(self) -> Iterator[tuple[Books, Talk, Given]]:
+        for books in self.books:
+            for talk in books.talks:
+                for given in talk.consents:
+                    if given.stands:
+                        yield books, talk, given
+
+    @precondition(has_calls)
+    @rule(pick=picks)
+    def restrict(self, pick: int) -> None:
+        books, talk = self.pick_talk(pick)
+        try:
+            self.world.store.restrictions.place(books.id, talk.id, HOLD_GROUND, ACTOR)
+        except Erased:
+            assert all(thing.over for thing in talk.content())
+        except AlreadyExists:
+            assert talk.restricted
+        else:
+            assert not talk.restricted
+            talk.restricted = True
+
+    @precondition(lambda self: any(talk.restricted for books in self.books for talk in books.talks))
+    @rule(pick=picks)
+    def lift(self, pick: int) -> None:
+        restricted = [(books, talk) for books in self.books for talk in books.talks if talk.restricted]
+        books, talk = restricted[pick % len(restricted)]
+        self.world.store.restrictions.lift(books.id, talk.id, ACTOR)
+        talk.restricted = False
 
     @precondition(has_calls)
     @rule(pick=picks)
@@ -323,6 +403,38 @@ class TreeMachine(RuleBasedStateMachine):
         books.terms[purpose] = min(days, books.terms[purpose])
         self.world.store.adopt(books.id, policy(books.terms))
 
+    @rule(pick=picks, sure=st.integers(0, 3))
+    def leave(self, pick: int, sure: int) -> None:
+        """The account is closed: no new calls, and what is stored ends by its own terms."""
+        books = self.pick_books(pick)
+        if sure or books.closed_s is not None:
+            return
+        self.world.closings.close(books.id, HOLD_GROUND, ACTOR)
+        books.closed_s = self.world.now_s
+
+    @precondition(lambda self: any(books.closed_s is not None for books in self.books))
+    @rule()
+    def come_back(self) -> None:
+        for books in [books for books in self.books if books.closed_s is not None]:
+            closing = self.world.closings.of(books.id)
+            assert closing is not None
+            try:
+                self.world.closings.reopen(books.id, HOLD_GROUND, ACTOR)
+            except Refused:
+                assert closing.state is not State.CLOSED or self.world.now_s >= closing.reopens_until_s
+            else:
+                assert closing.state is State.CLOSED
+                books.closed_s = None
+
+    @precondition(lambda self: not any(books.pending for books in self.books))
+    @rule()
+    def empty_who_has_left(self) -> None:
+        """Of a tenant that has nothing left the keys go, too."""
+        for closing in self.world.closings.standing():
+            self.world.closings.mark(closing, self.world.now_s)
+            assert self.world.closings.empty(closing, self.world.now_s) is None
+            self.attacked = False
+
     # The operator.
 
     @precondition(lambda self: any(books.pending for books in self.books))
@@ -356,25 +468,35 @@ class TreeMachine(RuleBasedStateMachine):
     def _open(self, books: Books, talk: Talk, thing: Thing) -> None:
         assert_lives = self.expected.lives(books, thing)
         try:
-            opened = self._read(books.id, thing)
+            opened = self._read(books.id, thing, recording=talk.restricted)
         except Erased as error:
             assert not assert_lives, f"{thing} of {talk.id} must open"
             assert isinstance(error, Expired) or thing.over, "only what was erased, or is dropped, is more than expired"
         else:
             assert assert_lives, f"{thing} of {talk.id} must not open"
             assert opened == thing.content
-        for other in self.books:
-            if other is not books:
-                try:
-                    self._read(other.id, thing)
-                except NotFound:
-                    continue
-                raise AssertionError("opens for another tenant")
+            assert not talk.restricted or self._refuses(books.id, thing, Restricted), "opens though it is restricted"
 
-    def _read(self, tenant: TenantId, thing: Thing) -> tuple[bytes, ...]:
+    @invariant()
+    def nothing_opens_for_another_tenant(self) -> None:
+        """Of each call one thing, another one after each step."""
+        self.looks += 1
+        for books in self.books:
+            for talk in books.talks:
+                thing = talk.things[self.looks % len(talk.things)]
+                assert all(self._refuses(other.id, thing, NotFound) for other in self.books if other is not books)
+
+    def _refuses(self, tenant: TenantId, thing: Thing, why: type[StoreError]) -> bool:
+        try:
+            self._read(tenant, thing)
+        except why:
+            return True
+        return False
+
+    def _read(self, tenant: TenantId, thing: Thing, *, recording: bool = False) -> tuple[bytes, ...]:
         if thing.kind not in STREAMS:
-            return (self.world.store.document(tenant, thing.id),)
-        with self.world.store.stream(tenant, thing.id) as stream:
+            return (self.world.store.document(tenant, thing.id, recording=recording),)
+        with self.world.store.stream(tenant, thing.id, recording=recording) as stream:
             return tuple(stream.read())
 
     @invariant()
@@ -425,14 +547,26 @@ class TreeMachine(RuleBasedStateMachine):
                     assert thing.id not in recovered, f"{thing} opens from a copy"
 
 
-TestTree = TreeMachine.TestCase
-TestTree.settings = settings(
-    max_examples=HISTORIES or 16,
-    stateful_step_count=STEPS,
-    derandomize=not HISTORIES,
-    database=None,
-    deadline=None,
-    report_multiple_bugs=False,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.generate],  # a history is short, and to shorten it further takes longer than to read it
-)
+def histories(few: int) -> settings:
+    return settings(
+        max_examples=HISTORIES or few,
+        stateful_step_count=STEPS,
+        derandomize=not HISTORIES,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],  # a history is short, and to shorten it further takes longer than to read it
+    )
+
+
+def test_whatever_happens_over_sqlite() -> None:
+    run_state_machine_as_test(TreeMachine, settings=histories(8))
+
+
+@needs_postgres
+def test_whatever_happens_over_postgresql(postgres: Cluster) -> None:
+    class OverPostgres(TreeMachine):
+        server = postgres
+
+    run_state_machine_as_test(OverPostgres, settings=histories(1))

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import func, select
 
+from storage.closings import Closings
 from storage.erasure import Eraser, Step
 from storage.expiry import Expiry
-from storage.model import ArtefactId, Root, TenantId, new_id
-from storage.placing import Held, Keeping
+from storage.model import ArtefactId, TenantId, new_id
 from storage.providers import open_provider
 from storage.tables import artefact_keys, buckets, epochs, nodes, tags
-from tests.storage.machine.expected import Thing
+from tests.storage.postgres import Cluster
 from tests.storage.recovering import recover_each
-from tests.storage.stores import copy_data, open_at
+from tests.storage.stores import copy_data, open_at, put_catalogue
 
 BEGAN_S = 1_800_000_000
 
@@ -28,8 +28,11 @@ class Crash(BaseException):
 class World:
     """The store in a folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, server: Cluster | None) -> None:
         self.root = root
+        self._server = server
+        if server is not None:
+            put_catalogue(root, server)
         self.now_s = BEGAN_S
         self.steps: list[Step] = []
         """Since the last `act`."""
@@ -40,21 +43,31 @@ class World:
     def _open(self) -> None:
         self.store = open_at(self.root, clock=self.now)
         self.catalogue = self.store._catalogue
-        self.tree = self.store._tree
         # No lease is waited for: nobody reads meanwhile.
         around = replace(self.store.erasures._with, pause=lambda _wait_s: None, on_step=self._step)
         self.eraser = Eraser(around)
+        closing = (
+            self.store.erasures._with.provider,
+            self.store._ledger,
+            self.eraser,
+            self.store._base.locks,
+            self.now,
+        )
+        self.closings = Closings(self.catalogue, *closing)
         self.expiry = Expiry(self.catalogue, self.eraser, self.store.timekeeper, self.now)
 
     def now(self) -> int:
         return self.now_s
 
     def close(self) -> None:
+        """Ends for good."""
         self.store.close()
+        if self._server is not None:
+            self._server.drop()
 
     def restart(self) -> None:
         """Ends, and begins with what is on disk."""
-        self.close()
+        self.store.close()
         self._open()
 
     def act(self, do: Callable[[], object], crash: Step | None) -> bool:
@@ -73,20 +86,6 @@ class World:
         self.steps.append(step)
         if step is self._crash_at:
             raise Crash
-
-    def keep(self, tenant: TenantId, things: list[Thing], purpose: str) -> None:
-        """A further wrap of each, as a consent makes them."""
-        with self.catalogue.reading() as connection:
-            opened = [self.tree.open(connection, thing.id, tenant) for thing in things]
-        items = [
-            Keeping(found.ref, found.key, purpose, thing.day, Root.CONTENT)
-            for found, thing in zip(opened, things, strict=True)
-        ]
-
-        def write(connection: Connection, held: Held) -> None:
-            self.tree.keep(connection, items, held)
-
-        self.tree.write(items, write)
 
     def back_up(self) -> None:
         name = f"backup-{new_id()[:8]}"
