@@ -26,6 +26,7 @@ from gateway.rights.orders import OPERATOR
 from storage.chain import parse_key_changes
 from storage.errors import StoreError
 from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate
+from storage.probe import is_report, verify_report
 from storage.recordings import Recordings
 from storage.tokens import Role
 
@@ -150,12 +151,13 @@ def ratings(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Check a certificate with nothing but itself and a fingerprint that is trusted."""
+    """Check a certificate, or a report of the probe, with nothing but itself and a fingerprint that is trusted."""
     try:
         with arguments.certificate.open("rb") as file:
             document = parse_certificate(file.read(CERTIFICATE_BYTES_MAX + 1))
         changes = parse_key_changes(arguments.keys.read_bytes()) if arguments.keys else ()
-        findings = verify_certificate(document, arguments.fingerprint, changes)
+        check = verify_report if is_report(document) else verify_certificate
+        findings = check(document, arguments.fingerprint, changes)
     except (OSError, StoreError) as error:
         return _fail(f"not verified: {error}")
     for finding in findings:
