@@ -28,6 +28,8 @@ _LAW = ", ".join(f"'{kind.value}'" for kind in Kind if ROOTS[kind] is Root.STATU
 _CONTROLS_LOOKED_AT = 5_000
 """Living calls, the oldest first, among which one is looked for that a copy from before has."""
 _CONTROL_ARTEFACTS = 50
+IN_BOTH, LIVES_ON, TODAY_ALONE = "in a copy from before, too", "of what was claimed", "in today's store alone"
+"""What a control is."""
 _WAYS = "{k} k JOIN {n} l ON l.id = k.leaf JOIN {n} n ON n.id = l.parent JOIN {b} b ON b.id = n.parent"
 _SRC: Mapping[str, str] = {
     "k": "src.artefact_keys", "n": "src.nodes", "b": "src.buckets", "a": "src.artefacts",
@@ -120,30 +122,17 @@ def except_living(claim: Claim, remains: Remains, today: State) -> None:
         _except_law(sql, claim)
 
 
-def select_control(claim: Claim, remains: Remains, before: Sequence[State], today: State) -> CallId | None:
-    """Notes a living call that a copy from before has, of the same tenant and day if there is one; else what lives on.
+def select_control(claim: Claim, remains: Remains, before: Sequence[State], today: State) -> tuple[CallId | None, str]:
+    """Notes what must open by the same code, or the probe proves nothing; gives its call, and in words what it is.
 
-    It must open by the same code, or the probe proves nothing.
+    A living call that a copy from before has, of the same tenant and day if there is one; else what lives on of what
+    was claimed; else a living call of today alone.
     """
+    living = _living_calls(claim, remains, today)
+    for state in before:
+        if (known := _first_known(remains, state, living)) is not None:
+            return _control(remains, today, known), IN_BOTH
     with remains.attached(today.uri) as sql:
-        days = "SELECT day FROM src.calls WHERE id = ?"
-        rows = sql.execute(
-            f"SELECT c.id FROM src.calls c WHERE c.state NOT IN (?, ?) AND c.id <> ? AND EXISTS (SELECT 1"  # noqa: S608  # ours
-            f" FROM src.artefacts a WHERE a.call = c.id AND a.state IN ({_ALIVE}) AND {_NOT_WANTED} AND {_FULL})"
-            f" ORDER BY c.tenant = ? DESC, c.day = ({days}) DESC, c.serial LIMIT ?",
-            (CallState.ERASED.value, CallState.DOSSIER.value, claim.call or "", claim.tenant, claim.call or "",
-             _CONTROLS_LOOKED_AT),
-        ).fetchall()  # fmt: skip
-    living = [row["id"] for row in rows]
-    found = next((call for state in before for call in _first_known(remains, state, living)), None)
-    with remains.attached(today.uri) as sql:
-        if found is not None:
-            sql.execute(
-                "INSERT INTO main.wanted SELECT a.id, ?, NULL FROM src.artefacts a"  # noqa: S608  # ours
-                f" WHERE a.call = ? AND a.state IN ({_ALIVE}) AND {_NOT_WANTED}",
-                (CONTROL, found),
-            )
-            return CallId(found)
         sql.execute(
             "INSERT INTO main.wanted SELECT id, ?, NULL FROM main.wanted WHERE excuse > '' LIMIT ?",
             (CONTROL, _CONTROL_ARTEFACTS),
@@ -151,7 +140,32 @@ def select_control(claim: Claim, remains: Remains, before: Sequence[State], toda
         row = sql.execute(
             "SELECT a.call FROM main.wanted w JOIN src.artefacts a ON a.id = w.id WHERE w.part = ? LIMIT 1", (CONTROL,)
         ).fetchone()
-    return None if row is None else CallId(row["call"])
+    if row is not None:
+        return CallId(row["call"]), LIVES_ON
+    return (_control(remains, today, living[0]), TODAY_ALONE) if living else (None, "")
+
+
+def _living_calls(claim: Claim, remains: Remains, today: State) -> list[str]:
+    """Calls with something to open that is not claimed to be dead; of the same tenant and day first."""
+    itself = "" if claim.erasure else claim.call or ""  # of a part that was erased the rest is as good as any
+    with remains.attached(today.uri) as sql:
+        rows = sql.execute(
+            f"SELECT c.id FROM src.calls c WHERE c.state NOT IN (?, ?) AND c.id <> ? AND EXISTS (SELECT 1"  # noqa: S608  # ours
+            f" FROM src.artefacts a WHERE a.call = c.id AND a.state IN ({_ALIVE}) AND {_NOT_WANTED} AND {_FULL})"
+            " ORDER BY c.tenant = ? DESC, c.day = (SELECT day FROM src.calls WHERE id = ?) DESC, c.serial LIMIT ?",
+            (CallState.ERASED.value, CallState.DOSSIER.value, itself, claim.tenant, claim.call, _CONTROLS_LOOKED_AT),
+        )
+        return [row["id"] for row in rows]
+
+
+def _control(remains: Remains, today: State, call: str) -> CallId:
+    with remains.attached(today.uri) as sql:
+        sql.execute(
+            "INSERT INTO main.wanted SELECT a.id, ?, NULL FROM src.artefacts a"  # noqa: S608  # ours
+            f" WHERE a.call = ? AND a.state IN ({_ALIVE}) AND {_NOT_WANTED}",
+            (CONTROL, call),
+        )
+    return CallId(call)
 
 
 _NOT_WANTED = "NOT EXISTS (SELECT 1 FROM main.wanted w WHERE w.id = a.id)"
@@ -245,10 +259,10 @@ def _except_law(sql: sqlite3.Connection, claim: Claim) -> None:
         claim.excepted["copies on record as having left"] = copies
 
 
-def _first_known(remains: Remains, state: State, calls: Sequence[str]) -> list[str]:
+def _first_known(remains: Remains, state: State, calls: Sequence[str]) -> str | None:
     """The first of these calls that a state has."""
     with remains.attached(state.uri) as sql:
         for call in calls:
             if sql.execute("SELECT 1 FROM src.calls WHERE id = ?", (call,)).fetchone() is not None:
-                return [call]
-    return []
+                return call
+    return None

@@ -80,7 +80,8 @@ def prove(
         remains.settle_raw(tenants)
         remains.settle_leaves()
         proof = Proof(claim.call, claim.words, claim.tenant, claim.target.facts(), claim.erasure, claim.artefacts)
-        proof.excepted, proof.control, proof.identifiers = claim.excepted, control, len(identifiers)
+        proof.excepted, proof.identifiers = claim.excepted, len(identifiers)
+        proof.control, proof.control_is = control
         _try(proof, remains, providers, identifiers, tell)
         proof.opened = sorted({*proof.opened, *in_clear})
         proof.found, proof.sources = dict(+remains.found), sources.told
@@ -116,7 +117,7 @@ def _gather(
 
 def _claim(
     asked: Asked, remains: Remains, sources: Sources, providers: Sequence[KeyProvider], *, with_today: bool
-) -> tuple[Claim, CallId | None]:
+) -> tuple[Claim, tuple[CallId | None, str]]:
     states = sources.states
     tenant = _tenant(asked.tenant, remains, states, providers) if asked.tenant else ""
     claim = claim_of(asked, tenant, remains, states)

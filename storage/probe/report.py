@@ -55,6 +55,7 @@ class Proof:
     found: dict[str, int] = field(default_factory=dict)  # databases, rows of batches, rows carved from raw bytes
     sources: list[dict[str, Any]] = field(default_factory=list)
     control: CallId | None = None  # a living call that is in a backup as well
+    control_is: str = ""  # where it lives
     control_opened: list[str] = field(default_factory=list)
     carved_control: int = 0  # artefacts of it whose keys open from raw bytes alone
     took_s: int = 0
@@ -97,7 +98,7 @@ class Proof:
             return ["control: no call of the backups is alive today, so nothing shows that this probe can open any"]
         if not self.control_opened:
             return [f"control: call {self.control} lives and does not open: this proves nothing"]
-        told = [f"control: of call {self.control}, which lives, open by the same code:"]
+        told = [f"control: of call {self.control}, which lives {self.control_is}, open by the same code:"]
         told += [f"    {line}" for line in self.control_opened]
         told.append(f"control: from raw bytes alone open keys of {self.carved_control} of its artefacts")
         return told
@@ -120,6 +121,7 @@ class Proof:
             "opened": self.opened,
             "control": {
                 "call": self.control or "",
+                "is": self.control_is,
                 "opened": self.control_opened,
                 "from_raw_bytes": self.carved_control,
             },
@@ -170,7 +172,9 @@ def _findings(report: Mapping[str, Any]) -> list[str]:
     told += [f"tried: {figures['tries']} times {path}: {PATHS[path]}" for path, figures in report["paths"].items()]
     control = report["control"]
     if control["call"]:
-        told.append(f"control: of call {control['call']}, which lives, {len(control['opened'])} things open")
+        told.append(
+            f"control: of call {control['call']}, which lives {control['is']}, {len(control['opened'])} things open"
+        )
     else:
         told.append("control: none, so nothing shows that the probe can open any call")
     told += [f"OPENED: {line}" for line in report["opened"]]
