@@ -82,6 +82,9 @@ def claim_of(asked: Asked, tenant: str, remains: Remains, states: Sequence[State
             if row is not None:
                 call = CallId(asked.call)
                 return Claim(row["tenant"], f"call {call}", call, "", Target.of_call(call))
+    row = remains.sql.execute("SELECT tenant FROM raw_artefacts WHERE call = ?", (asked.call,)).fetchone()
+    if row is not None:
+        return Claim(row["tenant"], f"call {asked.call}", CallId(asked.call), "", Target.of_call(CallId(asked.call)))
     raise NotFound(f"no backup that was named has call {asked.call}: nothing is proved")
 
 
@@ -97,7 +100,7 @@ def select_claimed(claim: Claim, remains: Remains, states: Sequence[State]) -> N
                 continue
             before += 1
             _select(sql, claim, _SRC)
-    if not before:
+    if not before and claim.erasure:
         raise NotFound(f"no copy that was named is from before erasure {claim.erasure}: nothing is proved")
     _select(remains.sql, claim, _RAW)
     claim.artefacts = remains.number("SELECT count(*) FROM wanted")

@@ -131,7 +131,7 @@ def _claim(
     elif not with_today and states:
         now = states[-1]
     if now is None:
-        raise Unavailable("no catalogue was named: nothing can be proved")
+        return claim, (None, "")
     return claim, select_control(claim, remains, before or [now], now)
 
 
