@@ -1,15 +1,16 @@
 """Key rows out of raw bytes: of deleted cells, free pages, dead tuples and write-ahead logs that no query reaches.
 
-SQLite writes the columns of a row one behind the other, texts and blobs as they are; PostgreSQL puts one octet before
-each short one (its length with itself, times two, plus one) and aligns integers; a dump has tabs and hexadecimal
-digits. So a row shows by its ids, and what stands behind them is tried as if it were the wrapped key: what is none does
-not open.
+SQLite writes the types of a row's columns, and then these one behind the other, texts and blobs as they are; PostgreSQL
+puts one octet before each short one (its length with itself, times two, plus one) and aligns integers; a dump has tabs
+and hexadecimal digits. So a row shows by its ids, and what stands behind them is tried as if it were the wrapped key:
+what is none does not open.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from storage.model import Kind, Root
@@ -18,7 +19,8 @@ WRAPPED_BYTES = 60
 REACH = 600
 """Of a row from its first octet to its last: windows overlap by so much, and no row is cut."""
 
-_ROOTS = re.compile(rb"|".join(root.value.encode() for root in Root))
+_ROOTS = [re.compile(root.value.encode()) for root in Root]
+_ANY_ROOT = rb"|".join(root.pattern for root in _ROOTS)
 _ID = re.compile(rb"[0-9a-f]{32}")
 _DAY = re.compile(rb"\d{4}-\d\d-\d\d")
 _INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8)
@@ -30,18 +32,18 @@ _VAULT = re.compile(rb"vault:v\d{1,4}:[A-Za-z0-9+/]{80}")
 """A key of 32 bytes as OpenBao wraps it: base64 of 60 bytes. What stands behind it begins with letters, too."""
 
 _ID32, _KEY = rb"([0-9a-f]{32})", rb"(.{60})"
-_PAIRS = (
-    re.compile(_ID32 + _ID32 + rb"(?=" + _KEY + rb")", re.DOTALL),
+_PAIRS = (  # each begins with octets that stand still: 1 GB/s, where a class of digits is looked for with 25 MB/s
+    re.compile(rb"MM\x81\x04" + _ID32 + _ID32 + _KEY, re.DOTALL),  # SQLite's types: two texts of 32, a blob of 60
     re.compile(rb"C" + _ID32 + rb"C" + _ID32 + rb"\{" + _KEY, re.DOTALL),  # 33 and 61 octets, times two, plus one
-    re.compile(_ID32 + rb"\t" + _ID32 + rb"\t\\\\x([0-9a-f]{120})"),
+    re.compile(rb"\t" + _ID32 + rb"\t" + _ID32 + rb"\t\\\\x([0-9a-f]{120})"),
 )
 _ARTEFACT = re.compile(
     rb"C" + _ID32 + rb"C" + _ID32 + rb"C" + _ID32 + rb"C" + _ID32
     + rb".(" + rb"|".join(_KINDS) + rb")([\x05-\x43])(.{1,32})C(.{32})", re.DOTALL
 )  # fmt: skip
-_DUMPED_EPOCH = re.compile(rb"\t" + _ID32 + rb"\t(" + _ROOTS.pattern + rb")\t(\d{1,9})\t\\\\x([0-9a-f]{2,1000})\t")
+_DUMPED_EPOCH = re.compile(rb"\t" + _ID32 + rb"\t(" + _ANY_ROOT + rb")\t(\d{1,9})\t\\\\x([0-9a-f]{2,1000})\t")
 _DUMPED_BUCKET = re.compile(
-    rb"\t" + _ID32 + rb"\t" + _ID32 + rb"\t(" + _ROOTS.pattern
+    rb"\t" + _ID32 + rb"\t" + _ID32 + rb"\t(" + _ANY_ROOT
     + rb")\t(\d{1,9})\t([a-z_]{1,32})\t([^\t\n]{1,32})\t(\d{4}-\d\d-\d\d)\t[^\t]{1,20}\t\\\\x([0-9a-f]{120})"
 )  # fmt: skip
 
@@ -67,7 +69,7 @@ def carve_pairs(raw: bytes) -> Iterator[Pair]:
 
 def carve_tops(raw: bytes) -> Iterator[tuple[str, Carved]]:
     """Everything that may be a row of epochs or buckets, with its table's name."""
-    for found in _ROOTS.finditer(raw):
+    for found in chain.from_iterable(root.finditer(raw) for root in _ROOTS):
         behind = raw[found.end() : found.end() + _BEHIND]
         for form in (_SQLITE, _POSTGRES):
             tenant = form.id_before(raw, found.start())

@@ -1,4 +1,4 @@
-"""A PostgreSQL server's own files: pages, dead rows and write-ahead log, of before and of today, are carved for keys."""
+"""A PostgreSQL server's own files: pages, dead rows and log, of before and of today, are carved for keys."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 
 from storage.model import TenantId
 from storage.probe import prove
+from storage.probe.carving import carve_pairs
+from storage.probe.rawfiles import files_below, streams_of
 from storage.recordings import Recordings
 from storage.tables import artefact_keys, nodes
 from tests.storage.postgres import Cluster, needs_postgres
@@ -58,19 +60,16 @@ def test_up_14_nothing_opens_from_pages_dead_rows_and_log(
 def test_a_row_that_a_page_of_the_log_cuts_in_two_is_found(
     store: Recordings, tenant: TenantId, tmp_path: Path, postgres: Cluster
 ) -> None:
-    """Two hundred calls: some of their key rows lie across the log's pages of 8 KiB, whose headers stand in between."""
-    calls = [stored_call(store, tenant)]
+    """Of three hundred key rows some lie across the log's pages of 8 KiB, whose headers stand in between."""
+    artefact = stored_call(store, tenant).artefacts[0].ref.artefact
     with store._catalogue.writing() as connection:
         for number in range(300):
-            row = {"artefact": calls[0].artefacts[0].ref.artefact, "leaf": f"{number:032x}", "wrapped": bytes(60)}
+            row = {"artefact": artefact, "leaf": f"{number:032x}", "wrapped": bytes(60)}
             connection.execute(artefact_keys.insert(), row)
             connection.execute(nodes.insert(), {"id": f"{number:032x}", "parent": "f" * 32, "wrapped": bytes([7]) * 60})
     postgres.copied(tmp_path / "copied")
     log = tmp_path / "log"
     shutil.copytree(tmp_path / "copied" / "pg_wal", log, ignore=shutil.ignore_patterns("archive_status", "summaries"))
-    from storage.probe.carving import carve_pairs  # noqa: PLC0415
-    from storage.probe.rawfiles import files_below, streams_of  # noqa: PLC0415
-
     found = {pair for _, windows in streams_of(files_below(log)) for raw in windows for pair in carve_pairs(raw)}
     assert {pair.two for pair in found if pair.wrapped == bytes(60)} >= {f"{number:032x}" for number in range(300)}
     assert {pair.one for pair in found if pair.wrapped == bytes([7]) * 60} == {f"{n:032x}" for n in range(300)}
