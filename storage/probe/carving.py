@@ -28,6 +28,7 @@ _BEHIND = 260
 """From a bucket's root to the end of its wrapped key: two words of 32 characters, a day, two integers, the key."""
 _EPOCH_MAX = 1 << 31
 _KINDS = sorted((kind.value.encode() for kind in Kind), key=len, reverse=True)
+_KINDS_TUPLE = tuple(_KINDS)
 _VAULT = re.compile(rb"vault:v\d{1,4}:[A-Za-z0-9+/]{80}")
 """A key of 32 bytes as OpenBao wraps it: base64 of 60 bytes. What stands behind it begins with letters, too."""
 
@@ -111,6 +112,8 @@ class _Sqlite:
 
     def epochs(self, behind: bytes, named: Carved) -> Iterator[Carved]:
         for size in _INTEGER_BYTES[:5]:
+            if behind.startswith(_KINDS_TUPLE, size):
+                return  # a bucket's row
             vault = _VAULT.match(behind, size)
             wrapped = vault[0] if vault else behind[size : size + WRAPPED_BYTES]
             for n in _numbers(behind[:size]):
@@ -144,7 +147,7 @@ class _Postgres:
 
     def epochs(self, behind: bytes, named: Carved) -> Iterator[Carved]:
         for n, at in _integers(behind):
-            if at < len(behind) and behind[at] & 1:
+            if at < len(behind) and behind[at] & 1 and _short(behind[at]) >= WRAPPED_BYTES:
                 yield {**named, "n": n, "wrapped": behind[at + 1 : at + 1 + _short(behind[at])]}
 
     def buckets(self, behind: bytes, named: Carved) -> Iterator[Carved]:

@@ -16,7 +16,7 @@ from storage.errors import DataError, Erased
 from storage.installation import PROVIDER_KEY
 from storage.keys import Slot, artefact_aad, bucket_aad, epoch_aad, node_aad, provider_key, unwrap
 from storage.model import ArtefactId, ArtefactRef, CallId, Kind, ParticipantId, Root, Secret, TenantId
-from storage.probe.remains import EPOCHS_BEYOND, Remains, Row
+from storage.probe.remains import Remains, Row
 from storage.providers import KeyProvider
 from storage.records import Day
 
@@ -136,7 +136,7 @@ class Climb:
 
     def _secrets(self, table: str = "epochs") -> Iterator[bytes]:
         rows = list(self._remains.rows(f"SELECT * FROM {table} WHERE tenant = ? ORDER BY n", (self._tenant,)))  # noqa: S608  # ours
-        last = self._remains.number("SELECT max(n) FROM epochs WHERE tenant = ?", (self._tenant,)) + EPOCHS_BEYOND
+        last = self._remains.last[self._tenant]
         rows = [row for row in rows if row["n"] <= last]
         names = [provider_key(self._tenant, root.value, n) for root in Root for n in range(last + 1)]
         counted = table == "epochs"

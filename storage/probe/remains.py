@@ -66,6 +66,18 @@ _IN_SLOT = (
     "s.root = b.root AND coalesce(s.kind, b.kind) = b.kind AND coalesce(s.purpose, b.purpose) = b.purpose"
     " AND coalesce(s.day, b.day) = b.day"
 )
+_OF_NODES = "(SELECT id FROM nodes WHERE parent IN (SELECT id FROM buckets))"
+_SETTLING = tuple(
+    f"INSERT OR IGNORE INTO {table} SELECT one, two, wrapped FROM pairs WHERE {where}"  # noqa: S608  # ours
+    for table, where in (
+        ("artefact_keys", "one IN (SELECT id FROM wanted)"),
+        ("nodes", "two IN (SELECT id FROM buckets)"),
+        ("nodes", f"two IN {_OF_NODES}"),
+        ("nodes", "one IN (SELECT leaf FROM artefact_keys)"),
+        ("nodes", "one IN (SELECT parent FROM nodes)"),
+    )
+)
+"""From what may be any wrapped key to rows, in this order: downwards from buckets, and upwards from what is wanted."""
 _CACHE_KIB = 64 << 10
 _SEGMENT_BYTES = 65_536
 
@@ -88,6 +100,7 @@ class Remains:
         self.objects: list[ObjectStore] = []
         self.spools: list[Path] = []
         self.found: Counter[str] = Counter()
+        self.last: dict[str, int] = {}  # of each tenant the last epoch that there may be
 
     # Going in.
 
@@ -145,22 +158,20 @@ class Remains:
         """Joins what was carved, and what batches have, to the rows of databases; counts what no database has."""
         wanted = list(tenants)
         for tenant in wanted:
-            newest = "(SELECT coalesce(max(n), 0) FROM epochs WHERE tenant = ?1)"
+            newest = self.number("SELECT max(n) FROM epochs WHERE tenant = ?", (tenant,))
+            self.last[tenant] = newest + EPOCHS_BEYOND
             for name, n in (("epochs", "n"), ("buckets", "epoch")):
                 columns = ", ".join(TABLES[name][0])
                 self._count(
                     f"INSERT OR IGNORE INTO {name} ({columns}) SELECT {columns} FROM raw_{name}"  # noqa: S608  # ours
-                    f" WHERE tenant = ?1 AND {n} <= {newest} + {EPOCHS_BEYOND}",
-                    (tenant,),
+                    f" WHERE tenant = ? AND {n} <= ?",
+                    (tenant, self.last[tenant]),
                 )
-        for statement in (
-            "artefact_keys SELECT one, two, wrapped FROM pairs WHERE one IN (SELECT id FROM wanted)",
-            "nodes SELECT one, two, wrapped FROM pairs WHERE two IN (SELECT id FROM buckets)",
-            "nodes SELECT one, two, wrapped FROM pairs WHERE two IN (SELECT id FROM nodes)",
-            "nodes SELECT one, two, wrapped FROM pairs WHERE one IN (SELECT leaf FROM artefact_keys)",
-            "nodes SELECT one, two, wrapped FROM pairs WHERE one IN (SELECT parent FROM nodes)",
-        ):
-            self._count(f"INSERT OR IGNORE INTO {statement}")
+        for raw in (0, 1):
+            before = self.sql.total_changes
+            for statement in _SETTLING:
+                self.sql.execute(f"{statement} AND raw = {raw}")
+            self.found["carved"] += raw * (self.sql.total_changes - before)
 
     def settle_leaves(self) -> None:
         """Which leaves are in buckets that are claimed to be dead."""

@@ -1,10 +1,11 @@
-"""Further paths that somebody could take: each is open for what lives, by the probe's own code, and shut for the dead."""
+"""Further paths that somebody could take: each is open by yesterday's keys, to the probe's own code, and shut now."""
 
 from __future__ import annotations
 
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from storage.egress import Leaving
 from storage.model import Kind, TenantId
@@ -36,7 +37,7 @@ def erase(store: Recordings, call: NewCall) -> None:
     store.erase_call(call.tenant, call.call, ground=GROUND, actor=ACTOR)
 
 
-def dead(root: Path, call: NewCall, *folders: str, **more: object) -> Proof:
+def dead(root: Path, call: NewCall, *folders: str, **more: Any) -> Proof:
     proof = probe(root, call.call, *folders, identifiers=[NUMBER], **more)
     assert proof.opened == []
     assert proof.holds and proof.control is not None
