@@ -102,14 +102,6 @@ def make_vcon(
     return jws.sign(signer, canonical(statement), {"uuid": statement["uuid"]})
 
 
-def verify_file(text: bytes, fingerprint: str, key_changes: Sequence[Entry] = ()) -> list[str]:
-    """What a certificate's file proves, in either form, in words; see `verify_certificate`."""
-    document = parse_json(text, VCON_BYTES_MAX)
-    if isinstance(document, dict) and "payload" in document:
-        return verify_vcon(document, fingerprint, key_changes)
-    return verify_certificate(parse_certificate(text), fingerprint, key_changes)
-
-
 def verify_vcon(document: dict[str, Any], fingerprint: str, key_changes: Sequence[Entry] = ()) -> list[str]:
     """Checks a vCon and the certificate in it against the pinned fingerprint; gives what they prove, in words.
 

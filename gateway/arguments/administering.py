@@ -187,13 +187,30 @@ def past_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         help="what somebody kept of the ledger: a head, or a certificate; refused if they have seen more",
     )
     configuration(restore)
+    _prove_command(commands)
+    ledger = command(
+        commands, "ledger", "gateway.commands.backup:ledger", "show the ledger's head or changes of its key; change it"
+    )
+    ledger.add_argument("action", choices=("head", "keys", "change-key"))
+    configuration(ledger)
+
+
+def _prove_command(commands: Commands[argparse.ArgumentParser]) -> None:
     prove = command(
         commands,
         "prove-erased",
-        "gateway.commands.backup:prove_erased",
-        "try to open a call from backups and from today's store, by every path; exit 1 if anything opens",
+        "gateway.commands.prove:prove_erased",
+        "try to open what was erased from backups and from today's store, by every path; exit 1 if anything opens",
     )
-    prove.add_argument("call")
+    prove.add_argument("call", nargs="?")
+    prove.add_argument("--tenant", default="", metavar="NAME", help="all that a tenant that was closed had; or its id")
+    prove.add_argument(
+        "--erasure",
+        default="",
+        metavar="ID",
+        help="what one erasure destroyed (a part of a call, a purpose, an expiry, a hold's release, …), by its id or by"
+        " the file of its certificate",
+    )
     prove.add_argument(
         "--backup",
         type=Path,
@@ -216,9 +233,28 @@ def past_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="TYPE:VALUE",
         help="of somebody in the call, as number:+31201234567: whether a tag tells it",
     )
-    configuration(prove)
-    ledger = command(
-        commands, "ledger", "gateway.commands.backup:ledger", "show the ledger's head or changes of its key; change it"
+    prove.add_argument(
+        "--pgdata",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="files of a PostgreSQL server, or its archived log, from before or of today: pages, dead rows and log are"
+        " searched for key rows",
     )
-    ledger.add_argument("action", choices=("head", "keys", "change-key"))
-    configuration(ledger)
+    prove.add_argument(
+        "--files",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="other files that may hold something, as logs, dumps, a queue's folder: searched in the same way, and for"
+        " the identifiers in clear",
+    )
+    prove.add_argument(
+        "--objects", action="append", default=[], metavar="URL", help="a further object store, such as a replica"
+    )
+    prove.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the signed report; `callvault verify` checks it"
+    )
+    configuration(prove)

@@ -78,7 +78,12 @@ def client_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     configuration(ratings)
     api(ratings)
     erase_command(commands)
-    verify = command(commands, "verify", "gateway.commands.short:verify", "check a certificate of erasure, offline")
+    verify = command(
+        commands,
+        "verify",
+        "gateway.commands.short:verify",
+        "check a certificate of erasure, or a report of prove-erased, offline",
+    )
     verify.add_argument("certificate", type=Path)
     verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
     verify.add_argument(

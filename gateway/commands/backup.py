@@ -1,4 +1,4 @@
-"""`callvault backup`, `restore`, `prove-erased` and `ledger`: what is done about a store's past, and shown of it."""
+"""`callvault backup`, `restore` and `ledger`: what is done about a store's past, and shown of it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,7 @@ from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError
 from storage.backup.restore import Place, Restored, heads_of, restore
 from storage.errors import StoreError, Unavailable
-from storage.model import CallId
-from storage.probe import Today, prove
 from storage.recordings import Recordings
-from storage.records import Identifier
 from storage.spoollock import has_writer
 
 
@@ -70,37 +67,6 @@ def bring_back(arguments: argparse.Namespace) -> int:
         return 1
     _report(restored)
     return 0
-
-
-def prove_erased(arguments: argparse.Namespace) -> int:
-    """Try to open a call from everything of before and today. Exit 0 only if nothing of it opens."""
-    try:
-        settings = from_environment(arguments.config, {"data": arguments.data}).settings
-        today = Today(
-            settings.data_folder,
-            settings.keys_url,
-            settings.objects_url,
-            settings.witness_url,
-            settings.store.catalogue,
-            tuple(settings.tenant_keys.values()),
-        )
-        identifiers = [Identifier(*text.split(":", 1)) for text in arguments.identifier]
-        proof = prove(
-            CallId(arguments.call),
-            [path.absolute() for path in arguments.backup],
-            today,
-            identifiers=identifiers,
-            databases=arguments.database,
-            tell=_progress,
-        )
-    except ConfigError as error:
-        return complain(error)
-    except (StoreError, OSError, TypeError) as error:
-        sys.stderr.write(f"callvault: {error}\n")
-        return 1
-    for line in proof.lines():
-        _say(line)
-    return 0 if proof.holds else 1
 
 
 def ledger(arguments: argparse.Namespace) -> int:

@@ -26,10 +26,10 @@ from gateway.ratings import totals
 from gateway.rights.orders import OPERATOR
 from storage.chain import parse_key_changes
 from storage.errors import StoreError
+from storage.evidence import EVIDENCE_BYTES_MAX, verify_file
 from storage.model import TenantId
 from storage.recordings import Recordings
 from storage.tokens import Role
-from storage.vcon import VCON_BYTES_MAX, verify_file
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -159,10 +159,10 @@ def ratings(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Check a certificate, in either form, with nothing but itself and a fingerprint that is trusted."""
+    """Check a certificate, a report of the probe, or a request to delete, with nothing but itself and a fingerprint."""
     try:
         with arguments.certificate.open("rb") as file:
-            text = file.read(VCON_BYTES_MAX + 1)
+            text = file.read(EVIDENCE_BYTES_MAX + 1)
         changes = parse_key_changes(arguments.keys.read_bytes()) if arguments.keys else ()
         findings = verify_file(text, arguments.fingerprint, changes)
     except (OSError, StoreError) as error:

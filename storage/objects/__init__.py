@@ -38,6 +38,12 @@ class ObjectStore(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object whose name begins with `prefix`, in no order; those being put or deleted may be missing."""
 
+    def versions(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Name and version of everything that is kept below `prefix`, also what is deleted for who asks `list`."""
+
+    def get_version(self, name: str, version: str) -> bytes:
+        """One of those, whole. `NotFound`."""
+
     def foreign(self) -> Iterator[ObjectInfo]:
         """What lies there under names that are none of ours: `list` does not have it."""
 

@@ -95,6 +95,18 @@ class BucketStore:
             if is_name(name):  # not the probe, nor what somebody else put there
                 yield ObjectInfo(name, size)
 
+    def versions(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """See `ObjectStore.versions`. Delete markers are no versions; a bucket without versions has one of each."""
+        for version in self._s3.versions(self._prefix + check_prefix(prefix), markers=False):
+            name = version.key.removeprefix(self._prefix)
+            if is_name(name):
+                yield name, version.id or ""
+
+    def get_version(self, name: str, version: str) -> bytes:
+        """See `ObjectStore.get_version`."""
+        key = self._key(name)
+        return self._again(lambda: self._s3.get(key, version=version or None))
+
     def foreign(self) -> Iterator[ObjectInfo]:
         """See `ObjectStore.foreign`. What lies outside our prefix is others' business."""
         for key, size in self._s3.list(self._prefix):

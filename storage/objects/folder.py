@@ -116,6 +116,14 @@ class FolderStore:
         folder, _, beginning = check_prefix(prefix).rpartition("/")
         yield from (found for found in self._walk(self._root / folder, beginning) if is_name(found.name))
 
+    def versions(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """See `ObjectStore.versions`. A folder has one version of each."""
+        yield from ((found.name, "") for found in self.list(prefix))
+
+    def get_version(self, name: str, version: str) -> bytes:
+        """See `ObjectStore.get_version`."""
+        return self.get(name)
+
     def foreign(self) -> Iterator[ObjectInfo]:
         """See `ObjectStore.foreign`."""
         yield from (found for found in self._walk(self._root, "") if not is_name(found.name))

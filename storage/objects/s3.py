@@ -155,15 +155,17 @@ class S3:
         with _translated("put"):
             self._client._execute("PUT", self._bucket, key, body=data, headers=headers, no_body_trace=True)
 
-    def get(self, key: str, start: int = 0, length: int | None = None) -> bytes:
-        """A range of an object, cut to the object; `NotFound`."""
+    def get(self, key: str, start: int = 0, length: int | None = None, version: str | None = None) -> bytes:
+        """A range of an object, cut to the object, or of one of its versions; `NotFound`."""
         if length == 0:
             self.size(key)
             return b""
         deadline = time.monotonic() + BODY_S
         with _translated("get"):
             try:
-                response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+                response = self._client.get_object(
+                    self._bucket, key, offset=start, length=length or 0, version_id=version
+                )
             except S3Error as error:
                 if error.code == "InvalidRange":
                     return b""
@@ -189,11 +191,13 @@ class S3:
 
     # Versions, and what else is left of objects.
 
-    def versions(self, prefix: str) -> Iterator[Version]:
-        """Every version and delete marker whose key begins so, keys in their order."""
+    def versions(self, prefix: str, *, markers: bool = True) -> Iterator[Version]:
+        """Every version, and every delete marker unless without, whose key begins so, keys in their order."""
         with _translated("list"):
             found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True, include_version=True)
             for version in found:
+                if version.is_delete_marker and not markers:
+                    continue
                 yield Version(str(version.object_name), version.version_id)
 
     def delete(self, versions: Sequence[Version]) -> set[str]:

@@ -1,24 +1,32 @@
-"""The proof: one call tried by every path, and a living call of the same backup, which must open by the same code."""
+"""One proof: a claim that something is erased, and its control, which must open by the same code."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from storage.backup.layout import CATALOGUE, SPOOL
-from storage.errors import NotFound
-from storage.model import ArtefactState, CallId, CallState
+from storage.errors import NotFound, StoreError, Unavailable
+from storage.installation import PROVIDER_KEY
+from storage.model import CallId, Secret, is_id
 from storage.objects import open_store
+from storage.probe.claims import Asked, Claim, claim_of, except_living, select_claimed, select_control
 from storage.probe.climbing import Climb
 from storage.probe.contents import Contents
-from storage.probe.remains import Remains, gather, gather_database, gather_server
-from storage.providers import open_provider
+from storage.probe.loading import load, look_at_bytes
+from storage.probe.remains import CLAIMED, CONTROL, Remains
+from storage.probe.report import Proof
+from storage.probe.sources import Sources, State, add_backups, add_folder, add_server, add_today, read_batches
+from storage.providers import KeyProvider, open_provider
 from storage.records import Identifier
-from storage.witness import Batches
-
-_ALIVE = (ArtefactState.WRITING.value, ArtefactState.COMPLETE.value)
+from storage.signing import Signer
+from storage.times import utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,127 +41,184 @@ class Today:
     tenant_keys: tuple[str, ...] = ()  # the providers of tenants that have their own
 
 
-@dataclass(slots=True)
-class Proof:
-    """What was tried, and what came of it."""
-
-    call: CallId
-    tried: dict[str, int] = field(default_factory=dict)
-    opened: list[str] = field(default_factory=list)  # of the call: empty is the proof
-    found: dict[str, int] = field(default_factory=dict)  # databases, rows of batches, rows carved from raw bytes
-    control: CallId | None = None  # a living call that is in a backup as well
-    control_opened: list[str] = field(default_factory=list)
-
-    @property
-    def holds(self) -> bool:
-        """Nothing of the call opens, and the control does, if there is one."""
-        return not self.opened and (self.control is None or bool(self.control_opened))
-
-    def lines(self) -> list[str]:
-        """For people."""
-        told = [f"{count} {what}" for what, count in sorted(self.found.items())]
-        told = [f"looked at: {', '.join(told)}"]
-        told += [f"tried: {', '.join(f'{count} times {what}' for what, count in sorted(self.tried.items()))}"]
-        if self.control is None:
-            told.append("control: no call of the backups is alive today, so nothing shows that this probe can open any")
-        elif self.control_opened:
-            told.append(f"control: of call {self.control}, which lives, open by the same code:")
-            told += [f"    {line}" for line in self.control_opened]
-        else:
-            told.append(f"control: call {self.control} lives and does not open: this proves nothing")
-        told += [f"OPENED: {line}" for line in self.opened]
-        if self.opened:
-            told.append(f"call {self.call} can be had")
-        elif self.holds:
-            told.append(f"nothing of call {self.call} opens")
-        return told
-
-
 def prove(
-    call: CallId,
+    what: CallId | Asked,
     backups: Sequence[Path],
     today: Today | None,
     *,
     provider_url: str = "",
     databases: Sequence[str] = (),
+    files: Sequence[Path] = (),
+    objects: Sequence[str] = (),
     identifiers: Sequence[Identifier] = (),
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Proof:
-    """Tries to open a call from these backups (or copies of data folders) together with the store of today.
+    """Tries to open what was erased from these backups (or copies of data folders) and the store of today together.
 
-    NotFound if none of them knows the call: then nothing is proved. Unavailable if provider or files are away.
-    `databases` are catalogues on servers that were brought back from before, as copies of data folders lack them.
+    NotFound if none of them has anything of it: then nothing is proved. Unavailable if provider or files are away.
+    `databases` are catalogues on servers that were brought back from before, as copies of data folders lack them;
+    `files` are folders whose bytes are carved (a server's data directory and archived log, dumps) and searched for the
+    `identifiers` in clear (logs, a queue's files); `objects` are further object stores, such as replicas.
     Without `today` only the provider of `provider_url` is asked: what an old copy alone opens.
     """
-    remains = Remains()
+    began = time.monotonic()
+    asked = what if isinstance(what, Asked) else Asked(call=what)
+    sources = Sources()
     with ExitStack() as stack:
-        batches = gather(backups, remains, stack)
-        for url in databases:
-            gather_server(url, remains, stack)
-        before = {row["id"] for row in remains.of("calls")}
-        if call not in before:
-            raise NotFound(f"no backup that was named has call {call}: nothing is proved")
-        alive = _gather_today(today, remains, batches, stack) if today is not None else before
-        remains.add_batches(batches)
-        tenant = next(row["tenant"] for row in remains.of("calls") if row["id"] == call)
+        remains = Remains(stack)
+        _gather(remains, sources, backups, today, databases, files, objects)
         folder = today.data_folder if today is not None else backups[0]
         urls = (today.provider_url, *today.tenant_keys) if today is not None else (provider_url,)
         providers = [open_provider(url, folder) for url in dict.fromkeys(urls)]
-        control = _control(remains, call, str(tenant), (before & alive) - {call})
-        of_call, of_control = _artefacts(remains, call), _artefacts(remains, control) if control else set()
-        tell("files")
-        remains.carve(str(tenant), of_call | of_control)
-        tell("keys")
-        climb, contents = Climb(providers, remains, str(tenant)), Contents(remains)
-        climb.begin()
-        proof = Proof(call, control=control)
-        proof.opened = _opened(climb, contents, of_call, identifiers)
-        if control is not None:
-            proof.control_opened = _opened(climb, contents, of_control, ())
-        proof.tried = dict(climb.tried + contents.tried)
-        proof.found = dict(remains.found)
+        in_clear = look_at_bytes(remains, sources, identifiers, tell)
+        claim, control = _claim(asked, remains, sources, providers, with_today=today is not None)
+        tenants = sorted({claim.tenant, *_tenants_of(remains, sources.states)})
+        load(remains, sources.states, tenants, tell)
+        for witness in sources.witnesses:
+            tell("key batches")
+            remains.found["rows of batches"] += read_batches(witness, remains, tenants)
+        remains.settle_raw(tenants)
+        remains.settle_leaves()
+        proof = Proof(claim.call, claim.words, claim.tenant, claim.target.facts(), claim.erasure, claim.artefacts)
+        proof.excepted, proof.identifiers = claim.excepted, len(identifiers)
+        proof.control, proof.control_is = control
+        _try(proof, remains, providers, identifiers, tell)
+        proof.opened = sorted({*proof.opened, *in_clear})
+        proof.found, proof.sources = dict(+remains.found), sources.told
+        proof.took_s = int(time.monotonic() - began)
+        if today is not None:
+            state = next(state for state in sources.states if state.today)
+            head, secret = _head(remains, state), _secrets(remains, state, providers, "ledger")
+            proof.report = proof.sign(Signer(Secret(secret[0])), utc(time.time()), head)
     return proof
 
 
-def _gather_today(today: Today, remains: Remains, batches: list[Batches], stack: ExitStack) -> set[str]:
-    """Adds today's store; gives the calls that live in it."""
-    here = Remains()
-    if today.catalogue_url:
-        gather_server(today.catalogue_url, here, stack)
-    else:
-        gather_database(today.data_folder / CATALOGUE, here, stack)
-    for table in here.rows:
-        remains.add(table, here.of(table))
-    remains.files += here.files
-    remains.keys_entries += here.keys_entries
-    remains.found += here.found
-    remains.spools.append(today.data_folder / SPOOL)
-    remains.objects.append(open_store(today.objects_url))
-    batches.append(Batches(open_store(today.witness_url)))
-    erased = {row["id"] for row in here.of("calls") if row["state"] == CallState.ERASED.value}
-    return {row["id"] for row in here.of("calls")} - erased
+def _gather(
+    remains: Remains,
+    sources: Sources,
+    backups: Sequence[Path],
+    today: Today | None,
+    databases: Sequence[str],
+    files: Sequence[Path],
+    objects: Sequence[str],
+) -> None:
+    add_backups(backups, remains, sources)
+    for number, url in enumerate(databases):
+        add_server(url, f"database {number + 1}", remains, sources)
+        sources.told.append({"what": "database", "name": str(number + 1)})
+    for folder in files:
+        add_folder(folder, remains, sources)
+    remains.objects += [open_store(url) for url in objects]
+    if today is not None:
+        add_today(today.data_folder, today.catalogue_url, remains, sources)
+        remains.objects.append(open_store(today.objects_url))
+        sources.witnesses.append(open_store(today.witness_url))
 
 
-def _control(remains: Remains, call: str, tenant: str, living: set[str]) -> CallId | None:
-    """A living call of the same tenant that has something to open; of the same day, if there is one."""
-    days = {row["id"]: row["day"] for row in remains.of("calls") if row["tenant"] == tenant}
-    full = {row["artefact"] for row in remains.of("documents")} | {row["artefact"] for row in remains.of("slices")}
-    gone = {row["id"] for row in remains.of("artefacts") if row["state"] not in _ALIVE}
-    there = {
-        row["call"]
-        for row in remains.of("artefacts")
-        if row["call"] in living and row["tenant"] == tenant and row["id"] in full - gone
-    }
-    found = sorted(there, key=lambda other: (days.get(other) != days.get(call), other))
-    return CallId(found[0]) if found else None
+def _claim(
+    asked: Asked, remains: Remains, sources: Sources, providers: Sequence[KeyProvider], *, with_today: bool
+) -> tuple[Claim, tuple[CallId | None, str]]:
+    states = sources.states
+    tenant = _tenant(asked.tenant, remains, states, providers) if asked.tenant else ""
+    claim = claim_of(asked, tenant, remains, states)
+    if claim.call is not None and not claim.erasure:
+        _check_known(remains, sources, claim)
+    select_claimed(claim, remains, states)
+    before = [state for state in states if not state.today]
+    now = next((state for state in states if state.today), None)
+    if now is not None:
+        except_living(claim, remains, now)
+    elif not with_today and states:
+        now = states[-1]
+    if now is None:
+        return claim, (None, "")
+    return claim, select_control(claim, remains, before or [now], now)
 
 
-def _artefacts(remains: Remains, call: str) -> set[str]:
-    return {row["id"] for row in remains.of("artefacts") if row["call"] == call}
+def _check_known(remains: Remains, sources: Sources, claim: Claim) -> None:
+    """NotFound unless something from before has the call: today's store alone proves nothing."""
+    for state in sources.states:
+        if not state.today:
+            with remains.attached(state.uri) as sql:
+                if sql.execute("SELECT 1 FROM src.calls WHERE id = ?", (claim.call,)).fetchone() is not None:
+                    return
+    if not remains.number("SELECT count(*) FROM raw_artefacts WHERE call = ?", (claim.call,)):
+        raise NotFound(f"no backup that was named has call {claim.call}: nothing is proved")
 
 
-def _opened(climb: Climb, contents: Contents, wanted: set[str], identifiers: Sequence[Identifier]) -> list[str]:
-    found = climb.artefact_keys(wanted)
+def _try(
+    proof: Proof,
+    remains: Remains,
+    providers: Sequence[KeyProvider],
+    identifiers: Sequence[Identifier],
+    tell: Callable[[str], None],
+) -> None:
+    climb, contents = Climb(providers, remains, proof.tenant, tell), Contents(remains, tell)
+    climb.begin()
+    proof.opened = _opened(climb, contents, CLAIMED)
+    proof.opened += sorted(contents.told(identifiers, climb.keys))
+    climbs = [climb]
+    if proof.control is not None:
+        row = remains.sql.execute(
+            "SELECT a.tenant FROM wanted w JOIN artefacts a ON a.id = w.id WHERE w.part = ?", (CONTROL,)
+        ).fetchone()
+        if row is not None and row["tenant"] != proof.tenant:  # of its own tenant nothing lives
+            climb = Climb(providers, remains, row["tenant"], tell)
+            climb.begin()
+        shown = Contents(remains, tell)
+        proof.control_opened = _opened(climb, shown, CONTROL)
+        proof.carved_control = climb.carved_keys(CONTROL)
+    for name in ("tried", "rows", "crosswise"):
+        total = sum((getattr(one, name) for one in (*climbs, contents)), Counter[str]())
+        setattr(proof, name, dict(total))
+    proof.unlocked = dict(climbs[0].opened)
+
+
+def _opened(climb: Climb, contents: Contents, part: str) -> list[str]:
+    found = climb.artefact_keys(part)
     opened = {f"{ref.kind.value} {ref.artefact}: key" for ref in found}
-    opened |= contents.open(wanted, found, climb.keys)
-    return sorted(opened | contents.told(wanted, identifiers, climb.keys))
+    return sorted(opened | contents.open(part, found, climb.keys))
+
+
+def _tenants_of(remains: Remains, states: Sequence[State]) -> set[str]:
+    """The tenants of what is wanted."""
+    found: set[str] = set()
+    for state in states:
+        with remains.attached(state.uri) as sql:
+            query = "SELECT DISTINCT tenant FROM src.artefacts WHERE id IN (SELECT id FROM main.wanted)"
+            found |= {row["tenant"] for row in sql.execute(query)}
+    return found
+
+
+def _tenant(name: str, remains: Remains, states: Sequence[State], providers: Sequence[KeyProvider]) -> str:
+    """The id of a tenant, by its id or by its name, also where only a copy from before has the tag of its name."""
+    for state in states:
+        secrets = _secrets(remains, state, providers, "tags")
+        tags = [hmac.digest(secret, name.encode(), hashlib.sha256) for secret in secrets]
+        with remains.attached(state.uri) as sql:
+            for tag in tags:
+                row = sql.execute("SELECT id FROM src.tenants WHERE tag = ?", (tag,)).fetchone()
+                if row is not None:
+                    return str(row["id"])
+            if is_id(name) and sql.execute("SELECT 1 FROM src.tenants WHERE id = ?", (name,)).fetchone():
+                return name
+    raise NotFound("no tenant of that name or id is known here: nothing is proved")
+
+
+def _secrets(remains: Remains, state: State, providers: Sequence[KeyProvider], name: str) -> list[bytes]:
+    """The installation's secret of that name as this state has it. Unavailable if no provider opens it."""
+    with remains.attached(state.uri) as sql:
+        row = sql.execute("SELECT wrapped FROM src.installation WHERE name = ?", (name,)).fetchone()
+    refused: StoreError | None = None
+    for provider in providers if row is not None else ():
+        try:
+            return [provider.unwrap(PROVIDER_KEY, row["wrapped"], b"callvault installation v1 " + name.encode())]
+        except StoreError as error:
+            refused = error
+    raise Unavailable("the key provider does not open the installation's secrets: is it the right one?") from refused
+
+
+def _head(remains: Remains, state: State) -> dict[str, Any]:
+    with remains.attached(state.uri) as sql:
+        row = sql.execute("SELECT seq, hash FROM src.ledger ORDER BY seq DESC LIMIT 1").fetchone()
+    return {"seq": row["seq"], "hash": row["hash"]} if row is not None else {}

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, create_engine, delete, select
 
 from storage import jws
 from storage.errors import DataError, Erased, Malformed, Unavailable
+from storage.evidence import verify_file
 from storage.ledger import Ledger, parse_certificate, verify_certificate
 from storage.manifest import parse_manifest
 from storage.manifest import verify as verify_manifest
@@ -34,7 +35,7 @@ from storage.providers.secretfile import SecretFile
 from storage.records import Day
 from storage.signing import Signer, canonical, fingerprint_of
 from storage.tables import ledger as ledger_table
-from storage.vcon import Recorded, make_vcon, verify_file
+from storage.vcon import Recorded, make_vcon
 from tests.fuzz.target import Target
 
 SIGNER = Signer(Secret(bytes(range(32))))

@@ -145,6 +145,19 @@ class Cluster:
             yield backup
             backup.stop(signal.SIGQUIT)
 
+    def base_backup(self, target: Path) -> None:
+        """What an operator copies while the server runs: its files and the log of meanwhile."""
+        with _place() as (root, _port):
+            shutil.chown(root, _owner() or os.geteuid())
+            self._run("pg_basebackup", *self._place(), "-D", str(root / "data"), "--checkpoint=fast", "--no-sync")
+            shutil.move(root / "data", target)
+
+    def copied(self, target: Path) -> None:
+        """Every file as it stands on the disk, pages that were not vacuumed and all of the log; no template's."""
+        with self.connected("postgres") as connection:
+            connection.execute("CHECKPOINT")
+        shutil.copytree(self._data, target, ignore=shutil.ignore_patterns("postmaster.*", "1", "4", "5"))
+
     def files(self) -> bytes:
         """Every byte of every file, with what was in memory."""
         with self.connected("postgres") as connection:

@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from storage.chain import Entry
 from storage.erasure import Target
 from storage.errors import DataError, Malformed, NotFound, Refused, Tampered, WrongKey
+from storage.evidence import verify_file
 from storage.ledger import verify_certificate
 from storage.model import CallId, Kind, Secret, TenantId
 from storage.recordings import Recordings
 from storage.signing import Signer
-from storage.vcon import EXTENSION, verify_file
+from storage.vcon import EXTENSION
 from tests.storage.stores import ACTOR, GROUND, open_at, stored_call
 
 # What the draft allows where (its JSON schema and, where that says less, its text), of the objects that we write.

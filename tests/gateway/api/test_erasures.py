@@ -17,12 +17,12 @@ from gateway.api.context import Context
 from gateway.calls.identifiers import Sort
 from gateway.events import Hub
 from storage.confirmation import VALID_S
+from storage.evidence import verify_file
 from storage.ledger import verify_certificate
 from storage.model import NO_PARTICIPANT, CallId, CallState, Kind, ParticipantId, new_id
 from storage.recordings import Recordings
 from storage.records import Identifier, NewCall, Wanted
 from storage.tokens import Role
-from storage.vcon import verify_file
 
 ANNA, BERT, LINE = "+31201234567", "+31207654321", "+442079460456"
 

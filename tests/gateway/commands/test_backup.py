@@ -58,6 +58,26 @@ def test_up_14_backup_restore_and_proof_on_the_command_line(
     assert f"nothing of call {erased.call} opens" in capsys.readouterr().out
     assert run(tmp_path, *proof, living.call) == 1
     assert "OPENED: audio" in capsys.readouterr().out
+    with opened(tmp_path) as store:
+        fingerprint = store.fingerprint()
+    report, file = tmp_path / "report.json", tmp_path / "certificate.json"
+    file.write_text(json.dumps(certificate))
+    assert run(tmp_path, "prove-erased", "--erasure", str(file), "--backup", backup, "--json", str(report)) == 0
+    out = capsys.readouterr().out
+    for told in ("from: backup 20", "control: of call", "tried: ", "times artefact keys, "):
+        assert told in out
+    assert main(["verify", str(report), "--fingerprint", fingerprint]) == 0
+    assert "nothing opens" in capsys.readouterr().out
+    report.write_text(report.read_text().replace('"opened": []', '"opened": ["audio"]'))
+    assert main(["verify", str(report), "--fingerprint", fingerprint]) == 1
+    erasure = certificate["entries"][0]["body"]["erasure"]
+    assert run(tmp_path, "prove-erased", "--erasure", erasure, "--backup", backup, "--files", str(tmp_path)) == 0
+    assert run(tmp_path, "prove-erased", "--tenant", "default", "--backup", backup) == 1  # it was never closed
+    assert f"OPENED: audio {living.artefacts[0].ref.artefact}" in capsys.readouterr().out
+    for wrong in ((), (erased.call, "--tenant", "default"), ("--erasure", str(report)), ("--tenant", "nobody")):
+        assert run(tmp_path, "prove-erased", *wrong, "--backup", backup) == 1
+    assert run(tmp_path, *proof, erased.call, "--identifier", "number") == 1
+    assert "TYPE:VALUE" in capsys.readouterr().err
 
     assert run(tmp_path, "restore", backup) == 1
     assert "not empty" in capsys.readouterr().err
@@ -81,8 +101,6 @@ def test_up_14_backup_restore_and_proof_on_the_command_line(
     assert run(tmp_path, "ledger", "keys") == 0
     keys = tmp_path / "keys.json"
     keys.write_text(capsys.readouterr().out.partition("\n")[2])
-    file = tmp_path / "certificate.json"
-    file.write_text(json.dumps(certificate))
     assert main(["verify", str(file), "--fingerprint", pinned]) == 0
     with opened(tmp_path) as store:
         new = store.fingerprint()

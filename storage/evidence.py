@@ -1,0 +1,24 @@
+"""What a third party checks offline: a certificate, plain or in a vCon, and a report of the probe, told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storage.chain import Entry
+from storage.ledger import parse_certificate, verify_certificate
+from storage.probe import is_report, verify_report
+from storage.signing import parse_json
+from storage.vcon import VCON_BYTES_MAX, verify_vcon
+
+EVIDENCE_BYTES_MAX = VCON_BYTES_MAX
+"""Longer files are refused unread; a vCon holds a certificate and is the longest of them."""
+
+
+def verify_file(text: bytes, fingerprint: str, key_changes: Sequence[Entry] = ()) -> list[str]:
+    """What a file proves, in words; see `verify_certificate`, `verify_vcon`, `verify_report` for what they raise."""
+    document = parse_json(text, EVIDENCE_BYTES_MAX)
+    if isinstance(document, dict) and "payload" in document:
+        return verify_vcon(document, fingerprint, key_changes)
+    if isinstance(document, dict) and is_report(document):
+        return verify_report(document, fingerprint, key_changes)
+    return verify_certificate(parse_certificate(text), fingerprint, key_changes)
