@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +28,7 @@ from gateway.calls.media_keeper import MediaKeeper
 from gateway.calls.recovery import recover_all
 from gateway.calls.switchboard import Switchboard
 from gateway.config import Loaded, Settings
-from gateway.events import Hub, LiveEvent
+from gateway.events import Hub, LiveEvent, event_of
 from gateway.ingest.certificates import Contexts, contexts, refuse_expired
 from gateway.ingest.peers import Peers
 from gateway.ingest.registrars import Accounts, accounts
@@ -48,6 +48,7 @@ from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
+from gateway.processors import announce, register
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts
 from gateway.rights.deadlines import promised
@@ -56,6 +57,7 @@ from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
 from storage.model import CallId, TenantId
+from storage.processors import Notice, Processor
 from storage.recordings import Recordings
 from storage.spoollock import serving
 
@@ -78,6 +80,7 @@ class Server:
         self._queue_awaited = True
         self._tenants: dict[TenantId, Tenant] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
+        self._news: list[tuple[TenantId, Notice]] = []  # durable already, and not yet told to who follows events
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
         self._keys_away: Collection[str] = frozenset()  # tenants whose key provider did not answer, by name
@@ -184,12 +187,13 @@ class Server:
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
             zone=lambda tenant: self._tenants[tenant].zone if tenant in self._tenants else "UTC",
-            facts=lambda tenant: Facts.of(self._tenants[tenant]) if tenant in self._tenants else None,
+            facts=self._facts,
             whip=whip,
             pauses=board.pauses,
             deadlines=lambda tenant: promised(recordings.policy(tenant)),
             destinations=lambda tenant: self._tenants[tenant].destinations if tenant in self._tenants else (),
             released=watch.counters,
+            processors=self._register,
             tenants=lambda: {policy.name: tenant for tenant, policy in self._tenants.items()},
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
@@ -198,6 +202,7 @@ class Server:
         await api.ready()
         await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media, peers).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
+        self._tell()
         log.info("serving", extra={"sip": address[1], "http": api.port, "media": settings.media.workers})
         _settle_down()
         self._started(_url(settings, api.port))
@@ -210,6 +215,7 @@ class Server:
         self, recordings: Recordings, sip: SipIngest, whip: WhipIngest, media: MediaKeeper, peers: Peers
     ) -> Reloader:
         def apply(settings: Settings) -> None:
+            self._tell()
             self._settings = whip.settings = settings
             peers.apply(settings, self._accounts)
             sip.secure(self._contexts)
@@ -231,13 +237,16 @@ class Server:
         known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
-            _settle(recordings, settings)
+            self._news += announce(recordings, settings)  # first of all: who gets data is told before any goes there
+            self._news += _settle(recordings, settings)
             _adopt(recordings, settings)  # before keys are made, whose ends depend on it
             keys_away = prepare_keys(recordings, settings)
             refuse_wrong(keys_away)
             tenants = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
         except BaseException:
             announcements.close()
+            if self._tenants:  # a reload that is refused: what goes on is what was
+                self._news += announce(recordings, self._settings)
             raise
         if self._announcements is not None:
             self._announcements.close()
@@ -245,12 +254,27 @@ class Server:
         self._announcements, self._contexts, self._accounts = announcements, certificates, known
         self._keys_away = frozenset(keys_away)
 
+    def _register(self, tenant: TenantId) -> Sequence[Processor]:
+        found = self._tenants.get(tenant)
+        return () if found is None else register(self._settings, found)
+
+    def _facts(self, tenant: TenantId) -> Facts | None:
+        found = self._tenants.get(tenant)
+        return None if found is None else Facts.of(found, register(self._settings, found))
+
     def _keys_prepared(self, recordings: Recordings) -> None:
         """Hourly, and each minute while it fails for a tenant: Unavailable then, which is an alarm."""
         away = prepare_keys(recordings, self._settings)
         self._keys_away = frozenset(away)
         for error in away.values():
             raise error
+
+    def _tell(self) -> None:
+        """To whoever follows events now; who does later is told then, and lists have all of it."""
+        news, self._news = self._news, []
+        for tenant, notice in news:
+            self._hub.publish(event_of(tenant, notice))
+            log.info("a notice to a tenant", extra={"tenant": tenant, "notice": notice.seq, "about": notice.event})
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
@@ -326,13 +350,19 @@ def _together(*parts: _Counting) -> dict[str, int]:
     return dict(sum((part.counters for part in parts), Counter[str]()))
 
 
-def _settle(recordings: Recordings, settings: Settings) -> None:
-    """Note where each tenant's data may be, and is going to be, before any of it comes."""
+def _settle(recordings: Recordings, settings: Settings) -> list[tuple[TenantId, Notice]]:
+    """Note where each tenant's data may be, and is going to be, before any of it comes; gives the moves, as notices."""
+    moves = []
     for tenant in settings.tenants:
         of = recordings.tenant(tenant.name)
-        for place in recordings.residency.settle(of, tenant.regions, visited(tenant, recordings.residency.places)):
+        new = recordings.residency.settle(of, tenant.regions, visited(tenant, recordings.residency.places))
+        for place in new:
             told = {"tenant": of, "part": place.part.value, "region": place.region or "unknown"}
             log.info("a new location of a tenant's data", extra=told)
+        if new:
+            seqs = {location.seq for location in recordings.residency.locations(of)[-len(new) :]}
+            moves += [(of, notice) for notice in recordings.register.notices(of) if notice.seq in seqs]
+    return moves
 
 
 def _adopt(recordings: Recordings, settings: Settings) -> None:

@@ -45,6 +45,7 @@ from storage.model import ArtefactId, CallId, CallState, TenantId
 from storage.places import Place
 from storage.policies import Adopted, adopt, due_at_once, due_of, policy_of
 from storage.policy.model import Policy
+from storage.processors import Register
 from storage.ratings import Ratings
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
@@ -148,13 +149,13 @@ class Recordings:
         self.public_key = signer.public_key
         """What manifests and ledger are signed with."""
         self._spool_index = SpoolIndex(self.spool_folder)
-        self._catalogue = catalogue
-        self._clock = clock
+        self._catalogue, self._clock, self._ledger = catalogue, clock, base.ledger
         latest = LatestClock(catalogue, clock)
         self._tree = KeyTree(catalogue, provider, latest, due_of)
-        self._ledger = base.ledger
         self.residency = Residency(catalogue, self._ledger, places, clock)
         """Where tenants' data may be, and where it is."""
+        self.register = Register(catalogue, self._ledger, clock)
+        """Who else gets or holds tenants' data, and what they were told of that."""
         self.safekeeping = Safekeeping(
             Source(base.data_folder, catalogue, base.served, base.objects, base.witness, base.ledger, signer, clock),
             provider,

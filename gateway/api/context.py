@@ -13,12 +13,13 @@ from fastapi import Depends, HTTPException, Request
 from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
-from gateway.policy import Destination
+from gateway.outside import Destination
 from gateway.promises.page import Facts
 from gateway.rights.deadlines import Deadlines
 from gateway.rights.orders import OPERATOR
 from storage.errors import Expired
 from storage.model import CallId, Kind, TenantId, is_id
+from storage.processors import Processor
 from storage.recordings import Recordings
 from storage.records import CallRecord
 from storage.tokens import Role, Tokens
@@ -40,7 +41,7 @@ class Context:
     `facts` what the page about its policy tells of its settings, None if it is not configured;
     `whip` takes browsers' calls; without `pauses` no call is live. `deadlines` are what a tenant promises to people who
     ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground,
-    `tenants` are the configured ones by name."""
+    `processors` who else gets or holds data of its, `tenants` are the configured ones by name."""
 
     recordings: Recordings
     tokens: Tokens
@@ -59,6 +60,7 @@ class Context:
     deadlines: Callable[[TenantId], Deadlines] = lambda tenant: Deadlines()
     destinations: Callable[[TenantId], Sequence[Destination]] = lambda tenant: ()
     released: Counter[str] = field(default_factory=Counter)
+    processors: Callable[[TenantId], Sequence[Processor]] = lambda tenant: ()
     tenants: Callable[[], Mapping[str, TenantId]] = dict
 
 

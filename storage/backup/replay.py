@@ -14,6 +14,7 @@ swept or read. A type that is not in the table ends the restore: who adds a type
     policy      a tenant's policy, and the ends of buckets that it made earlier
     closing     a tenant leaves; reopening: it stays; retired: a root's last key is gone; closed: it is forgotten
     regions     where a tenant's data may be; location: where it is or was
+    processor   what a tenant was told of a sub-processor
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from storage.leaving import replay_closed, replay_closing, replay_reopening, rep
 from storage.ledger import Ledger
 from storage.model import TenantId
 from storage.policies import replay_policy
+from storage.processors import replay as replay_processor
 from storage.residency import replay_location, replay_rule
 from storage.restrictions import replay as replay_restriction
 from storage.tables import change_steps, changes, erasures
@@ -176,6 +178,7 @@ _REPLAYS: Mapping[str, Callable[[Connection, Entry, Replay], None]] = {
     "closed": lambda connection, entry, _state: replay_closed(connection, entry),
     "regions": lambda connection, entry, _state: replay_rule(connection, entry),
     "location": lambda connection, entry, _state: replay_location(connection, entry),
+    "processor": lambda connection, entry, _state: replay_processor(connection, entry),
 }
 
 KNOWN = frozenset(_REPLAYS)
