@@ -42,6 +42,7 @@ from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
 from gateway.operations.sweeper import Sweeper
+from gateway.outside import Destination
 from gateway.places import visited
 from gateway.policy import Tenant
 from gateway.processes.child import protect_memory
@@ -52,6 +53,7 @@ from gateway.processors import announce, register
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts
 from gateway.rights.deadlines import promised
+from gateway.rights.telling import Telling
 from gateway.rights.watching import Watch
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
@@ -107,6 +109,7 @@ class Server:
 
     async def _recover(self, recordings: Recordings) -> None:
         await asyncio.to_thread(self._prepare, recordings, self._settings)  # first: are these the right providers?
+        self._tell()
         erased = await asyncio.to_thread(recordings.resume_erasures)
         recovered = await asyncio.to_thread(recover_all, recordings)
         if erased or recovered:
@@ -120,7 +123,7 @@ class Server:
             recordings,
             settings.store.spool_limit_mib << 20,
             Parts(
-                counters=lambda: _together(board, book, sip, whip, jobs, watch),
+                counters=lambda: _together(board, book, sip, whip, jobs, watch, telling),
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
                 media_complete=lambda: media.complete,
@@ -131,16 +134,18 @@ class Server:
                 queue_up=lambda: jobs.up,
                 sweeping=lambda: sweeper.figures,
                 requests=lambda: watch.counts,
+                deletions=lambda: telling.counts,
             ),
         )
         jobs = Jobs(settings, recordings, self._hub, status.alarms)
         book, watch = CallBook(recordings), Watch(recordings, lambda: list(self._tenants), status.alarms)
+        telling = Telling(recordings, self._receivers, status.alarms)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
         care = look_after(recordings, partial(self._keys_prepared, recordings), status.alarms)
         publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
-        for work in (jobs.run(), uploader.run(), book.run(), watch.run(), care, publishing, remarks):
+        for work in (jobs.run(), uploader.run(), book.run(), watch.run(), telling.run(), care, publishing, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
         received = settings.media
@@ -182,7 +187,7 @@ class Server:
             self._hub,
             board.end_by_id,
             ready=lambda: self._missing(board, media, jobs),
-            counters=lambda: _together(board, book, sip, whip, jobs, watch),
+            counters=lambda: _together(board, book, sip, whip, jobs, watch, telling),
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
@@ -202,7 +207,6 @@ class Server:
         await api.ready()
         await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media, peers).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
-        self._tell()
         log.info("serving", extra={"sip": address[1], "http": api.port, "media": settings.media.workers})
         _settle_down()
         self._started(_url(settings, api.port))
@@ -253,6 +257,9 @@ class Server:
         self._tenants = tenants
         self._announcements, self._contexts, self._accounts = announcements, certificates, known
         self._keys_away = frozenset(keys_away)
+
+    def _receivers(self) -> Mapping[TenantId, Sequence[Destination]]:
+        return {tenant: found.destinations for tenant, found in self._tenants.items()}
 
     def _register(self, tenant: TenantId) -> Sequence[Processor]:
         found = self._tenants.get(tenant)

@@ -8,7 +8,7 @@ import json
 import ssl
 import sys
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,7 @@ from gateway.errors import ConfigError
 from gateway.promises.explained import lines
 from gateway.rights.orders import OPERATOR
 from storage.chain import parse_key_changes
+from storage.egress import NOTICE_FORMAT, verify_notice
 from storage.errors import StoreError
 from storage.ledger import CERTIFICATE_BYTES_MAX, parse_certificate, verify_certificate
 from storage.recordings import Recordings
@@ -150,16 +151,28 @@ def ratings(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Check a certificate with nothing but itself and a fingerprint that is trusted."""
+    """Check a certificate, or a request to delete, with nothing but itself and a fingerprint that is trusted."""
     try:
         with arguments.certificate.open("rb") as file:
-            document = parse_certificate(file.read(CERTIFICATE_BYTES_MAX + 1))
+            text = file.read(CERTIFICATE_BYTES_MAX + 1)
+        document = parse_certificate(text)
+        if document.get("format") == NOTICE_FORMAT:
+            return _verify_notice(verify_notice(text, arguments.fingerprint))
         changes = parse_key_changes(arguments.keys.read_bytes()) if arguments.keys else ()
         findings = verify_certificate(document, arguments.fingerprint, changes)
     except (OSError, StoreError) as error:
         return _fail(f"not verified: {error}")
     for finding in findings:
         _print(finding)
+    _print("verified")
+    return 0
+
+
+def _verify_notice(notice: Mapping[str, Any]) -> int:
+    _print(f"request to delete copy {notice['copy']} of tenant {notice['tenant']}, which left at {notice['left_at']}")
+    for call, artefacts in sorted(notice["calls"].items()):
+        _print(f"call {call} is erased: {len(artefacts)} artefacts in the copy")
+    _print(notice["asks"])
     _print("verified")
     return 0
 

@@ -34,6 +34,7 @@ class Alarm(StrEnum):
     SPEECH_MODEL_MISSING = "speech_model_missing"
     NAMES_MODEL_MISSING = "names_model_missing"
     REQUESTS_OVERDUE = "requests_overdue"
+    DELETIONS_UNTOLD = "deletions_untold"
 
 
 class Alarms:

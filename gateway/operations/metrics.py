@@ -140,6 +140,7 @@ class Snapshot:
     clock: ClockState = UNKNOWN
     sweeping: Sweeping | None = None
     requests: Mapping[str, int] = field(default_factory=dict)  # of people who were recorded, by state; and overdue ones
+    deletions: Mapping[str, int] = field(default_factory=dict)  # requests to recipients of copies, by state
 
 
 class Metrics:
@@ -212,6 +213,7 @@ class _Shown(Collector):
         standing = {state: count for state, count in now.requests.items() if state != "overdue"}
         yield _by_state("rights_requests", "Requests of people who were recorded, by where they stand", standing)
         yield _gauge("rights_requests_overdue", "Open ones whose time is over", now.requests.get("overdue", 0))
+        yield _by_state("deletion_requests", "Recipients of copies who are not told yet, by how far", now.deletions)
         yield from _uploads(now.uploads)
         yield from _keys(now.keys)
         yield from _sweeping(now.sweeping)

@@ -42,6 +42,7 @@ class Parts:
     queue_up: Callable[[], bool]
     sweeping: Callable[[], Sweeping] = Sweeping
     requests: Callable[[], Mapping[str, int]] = dict  # of people who were recorded, by where they stand
+    deletions: Callable[[], Mapping[str, int]] = dict  # requests to recipients of copies, by where they stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Status:
             clock=slow.clock,
             sweeping=parts.sweeping(),
             requests=dict(parts.requests()),
+            deletions=dict(parts.deletions()),
         )
 
     async def render(self) -> bytes:
