@@ -13,6 +13,7 @@ from gateway.rights.fields import synthetic
 from gateway.rights.parts import Part, Words
 from gateway.rights.share import OwnTrack, Share
 from storage.egress import unsigned_notice
+from storage.exports import sign_index
 from storage.model import (
     ArtefactId,
     ArtefactRef,
@@ -21,15 +22,19 @@ from storage.model import (
     CallState,
     Kind,
     ParticipantId,
+    Secret,
     TenantId,
 )
 from storage.records import ArtefactRecord, CallRecord, Day
+from storage.signing import Signer
 
 NOBODY = TenantId("0" * 32)
 CALL, REQUEST = CallId("c" * 32), CallId("fedcba9876543210fedcba9876543210")
 AUDIO = ArtefactId("a" * 32)
 HELD_BACK = "…"
 """Stands for what no sample can have: sound, hashes, signatures."""
+_ANYBODY = Signer(Secret(bytes(32)))
+_SIGNED = {"public_key": HELD_BACK, "signature": HELD_BACK}
 
 
 def plan_of(destination: Destination) -> Plan:
@@ -48,11 +53,11 @@ def sample_of(destination: Destination) -> dict[str, Any]:
     if Part.AUDIO in plan.parts:
         files |= {f"{folder}track-{track.index}.wav": HELD_BACK for track in share.tracks}
     hashed = [{"name": name, "size": 0, "sha256": HELD_BACK} for name in files]
-    index = index_of(plan, [told_of(share, list(files))], hashed)
+    index = sign_index(_ANYBODY, index_of(plan, [told_of(share, list(files))], hashed)) | _SIGNED
     sample: dict[str, Any] = {"destination": destination.name, "files": {**files, "index.json": index}}
     if destination.address:
         body = {"at": "2026-03-02T12:00:00Z", "to": destination.to, "ground": "request", "calls": {CALL: [AUDIO]}}
-        sample["request_to_delete"] = unsigned_notice(REQUEST, NOBODY, body, [CALL])
+        sample["request_to_delete"] = unsigned_notice(REQUEST, NOBODY, body, [CALL]) | _SIGNED
     return sample
 
 
@@ -62,4 +67,4 @@ def _share() -> Share:
     ref = ArtefactRef(NOBODY, CALL, person, AUDIO, Kind.AUDIO, "quality")
     audio = ArtefactRecord(ref, ArtefactState.COMPLETE, 0)
     record = CallRecord(CALL, CallState.STORED, Day("2026-03-02"), (audio,))
-    return Share(record, person, (OwnTrack(0, audio, facts),), {}, {}, {})
+    return Share(record, person, (OwnTrack(0, audio, facts),), {"others": 1}, {}, {})
