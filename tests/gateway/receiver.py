@@ -39,11 +39,12 @@ def receiving(certificate: tuple[Path, Path] | None = None) -> Iterator[Receiver
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.handle_error = lambda request, address: None  # type: ignore[method-assign]  # a client that trusts us not
+    server.handle_error = lambda request, address: None  # type: ignore[assignment, method-assign]  # a client that trusts us not
+    server.daemon_threads = False  # closing waits for them, and their connections
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     told.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -122,7 +122,7 @@ def test_up_10_a_crash_after_the_notice_loses_it_not_and_tells_it_not_twice(tmp_
 def test_ct_04_an_incomplete_entry_gets_nothing_even_where_it_was_told(
     store: Recordings, tenant: TenantId, lacks: str
 ) -> None:
-    less = replace(CRM, **{lacks: ""})
+    less = Processor.parse({**CRM.to_json(), lacks: ""})
     store.register.announce(tenant, [less])
     with pytest.raises(Refused, match=lacks):
         store.register.check(tenant, less)
@@ -143,7 +143,8 @@ def test_what_names_somebody_or_is_too_much_is_refused(store: Recordings, tenant
 
 def test_an_entry_is_what_was_written() -> None:
     assert Processor.parse(CRM.to_json()) == CRM
-    for wrong in ({}, [], {**CRM.to_json(), "more": 1}):
+    wrongs: tuple[object, ...] = ({}, [], {**CRM.to_json(), "more": 1})
+    for wrong in wrongs:
         with pytest.raises(Malformed):
             Processor.parse(wrong)
 

@@ -204,13 +204,14 @@ def test_every_answer_has_an_end(answer: bytes | None, reason: str) -> None:
     async def scenario() -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"{}")
-            if answer is None:
-                while not writer.is_closing():  # a byte now and then, for ever
+            try:
+                if answer is not None:
+                    writer.write(answer)
+                while answer is None and not writer.is_closing():  # a byte now and then, for ever
                     writer.write(b"H")
                     await asyncio.sleep(0.02)
-            else:
-                writer.write(answer)
-            writer.close()
+            finally:
+                writer.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         async with server:
