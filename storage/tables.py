@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData()
@@ -354,7 +355,7 @@ egress = Table(
     Column("tenant", _ID, nullable=False),
     Column("call", _ID, nullable=False, index=True),
     Column("day", _DAY, nullable=False),  # UTC day on which it left
-    Column("settled", Boolean, nullable=False),  # its call is erased, and nothing is left to be told to its recipient
+    Column("settled", Boolean, nullable=False, server_default=false()),  # erased, and its recipient needs not be told
     UniqueConstraint("id", "call"),
 )
 
