@@ -164,6 +164,12 @@ class Store(Section):
     )
     spool_limit_mib: int = Field(4096, ge=64, description="upper bound of recorded but not yet uploaded data")
     spool_file_mib: int = Field(64, ge=1, le=1024, description="size of one preallocated spool file")
+    held_stream_mib: int = Field(
+        32, ge=1, le=4096, description="what is held in memory of one stream while its keys are away: 1 h of G.711"
+    )
+    held_total_mib: int = Field(
+        1024, ge=1, le=1 << 20, description="of all streams, in each media worker; new calls that would not fit get 503"
+    )
 
     @field_validator("catalogue")
     @classmethod
@@ -253,6 +259,8 @@ class Settings(Section):
                 "store.spool_limit_mib must hold a file of spool_file_mib for each of media.workers,"
                 " one for the worker that stands by, and one that drains"
             )
+        if self.store.held_total_mib < self.store.held_stream_mib:
+            problems.append("store.held_total_mib must hold one stream of held_stream_mib")
         problems += residency_problems(self.tenants, places_of(self)) + processor_problems(self)
         if problems:
             raise ValueError("; ".join(problems))

@@ -64,7 +64,7 @@ class Tenant(Section):
     when_keys_away: Literal["refuse", "hold"] = Field(
         "refuse",
         description="when its key provider is away for longer than keys were prepared (48 h): refuse new calls with"
-        " 503, or hold recordings in memory, a minute or two of each, until it is back or a minute after the end",
+        " 503, or hold recordings in memory (store.held_stream_mib, held_total_mib) until it is back",
     )
     purpose: str = Field("quality", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="declared purpose of its recordings")
     language: str = Field("en", pattern=r"^[a-z]{2}$", description="language spoken, for transcription")

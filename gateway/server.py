@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -36,7 +36,7 @@ from gateway.ingest.sip import SipIngest
 from gateway.ingest.whip import WhipIngest
 from gateway.operations import logs
 from gateway.operations.alarms import Alarm
-from gateway.operations.key_care import prepare_keys, refuse_wrong
+from gateway.operations.key_care import KeyCare, prepare_keys, refuse_wrong
 from gateway.operations.notify import Notifier
 from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
@@ -85,7 +85,6 @@ class Server:
         self._news: list[tuple[TenantId, Notice]] = []  # durable already, and not yet told to who follows events
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
-        self._keys_away: Collection[str] = frozenset()  # tenants whose key provider did not answer, by name
 
     async def run(self) -> None:
         """Start everything, serve until told to stop, then end in order. Raises ConfigError, StoreError."""
@@ -98,24 +97,26 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # what is being read is the newest
         settings = self._settings
         recordings = await asyncio.to_thread(partial(open_recordings, settings, node="gateway"))
+        keys = KeyCare(recordings, lambda: self._settings)
         try:
             async with AsyncExitStack() as stack:
                 stack.enter_context(serving(settings.data_folder))
                 stack.enter_context(recordings.serving())
-                await self._recover(recordings)
-                await self._serve(recordings, stack)
+                await self._recover(recordings, keys)
+                await self._serve(recordings, keys, stack)
         finally:
             await asyncio.to_thread(recordings.close)
 
-    async def _recover(self, recordings: Recordings) -> None:
-        await asyncio.to_thread(self._prepare, recordings, self._settings)  # first: are these the right providers?
+    async def _recover(self, recordings: Recordings, keys: KeyCare) -> None:
+        # First: are these the right providers?
+        await asyncio.to_thread(self._prepare, recordings, keys, self._settings)
         self._tell()
         erased = await asyncio.to_thread(recordings.resume_erasures)
         recovered = await asyncio.to_thread(recover_all, recordings)
         if erased or recovered:
             log.info("finished what was left open", extra={"erasures": erased, "calls": recovered})
 
-    async def _serve(self, recordings: Recordings, stack: AsyncExitStack) -> None:
+    async def _serve(self, recordings: Recordings, keys: KeyCare, stack: AsyncExitStack) -> None:
         """Services are entered in order and left in the opposite one."""
         settings, service = self._settings, self._service
         children: dict[str, Callable[[], int]] = {}
@@ -135,6 +136,8 @@ class Server:
                 sweeping=lambda: sweeper.figures,
                 requests=lambda: watch.counts,
                 deletions=lambda: telling.counts,
+                keys_ahead=lambda: keys.ahead(time.time()),
+                held=lambda: board.keyless.held,
             ),
         )
         jobs = Jobs(settings, recordings, self._hub, status.alarms)
@@ -142,7 +145,7 @@ class Server:
         telling = Telling(recordings, self._receivers, status.alarms)
         settings_json = settings.model_dump_json()
         uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
-        care = look_after(recordings, partial(self._keys_prepared, recordings), status.alarms)
+        care = look_after(recordings, keys.prepare, status.alarms, away=bool(keys.since))
         publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
         for work in (jobs.run(), uploader.run(), book.run(), watch.run(), telling.run(), care, publishing, remarks):
@@ -151,7 +154,7 @@ class Server:
         received = settings.media
         ports = PortPool(received.address, received.port_first, received.port_last, address6=received.address6)
         board = Switchboard(recordings, book, ports, self._hub, calls)
-        board.keyless.away = lambda: self._keys_away
+        board.keyless.know(lambda: keys.since, settings.store.held_total_mib << 20)
         sweeper = Sweeper(
             recordings, status.alarms, lambda: list(self._tenants), partial(setattr, board, "closed"), board.end_of
         )
@@ -165,7 +168,7 @@ class Server:
             "media": lambda: media.restarts,
             "webrtc": lambda: whip.restarts,
         }
-        board.on_ready, sip.on_set_up, book.on_tracks = (
+        board.records.on_ready, sip.on_set_up, book.on_tracks = (
             status.metrics.ready,
             status.metrics.set_up,
             status.metrics.tracks,
@@ -205,7 +208,7 @@ class Server:
         await stack.enter_async_context(service(api.serve()))
         stack.callback(partial(setattr, api, "should_exit", True))
         await api.ready()
-        await stack.enter_async_context(service(self._reloader(recordings, sip, whip, media, peers).run()))
+        await stack.enter_async_context(service(self._reloader(recordings, keys, sip, whip, media, peers).run()))
         await stack.enter_async_context(service(self._notifier.beat()))
         log.info("serving", extra={"sip": address[1], "http": api.port, "media": settings.media.workers})
         _settle_down()
@@ -216,7 +219,13 @@ class Server:
         await peers.leave()
 
     def _reloader(
-        self, recordings: Recordings, sip: SipIngest, whip: WhipIngest, media: MediaKeeper, peers: Peers
+        self,
+        recordings: Recordings,
+        keys: KeyCare,
+        sip: SipIngest,
+        whip: WhipIngest,
+        media: MediaKeeper,
+        peers: Peers,
     ) -> Reloader:
         def apply(settings: Settings) -> None:
             self._tell()
@@ -229,13 +238,13 @@ class Server:
         def prepare(settings: Settings) -> None:
             if settings.sip.secure:
                 refuse_expired(settings.sip.tls, datetime.now(UTC))
-            self._prepare(recordings, settings)
+            self._prepare(recordings, keys, settings)
 
         reloader = Reloader(self._settings, self._load, prepare, apply, self._notifier)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
         return reloader
 
-    def _prepare(self, recordings: Recordings, settings: Settings) -> None:
+    def _prepare(self, recordings: Recordings, keys: KeyCare, settings: Settings) -> None:
         """What a configuration needs before calls come under it: what its files hold, and keys for two days."""
         certificates = contexts(settings.sip.tls) if settings.sip.secure else None
         known = accounts(settings)
@@ -256,7 +265,7 @@ class Server:
             self._announcements.close()
         self._tenants = tenants
         self._announcements, self._contexts, self._accounts = announcements, certificates, known
-        self._keys_away = frozenset(keys_away)
+        keys.note(keys_away)
 
     def _receivers(self) -> Mapping[TenantId, Sequence[Destination]]:
         return {tenant: found.destinations for tenant, found in self._tenants.items()}
@@ -268,13 +277,6 @@ class Server:
     def _facts(self, tenant: TenantId) -> Facts | None:
         found = self._tenants.get(tenant)
         return None if found is None else Facts.of(found, register(self._settings, found))
-
-    def _keys_prepared(self, recordings: Recordings) -> None:
-        """Hourly, and each minute while it fails for a tenant: Unavailable then, which is an alarm."""
-        away = prepare_keys(recordings, self._settings)
-        self._keys_away = frozenset(away)
-        for error in away.values():
-            raise error
 
     def _tell(self) -> None:
         """To whoever follows events now; who does later is told then, and lists have all of it."""
@@ -295,6 +297,7 @@ class Server:
         await board.settled(self._settings.sip.drain_s)
         sip.hang_up_all()
         whip.hang_up_all()
+        board.keyless.give_up()
         await board.settled(WIND_DOWN_S)
         log.info("drained", extra={"left": board.live})
 

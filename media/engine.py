@@ -26,7 +26,7 @@ from media.legs import NEVER, Leg, Table, Turn, former_stream
 from media.listen import Listener, told
 from media.lives import life_of
 from media.masking import Masks
-from media.messages import Ended, Event, Open, Played, Pressed, Update
+from media.messages import Discard, Ended, Event, Hold, Open, Played, Pressed, Update
 from media.muxing import demultiplexed
 from media.native import CORE, Core
 from media.opening import leg_of, source_of
@@ -219,6 +219,12 @@ class Engine:
         """What was received of the leg may become durable."""
         if number in self._by_number or number in self._finished:
             self._sink.release(number)
+
+    def withhold(self, command: Hold | Discard) -> None:
+        """It may be long until it may; or it never may, and the leg goes on."""
+        if command.leg in self._by_number or command.leg in self._finished:
+            act = self._sink.hold if isinstance(command, Hold) else self._sink.discard
+            act(command.leg)
 
     def close(self, number: int, now_ns: int) -> None:
         """Take what has arrived until now and let the leg go; `ended` tells when all of it is durable."""

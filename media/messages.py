@@ -145,6 +145,20 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The keys of the leg's row are away, maybe for long: its chunks wait for `Release` or `Discard` in memory."""
+
+    leg: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """The leg's keys are not going to come: what was not committed of it is forgotten, and so is what follows."""
+
+    leg: int
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Stop receiving; `Ended` follows once everything of the leg is durable."""
 
@@ -289,6 +303,9 @@ class Stats:
     unauthentic: int = 0  # packets of SRTP legs that their keys did not fit
     replayed: int = 0  # or that came a second time
     reports_sent: int = 0  # RTCP, on what is received
+    held_streams: int = 0  # that wait in memory for keys that are away, and their bytes
+    held_bytes: int = 0
+    held_refused: int = 0  # chunks among the dropped that found no room there
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +315,7 @@ class SpoolFull:
     legs: tuple[int, ...]
 
 
-Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Close | Drain
+Command: TypeAlias = Open | Start | Update | Load | Play | Pause | Resume | Release | Hold | Discard | Close | Drain
 Event: TypeAlias = (
     Ready
     | Speech
@@ -319,7 +336,7 @@ Message: TypeAlias = Command | Event
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        *(Open, Start, Update, Load, Play, Pause, Resume, Release, Close, Drain),
+        *(Open, Start, Update, Load, Play, Pause, Resume, Release, Hold, Discard, Close, Drain),
         *(Ready, Speech, Played, Paused, Resumed, Pressed, Quiet, Latched, Rolled, Ended, OpenFailed, Stats, SpoolFull),
     )
 }

@@ -20,6 +20,9 @@ class SinkHealth:
     exposure_ms: float = 0.0  # age of the oldest chunk that a power cut would cost
     exposure_ms_max: float = 0.0  # the most it ever was
     dropped: int = 0  # chunks that found no room, since the start
+    held_streams: int = 0  # that wait for keys that are away, in memory
+    held_bytes: int = 0
+    held_refused: int = 0  # chunks among the dropped that found no room there
 
 
 class Sink(Protocol):
@@ -31,6 +34,14 @@ class Sink(Protocol):
 
     def release(self, leg: int) -> None:
         """From now on what was appended for `leg` may become durable."""
+        ...
+
+    def hold(self, leg: int) -> None:
+        """It may take long until `release`: what is appended for `leg` waits."""
+        ...
+
+    def discard(self, leg: int) -> None:
+        """`release` is not going to come: forget `leg`, whether it is closed or not, and what is appended for it."""
         ...
 
     def append(self, leg: int, start: int, end: int, chunk: bytes) -> None:

@@ -26,8 +26,10 @@ from media.masking import HOLD_TICKS
 from media.messages import (
     MESSAGE_BYTES_MAX,
     Close,
+    Discard,
     Drain,
     Event,
+    Hold,
     Load,
     Message,
     Open,
@@ -199,6 +201,8 @@ class Worker:
                     self._send(Resumed(command.leg, command.order, at_us))
             case Release():
                 self._engine.release(command.leg)
+            case Hold() | Discard():
+                self._engine.withhold(command)
             case Close():
                 self._engine.close(command.leg, now_ns)
             case Drain():
@@ -240,6 +244,9 @@ class Worker:
                 unauthentic=self._engine.totals.unauthentic,
                 replayed=self._engine.totals.replayed,
                 reports_sent=self._engine.reports_sent,
+                held_streams=health.held_streams,
+                held_bytes=health.held_bytes,
+                held_refused=health.held_refused,
             )
         )
         if health.full and not self._full:

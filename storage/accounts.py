@@ -2,7 +2,7 @@
 
 A call is closed with a manifest that names exactly the slices that its streams have; or it is live, or what it waits
 for is there: an erasure, a spool record, the end of a run. An interrupted call says which milliseconds are missing,
-one that was not recorded says why.
+one that was not recorded says why; one that never got keys, and so has no parts, says it in its row.
 """
 
 from __future__ import annotations
@@ -88,12 +88,20 @@ class Accounts:
             if row.state == CallState.ERASED:
                 if row.id in erasing:
                     self._audit.find(Weight.PENDING, "erasure not finished", row.id)
+            elif row.state == CallState.KEYLESS:
+                self._audit.find(
+                    Weight.PENDING, "call whose keys are away, or that is told to be lost at a start", row.id
+                )
             elif row.state == CallState.LIVE:
                 self._audit.find(Weight.PENDING, "call that is live, or ends when a server starts", row.id)
             else:
                 self._ended(row, parts.get(row.id, []), signed.get(row.id), sliced)
                 if row.state in (CallState.INTERRUPTED, CallState.NOT_RECORDED):
                     self._hear(connection, row, parts.get(row.id, []))
+                if row.reason and row.id in parts:
+                    self._audit.find(Weight.UNEXPLAINED, "call that never had keys, and has parts", row.id)
+                elif not row.reason and row.id not in parts:
+                    self._audit.find(Weight.UNEXPLAINED, "call without parts that does not say why", row.id)
 
     def _open(self, connection: Connection, living: Sequence[str]) -> None:
         for batch in batches(living, ROWS_AT_ONCE):

@@ -58,13 +58,26 @@ class Mark(NamedTuple):
 
 
 def insert_calls(connection: Connection, new_calls: Sequence[NewCall]) -> None:
-    """Writes the rows of new calls."""
+    """Writes the rows of new calls; one that has its row already moves on, Erased if it was erased meanwhile."""
     rows = [
         {"id": new.call, "tenant": new.tenant, "state": new.state.value, "day": new.day}
         | {"closed": new.state is CallState.DOSSIER}
         for new in new_calls
+        if not new.listed
     ]
-    connection.execute(calls.insert(), rows)
+    if rows:
+        connection.execute(calls.insert(), rows)
+    for new in new_calls:
+        if new.listed and not move_keyless(connection, new.state, "", new.call):
+            raise Erased(f"call {new.call} is erased")
+
+
+def move_keyless(connection: Connection, to: CallState, reason: str, call: CallId | None = None) -> int:
+    """Moves a call without keys on, or all there are; gives how many."""
+    keyless = update(calls).where(calls.c.state == CallState.KEYLESS.value)
+    if call is not None:
+        keyless = keyless.where(calls.c.id == call)
+    return connection.execute(keyless.values(state=to.value, reason=reason or None)).rowcount
 
 
 def read_calls(connection: Connection, tenant: TenantId, limit: int, before: CallId | None) -> list[CallRecord]:
@@ -201,6 +214,7 @@ def _with_artefacts(connection: Connection, rows: Sequence[Any]) -> list[CallRec
             tuple(found.get(row.id, ())),
             restricted=row.id in restricted,
             held=row.id in held,
+            reason=row.reason or "",
         )
         for row in rows
     ]

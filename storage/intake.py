@@ -21,6 +21,7 @@ from storage.content import (
 from storage.errors import Erased, NotFound, Refused, StoreError, Unavailable
 from storage.jobs import insert_jobs
 from storage.keeping import Keeper, check_sources, further_of
+from storage.keyless import KeylessCalls
 from storage.keys import KEY_BYTES, Slot
 from storage.keytree import KeyTree
 from storage.leaving import check_keys_kept, check_open
@@ -43,7 +44,7 @@ from storage.residency import Residency
 from storage.slicerows import insert_slices
 from storage.standing import check_unrestricted
 from storage.tables import artefacts, buckets
-from storage.times import day_of
+from storage.times import day_ends_s, day_of
 
 PREPARED_DAYS = 3
 """Today and the next 48 hours: so long calls go on being recorded while the key provider is away."""
@@ -76,6 +77,8 @@ class Intake:
         self._residency = residency
         self._clock = clock
         self._keeper = Keeper(catalogue, tree)
+        self.keyless = KeylessCalls(catalogue, residency, clock)
+        """Calls whose keys are away."""
         self._purposes: set[str] = set()  # that are well-formed
 
     def prepare(self, tenant: TenantId, purposes: Sequence[str]) -> None:
@@ -97,6 +100,16 @@ class Intake:
     def ready(self, tenant: TenantId) -> bool:
         """Whether a call of today can be saved without the key provider."""
         return self._tree.ready(tenant, Root.CONTENT, day_of(self._clock()))
+
+    def ready_until(self, tenant: TenantId) -> float | None:
+        """The Unix second up to which calls can be saved without the key provider; None if not now."""
+        now_s = self._clock()
+        until_s: float | None = None
+        for ahead in range(PREPARED_DAYS):
+            if not self._tree.ready(tenant, Root.CONTENT, day_of(now_s, ahead)):
+                break
+            until_s = day_ends_s(now_s, ahead)
+        return until_s
 
     def begin(self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted]) -> NewCall:
         """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""

@@ -63,11 +63,12 @@ class Root(StrEnum):
 class CallState(StrEnum):
     """Where a call's record stands. Every answered call ends in one of STORED to ERASED."""
 
+    KEYLESS = "keyless"  # live or over, and in memory only: its key provider is away, see storage/keyless.py
     LIVE = "live"
     ENDED = "ended"  # complete and downloadable, the signed manifest is not yet written
     STORED = "stored"
     INTERRUPTED = "interrupted"  # downloadable; call detail says which milliseconds are missing
-    NOT_RECORDED = "not_recorded"  # call detail says why
+    NOT_RECORDED = "not_recorded"  # call detail says why; of a call that never got keys its row does
     NO_MEDIA = "no_media"
     ERASED = "erased"
     DOSSIER = "dossier"  # no call: sealed records of the store's own, see storage/dossiers.py

@@ -36,6 +36,7 @@ from storage.intake import Intake
 from storage.inventory import Inventory, take_inventory
 from storage.jobs import Jobs, delete_jobs, read_jobs
 from storage.keeping import Keeper
+from storage.keyless import KeylessCalls
 from storage.keytree import KeyTree
 from storage.latest import LatestClock
 from storage.leftovers import Leftover, read_leftovers, sweep_leftovers
@@ -251,6 +252,15 @@ class Recordings:
     def ready(self, tenant: TenantId) -> bool:
         """Whether a call that begins today can be saved while the key provider is away. From memory, at once."""
         return self._intake.ready(tenant)
+
+    @property
+    def keyless(self) -> KeylessCalls:
+        """Calls whose keys are away."""
+        return self._intake.keyless
+
+    def ready_until(self, tenant: TenantId) -> float | None:
+        """The Unix second up to which calls can be saved without the provider; None: not now. From memory."""
+        return self._intake.ready_until(tenant)
 
     def begin(self, tenant: TenantId, call: CallId, wanted: Sequence[Wanted]) -> NewCall:
         """Keys for a new call, in memory only: no I/O, some microseconds for each artefact."""

@@ -81,6 +81,7 @@ class NewCall:
     artefacts: tuple[NewArtefact, ...]
     identifiers: tuple[Identifier, ...] = ()
     state: CallState = CallState.LIVE  # in which it is saved: a dossier is one from the beginning
+    listed: bool = False  # it has its row since its keys were found to be away
 
     def find(self, kind: Kind, participant: ParticipantId = NO_PARTICIPANT) -> NewArtefact:
         """The artefact of that kind and participant; KeyError if none was wanted."""
@@ -123,7 +124,8 @@ class ArtefactRecord:
 class CallRecord:
     """One call as the catalogue knows it, with those of its artefacts that are not erased.
 
-    `restricted`: nothing of it is read now, see storage/restrictions.py; `held`: see storage/holds.py.
+    `restricted`: nothing of it is read now, see storage/restrictions.py; `held`: see storage/holds.py; `reason`: of a
+    call without keys, see storage/keyless.py.
     """
 
     id: CallId
@@ -132,6 +134,7 @@ class CallRecord:
     artefacts: tuple[ArtefactRecord, ...]
     restricted: bool = False
     held: bool = False
+    reason: str = ""
 
     def find(self, kind: Kind, participant: ParticipantId | None = None) -> tuple[ArtefactRecord, ...]:
         """Its artefacts of one kind, of one participant if one is named."""

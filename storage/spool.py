@@ -3,7 +3,7 @@
 `append` only seals and queues. One thread of the writer's own writes and syncs what is queued, so that no disk is ever
 waited for on the audio path; producer and thread share nothing but a deque and counters that each has one writer.
 What cannot be written stays in memory up to a bound; beyond it new records are dropped, counted for each stream, and
-the count is sealed into the stream's end.
+the count is sealed into the stream's end. What must not be written yet is `spoolheld`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from storage.spoolformat import (
     RecordType,
     pack_lost,
 )
+from storage.spoolheld import HELD, HeldLimits, HeldRecords
 from storage.spoollog import SpoolLog
 
 FILE_BYTES = 64 << 20
@@ -43,9 +44,9 @@ GATHER_S = 0.02
 WAITING_BYTES_MAX = 64 << 20
 """Sealed records in memory while the disk is full or slow: eight seconds of 1,000 streams."""
 UNRELEASED_S = 60.0
-"""How long a closed stream waits for its key row; whoever opened it has given up long before."""
-UNRELEASED_BYTES_MAX = 1 << 20
-"""Of one stream before its release: a minute at 128 kbit/s, twice G.711 with its headers."""
+"""How long a closed stream that is not held waits for its key row; whoever opened it has given up long before."""
+DRAIN_BYTES = 8 << 20
+"""Of held streams in one commit: some 50 ms of a disk, so that others' records do not wait for a gigabyte."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,21 +61,22 @@ class SpoolHealth:
     exposure_ms: float = 0.0  # age of the oldest record that is in memory only, at most `lag_ms` for released streams
     exposure_ms_max: float = 0.0  # the longest that any record has been in memory only, since the start
     dropped: int = 0  # records that found no room, since the start
+    held_streams: int = 0  # that wait for keys of a provider that is away
+    held_bytes: int = 0  # of these, in memory only: no part of `exposure_ms`
+    held_refused: int = 0  # records among `dropped` that found no room there
 
 
 class _Stream:
     """One open stream. Only the producer's thread touches it."""
 
-    __slots__ = ("closed_at", "held", "held_bytes", "held_since", "lost", "next_seq", "released", "seal", "seq_end")
+    __slots__ = ("asked", "closed_at", "lost", "next_seq", "released", "seal", "seq_end")
 
     def __init__(self, seal: RecordSeal, opening: int) -> None:
         self.seal = seal
         self.next_seq = opening << 32
         self.seq_end = (opening << 32) + INDEXES_MAX - 1
-        self.released = False
-        self.held: list[bytes] = []
-        self.held_bytes = 0
-        self.held_since = 0.0
+        self.asked = False  # its key row is durable
+        self.released = False  # and what was appended before that is queued
         self.lost = 0
         self.closed_at: float | None = None
 
@@ -91,6 +93,7 @@ class SpoolWriter:
         commit_s: float = COMMIT_S,
         limit_bytes: int = LIMIT_BYTES,
         waiting_bytes_max: int = WAITING_BYTES_MAX,
+        held: HeldLimits = HELD,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.run = secrets.token_hex(16)
@@ -104,8 +107,7 @@ class SpoolWriter:
         self._lost: dict[int, int] = {}
         self._openings = 0
         self._unreleased: dict[int, _Stream] = {}  # those closed and not released
-        self._holding: dict[int, _Stream] = {}  # those with records, not released; in the order of their first ones
-        self._held_ms_max = 0.0
+        self._held = HeldRecords(held, clock)  # those not released
         self._dropped = 0
         # Between the threads. Records go right; (stream, END record) are told apart by their type.
         self._queue: deque[bytes | tuple[int, bytes]] = deque()
@@ -146,18 +148,23 @@ class SpoolWriter:
         self._streams[stream] = _Stream(RecordSeal(ref, key, self._salt), self._openings)
         self._openings += 1
 
+    def hold(self, stream: int) -> None:
+        """The stream's keys are away, maybe for long: it waits for its release within the bounds of what is held."""
+        state = self._streams.get(stream)
+        if state is not None and not state.asked:
+            self._held.hold(stream)
+
     def release(self, stream: int) -> None:
         """The stream's key row is durable: what was appended, and what follows, may be committed."""
         state = self._streams.get(stream)
-        if state is None or state.released:
+        if state is None or state.asked:
             return
-        state.released = True
-        self._queue.extend(state.held)
-        self._queued_bytes += state.held_bytes
-        state.held = []
-        self._forget_held(stream)
-        if self._unreleased.pop(stream, None):
-            self._finish(stream, state)
+        state.asked = True
+        self._unreleased.pop(stream, None)
+        records = self._held.release(stream)
+        if records is not None:
+            self._queue_records(records)
+            self._flow(stream, state)
 
     def append(self, stream: int, start: int, end: int, data: bytes) -> None:
         """Queue one record of media time [start, end). Never blocks or raises; what finds no room is counted as lost.
@@ -169,8 +176,8 @@ class SpoolWriter:
             return
         seq = state.next_seq
         waiting = self._queued_bytes - self._written_bytes
-        held_too_much = not state.released and state.held_bytes + len(data) > UNRELEASED_BYTES_MAX
-        if waiting > self._waiting_bytes_max or len(data) > RECORD_DATA_MAX or seq >= state.seq_end or held_too_much:
+        no_room = not state.released and not self._held.takes(stream, len(data))
+        if waiting > self._waiting_bytes_max or len(data) > RECORD_DATA_MAX or seq >= state.seq_end or no_room:
             state.lost += 1
             self._dropped += 1
             return
@@ -180,16 +187,13 @@ class SpoolWriter:
             self._queued_bytes += len(record)
             self._queue.append(record)
         else:
-            if not state.held:
-                state.held_since = self._clock()
-                self._holding[stream] = state
-            state.held_bytes += len(record)
-            state.held.append(record)
+            self._held.add(stream, record)
 
     def close(self, stream: int) -> None:
         """End the stream: its end record is queued and committed at once; `poll` tells when it is durable.
 
-        If the stream is not released within a minute it is given up: `poll` tells it, and `lost` counts its records.
+        If the stream is neither released within a minute nor held it is given up: `poll` tells it, and `lost` counts
+        its records.
         """
         state = self._streams.get(stream)
         if state is None or state.closed_at is not None:
@@ -197,22 +201,29 @@ class SpoolWriter:
         state.closed_at = self._clock()
         if state.released:
             self._finish(stream, state)
-        else:
+        elif not state.asked:
             self._unreleased[stream] = state
 
-    def discard(self, stream: int) -> None:
-        """Forget a stream that was never released, with all its records, as if it had not been opened."""
+    def discard(self, stream: int) -> bool | None:
+        """Forget a stream that was never released, with all its records, as if it had not been opened.
+
+        Whether it was closed (nothing more is told of it); None if there is no such stream.
+        """
         state = self._streams.get(stream)
-        if state is not None and not state.released:
-            del self._streams[stream]
-            self._forget_held(stream)
-            self._unreleased.pop(stream, None)
+        if state is None or state.asked:
+            return None
+        del self._streams[stream]
+        self._held.forget(stream)
+        self._unreleased.pop(stream, None)
+        return state.closed_at is not None
 
     def poll(self) -> list[int]:
         """The streams that were closed and have become durable, or were given up, since the last time."""
         done = []
         while self._durable:
             done.append(self._durable.popleft())
+        if self._held.going:
+            self._drain(DRAIN_BYTES - (self._queued_bytes - self._written_bytes))
         if self._unreleased:
             done += self._give_up(self._clock() - UNRELEASED_S)
         return done
@@ -229,16 +240,19 @@ class SpoolWriter:
         under_way_ms = (now - began) * 1000 if began is not None else 0.0
         lag_ms = (now - self._durable_until) * 1000
         exposure_ms = lag_ms if self._queued_bytes != self._written_bytes else 0.0
-        for state in list(self._holding.values())[:1]:
-            exposure_ms = max(exposure_ms, (now - state.held_since) * 1000)
-        worst_ms = max(exposure_ms, self._held_ms_max, self._exposed_ms_max)
+        waited_ms, waited_ms_max = self._held.waited_ms(now)
+        exposure_ms = max(exposure_ms, waited_ms)
+        worst_ms = max(exposure_ms, waited_ms_max, self._exposed_ms_max)
         fsync_ms = max(self._commit_ms, under_way_ms)
-        return SpoolHealth(lag_ms, fsync_ms, self._full, exposure_ms, worst_ms, self._dropped)
+        held = self._held.count, self._held.size, self._held.refused
+        return SpoolHealth(lag_ms, fsync_ms, self._full, exposure_ms, worst_ms, self._dropped, *held)
 
     def stop(self) -> None:
         """Commit what is queued, give the file back, end the thread. Streams still open end without an end record."""
         if self._thread is None:
             return
+        while self._held.going:
+            self._drain(DRAIN_BYTES)
         self._stopping = True
         self._wake.set()
         self._thread.join()
@@ -251,23 +265,40 @@ class SpoolWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
 
+    def _flow(self, stream: int, state: _Stream) -> None:
+        """Nothing of the stream is held any more."""
+        state.released = True
+        if state.closed_at is not None:
+            self._finish(stream, state)
+
+    def _drain(self, room: int) -> None:
+        """Queue up to so many bytes of what was held and has its keys by now."""
+        if room <= 0:
+            return
+        for stream, records, last in self._held.take(room):
+            self._queue_records(records)
+            if last:
+                self._flow(stream, self._streams[stream])
+
+    def _queue_records(self, records: Collection[bytes]) -> None:
+        self._queue.extend(records)
+        self._queued_bytes += sum(map(len, records))
+
     def _give_up(self, before: float) -> list[int]:
-        """Forget the streams that were closed before that time and never released."""
-        late = [stream for stream, state in self._unreleased.items() if (state.closed_at or 0.0) < before]
+        """Forget the streams that were closed before that time, never released, and are not held."""
+        late = [
+            stream
+            for stream, state in self._unreleased.items()
+            if (state.closed_at or 0.0) < before and not self._held.is_held(stream)
+        ]
         for stream in late:
             state = self._unreleased.pop(stream)
-            self._forget_held(stream)
+            records = self._held.forget(stream)
             del self._streams[stream]
-            self._dropped += len(state.held)
-            self._lost[stream] = state.lost + len(state.held)
+            self._dropped += len(records)
+            self._lost[stream] = state.lost + len(records)
             _log.warning("spool stream given up, never released", extra={"run": self.run, "stream": stream})
         return late
-
-    def _forget_held(self, stream: int) -> None:
-        """The stream's records wait for its key row no more, whatever became of them."""
-        state = self._holding.pop(stream, None)
-        if state is not None:
-            self._held_ms_max = max(self._held_ms_max, (self._clock() - state.held_since) * 1000)
 
     def _finish(self, stream: int, state: _Stream) -> None:
         """Queue the end record. It is never dropped, however full the memory: it is what tells of the losses."""

@@ -132,7 +132,8 @@ class Statistics:
                 living = [
                     row
                     for row in rows
-                    if row.state not in (CallState.ERASED, CallState.LIVE) and row.id not in restricted
+                    if row.state not in (CallState.ERASED, CallState.LIVE, CallState.KEYLESS)
+                    and row.id not in restricted
                 ]
                 told = self._told(connection, [CallId(row.id) for row in living])
             for row in living:

@@ -108,6 +108,7 @@ calls = Table(
     Column("state", _WORD, nullable=False),
     Column("day", _DAY, nullable=False),
     Column("closed", Boolean, nullable=False),  # has its manifest, or is erased: no stream of it grows any more
+    Column("reason", _WORD),  # of a call that never got keys: one of our words, see storage/keyless.py
     Index("calls_of_tenant", "tenant", "serial"),
     Index("calls_open", "closed", "state"),
     Index("calls_of_day", "tenant", "day"),

@@ -20,6 +20,11 @@ def day_of(now_s: float, ahead: int = 0) -> Day:
     return _day(int(now_s // _DAY_S) + ahead)
 
 
+def day_ends_s(now_s: float, ahead: int = 0) -> float:
+    """The Unix second at which that day is over."""
+    return float((now_s // _DAY_S + ahead + 1) * _DAY_S)
+
+
 @lru_cache(maxsize=64)  # asked for every call, and the answer changes once a day
 def _day(number: int) -> Day:
     return Day((date(1970, 1, 1) + timedelta(days=number)).isoformat())

@@ -82,6 +82,8 @@ def participants(context: InContext, who: AsOfficer, call: OfCall) -> dict[str, 
     record = context.recordings.call(who.tenant, call)
     if record.state is CallState.ERASED:
         raise Erased(f"call {call} is erased")
+    if not record.find(Kind.IDENTITY):
+        raise NotReady(f"call {call} has no keys")
     (identity,) = record.find(Kind.IDENTITY)
     session = json.loads(context.recordings.document(who.tenant, identity.ref.artefact)).get("recording_session") or {}
     return {"call": call, "participants": session.get("participants", [])}
@@ -120,6 +122,8 @@ def summary(context: Context, who: Caller, record: CallRecord, locations: Sequen
     row: dict[str, Any] = {"id": record.id, "state": record.state.value, "day": record.day}
     if record.state is CallState.ERASED:
         return row
+    if record.reason:  # it never had keys: there is no call detail that says why it is not recorded
+        row["reason"] = record.reason
     row["stored_in"] = held_in(locations, record.day)
     row["artefacts"] = [
         {"id": a.ref.artefact, "kind": a.ref.kind.value, "participant": a.ref.participant, "state": a.state.value}

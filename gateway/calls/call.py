@@ -142,11 +142,15 @@ class Call:
     changes: set[asyncio.Task[None]] = field(default_factory=set)  # of legs, on their way to being durable
     noting: asyncio.Task[None] | None = None  # what a recording client has told is about to be written down
     saved: asyncio.Task[bool] | None = None
+    keys_away: bool = False  # it is held in memory until its keys come, see gateway/calls/keyless.py
+    keys_away_ms: float | None = None  # call time at which they came, where it was
+    listed: bool = False  # it has its row all the same
     announcement: Announcement | None = None  # None: none is due
     pauses: list[Span] = field(default_factory=list)  # in order; only the last one may be open
     ipv6: bool = False  # whether its media come over IPv6, where the peer leaves the offer to us
     worker: MediaLink | None = field(default=None, repr=False)  # that has its legs
     worker_lost: bool = False  # and nobody went on with them
+    portless: bool = False  # its ports are others' by now
     ending: bool = False
     _numbers: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -187,6 +191,7 @@ class Call:
             "recorded": not self.unrecorded,
             "why": self.unrecorded or why,
             "missing_ms": missing,
+            "keys_away_ms": self.keys_away_ms,
             "recorded_because": self.policy.record_emergency if self.emergency and not self.unrecorded else None,
             "announcement": self._announced(),
             "recording_session": self._recording_session(),

@@ -65,18 +65,26 @@ class CallBook:
     async def begin(self, call: Call, new: NewCall) -> bool:
         """Make a call durable: its key rows first of all. False, and said in the call, when the store does not."""
         try:
-            detail = call.detail(ended_s=None, why="", missing=[])
-            call.gather()
-            found = replace(new, identifiers=call.identifiers.take())
-            documents = _call_documents(call, new, detail) | rated.documents(call, new, None)
-            journal = self._beginnings if self._recordings.ready(call.tenant) else self._unready
-            await journal.write(Beginning(found, documents))
+            await self.write_beginning(call, new)
         except StoreError:
             self.counters["calls_unsaved"] += 1
             log.exception("a call could not be made durable", extra={"call": call.id})
             call.unrecorded = "store unavailable"
             return False
         return True
+
+    async def write_beginning(self, call: Call, new: NewCall) -> None:
+        """The same; StoreError when the store does not, and then it may be asked again."""
+        detail = call.detail(ended_s=None, why="", missing=[])
+        call.gather()
+        found = call.identifiers.take()
+        documents = _call_documents(call, new, detail) | rated.documents(call, new, None)
+        journal = self._beginnings if self._recordings.ready(call.tenant) else self._unready
+        try:
+            await journal.write(Beginning(replace(new, identifiers=found), documents))
+        except StoreError:
+            call.identifiers.give_back(found)
+            raise
 
     async def identify(self, call: Call, new: NewCall) -> None:
         """Write what a saved call can be found by and that was learned since; at its end, or any time before."""
@@ -162,23 +170,25 @@ class CallBook:
             log.exception("a call's rating could not be written", extra={"call": call.id})
 
     def _save_group(self, group: Sequence[Beginning]) -> Sequence[StoreError | None]:
-        """All of them in one transaction; tenant by tenant if one gets no key: its provider is away, or it has left."""
-        try:
-            self._save(group)
-        except (Unavailable, Refused) as error:
-            tenants = {beginning.call.tenant for beginning in group}
-            if len(tenants) == 1:
-                return [error] * len(group)
-            outcomes = {tenant: self._tried([one for one in group if one.call.tenant == tenant]) for tenant in tenants}
-            return [outcomes[beginning.call.tenant] for beginning in group]
-        return [None] * len(group)
+        """All of them in one transaction; tenant by tenant if one gets no key: its provider is away, or it has left.
 
-    def _tried(self, group: Sequence[Beginning]) -> StoreError | None:
+        Of one tenant's, each by itself where one is refused: it may be the only one, erased while it was held.
+        """
         try:
             self._save(group)
         except (Unavailable, Refused) as error:
-            return error
-        return None
+            tenants = dict.fromkeys(beginning.call.tenant for beginning in group)
+            parts = [[one for one in group if one.call.tenant == tenant] for tenant in tenants]
+            if len(parts) == 1:
+                if len(group) == 1 or isinstance(error, Unavailable):
+                    return [error] * len(group)
+                parts = [[one] for one in group]
+            outcomes = [
+                dict(zip([one.call.call for one in part], self._save_group(part), strict=True)) for part in parts
+            ]
+            found = {call: outcome for part in outcomes for call, outcome in part.items()}
+            return [found[beginning.call.call] for beginning in group]
+        return [None] * len(group)
 
     def _save(self, group: Sequence[Beginning]) -> None:
         documents = {artefact: data for beginning in group for artefact, data in beginning.documents.items()}

@@ -16,7 +16,7 @@ from gateway.calls.offer import remote, told
 from gateway.calls.terms import opening, tapped, terms
 from gateway.calls.told import Told
 from gateway.errors import Unavailable
-from media.messages import Close, Ended, OpenFailed, Pause, Play, Release, Resume, Update
+from media.messages import Close, Discard, Ended, Hold, OpenFailed, Pause, Play, Release, Resume, Update
 from media.ports import PortPair, PortPool
 from media.sdp import SessionDescription
 from storage.model import Kind, ParticipantId
@@ -24,6 +24,7 @@ from storage.model import Kind, ParticipantId
 log = logging.getLogger(__name__)
 
 FACTS_S = 10.0  # a worker that has not closed a leg by then is treated as lost
+FACTS_HELD_S = 300.0  # the same where a gigabyte that was held goes to a slow disk first
 
 
 class Desk:
@@ -70,6 +71,8 @@ class Desk:
             if call.worker is None:
                 raise Unavailable("no media worker")
             call.worker.send(leg.told.opened, (leg.pair.rtp_socket, leg.pair.rtcp_socket))
+            if call.keys_away:
+                self.send(Hold(leg.number))
         except Unavailable:  # it died since the call was admitted
             self._on_failed(call, leg, OpenFailed(leg.number, "no media worker"))
 
@@ -78,7 +81,7 @@ class Desk:
         leg.quiet = False
         self.send(self._terms(call, leg, offer))
 
-    def send(self, command: Play | Pause | Resume | Release | Close | Update) -> None:
+    def send(self, command: Play | Pause | Resume | Release | Hold | Discard | Close | Update) -> None:
         """Tell the worker of the command's leg; one that is gone is told nothing."""
         found = self.legs.get(command.leg)
         if found is None or (worker := found[0].worker) is None or not worker.alive:
@@ -99,7 +102,7 @@ class Desk:
     async def facts_of(self, call: Call, leg: Leg) -> dict[str, Any] | None:
         """A closed leg's facts; None where its worker was lost, or is taken for lost since it has not told them."""
         try:
-            async with asyncio.timeout(FACTS_S):
+            async with asyncio.timeout(FACTS_S if call.keys_away_ms is None else FACTS_HELD_S):
                 return await leg.ended
         except TimeoutError:
             log.error("a leg was not closed in time", extra={"call": call.id, "leg": leg.number})
@@ -107,9 +110,10 @@ class Desk:
             return None
 
     def release_ports(self, call: Call) -> None:
-        """Let the call's ports rest."""
-        for leg in call.legs:
+        """Let the call's ports rest, once."""
+        for leg in () if call.portless else call.legs:
             self._ports.release(leg.pair, time.monotonic())
+        call.portless = True
 
     def forget(self, call: Call) -> None:
         """The call has its record: events of its legs are nobody's."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 
 from gateway.calls.numbers import reader_of
@@ -68,6 +68,10 @@ class Identifiers:
         """Those that were added since the last time."""
         waiting, self._waiting = self._waiting, []
         return tuple(waiting)
+
+    def give_back(self, taken: Sequence[Identifier]) -> None:
+        """They could not be written, and are taken again the next time."""
+        self._waiting[:0] = taken
 
 
 def wanted(sort: Sort, text: str, *, sees_withheld: bool) -> list[Identifier]:

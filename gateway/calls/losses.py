@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 CORRUPTED = "corrupted"  # its spool record was damaged
 DROPPED = "dropped"  # it found no room in the spool
+KEYS_AWAY = "keys_away"  # it found no room in memory, where the call waited for its keys
 ROUNDING_US = 1000  # a span shorter than that is no frame
 
 Spans = list[tuple[int, int]]
@@ -49,6 +50,7 @@ def _name(recordings: Recordings, tenant: TenantId, call: CallId) -> None:
     lives: list[list[float | None]] = detail.get("missing_ms", [])  # told where a worker of the call died
     if any(lives) or "unstored_ms" in detail:
         return  # what is missing is known from what is stored, or it has been named before
+    keyed_us = 1000 * (detail.get("keys_away_ms") or 0)  # before that nothing of it could be committed
     documents: dict[ArtefactId, bytes] = {}
     whole: list[ArtefactId] = []
     spans: list[list[list[int]]] = []
@@ -60,12 +62,15 @@ def _name(recordings: Recordings, tenant: TenantId, call: CallId) -> None:
             damaged = stream.records_missing > 0
             reason = CORRUPTED if damaged else DROPPED
         if lives:  # its facts were read back, and name what is damaged
-            lost = [(gap.start_us, gap.end_us) for gap in facts.gaps if gap.reason in (CORRUPTED, DROPPED)]
+            named = (CORRUPTED, DROPPED, KEYS_AWAY)
+            lost = [(gap.start_us, gap.end_us) for gap in facts.gaps if gap.reason in named]
             if not (lost or damaged or facts.gaps_omitted):
                 whole.append(artefact)
         spans.append([[start // 1000, -(-end // 1000)] for start, end in lost])
         if lost and not lives:
-            marked = mark(facts, lost, reason)
+            held = [span for span in lost if not damaged and span[0] < keyed_us]
+            marked = mark(facts, held, KEYS_AWAY)
+            marked = mark(marked, [span for span in lost if span not in held], reason)
             documents[artefact] = json.dumps(described | {"facts": marked.to_json()}).encode()
     if len(whole) == len(spans):  # a worker has died, and had written all that it had received
         recordings.slices.whole(whole)

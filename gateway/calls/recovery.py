@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 
 def recover_all(recordings: Recordings, wait_s: float | None = WRITER_WAIT_S) -> int:
-    """Bring every call that a former run left live to its end. Returns how many.
+    """Bring every call that a former run left live, or waiting for keys, to its end. Returns how many.
 
     First the spool's former writer must be gone: what it still commits belongs to these calls. `Unavailable` if it is
     not within `wait_s`, for then these calls are another server's, and live. None: the caller is the writer.
     """
     live = recordings.live_calls()
-    if not live:
+    if not live and not recordings.keyless.count():
         return 0
     if wait_s is None:
         return _recover(recordings, live)
@@ -43,7 +43,7 @@ def recover_all(recordings: Recordings, wait_s: float | None = WRITER_WAIT_S) ->
 
 
 def _recover(recordings: Recordings, live: Sequence[tuple[TenantId, CallId]]) -> int:
-    count = 0
+    count = recordings.keyless.lost()
     for tenant, call in live:
         try:
             recover_call(recordings, tenant, call, None)
@@ -80,7 +80,7 @@ def recover_call(recordings: Recordings, tenant: TenantId, call: CallId, ended_s
     for artefact in record.find(Kind.DTMF):
         documents[artefact.ref.artefact] = keypresses.document((), complete=False)
     state = CallState.INTERRUPTED if any(missing) else CallState.ENDED
-    if not packets:
+    if not packets and detail.get("keys_away_ms") is None:  # of one that was held what came was lost with its worker
         state = CallState.NO_MEDIA
     if not record.find(Kind.AUDIO):
         state = CallState.NOT_RECORDED

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from gateway.calls import emergency as emergencies
 from gateway.calls import keypresses, rated, resumption
@@ -26,13 +26,13 @@ from gateway.calls.keyless import Keyless
 from gateway.calls.media_link import MediaLink
 from gateway.calls.offer import LEGS_MAX, labels_of
 from gateway.calls.pause import Pauses
+from gateway.calls.records import Records, storage_of
 from gateway.calls.roster import Roster
 from gateway.calls.speech import LiveSpeech
 from gateway.calls.streams import Streams
 from gateway.calls.workers import Workers
-from gateway.events import Hub, LiveEvent
+from gateway.events import Hub
 from gateway.operations.clock import clock_state
-from gateway.operations.logs import about
 from gateway.tenants import Match
 from media.errors import Unavailable as NoPorts
 from media.messages import (
@@ -46,7 +46,6 @@ from media.messages import (
     Played,
     Pressed,
     Quiet,
-    Release,
     Resumed,
     Rolled,
     Speech,
@@ -55,15 +54,14 @@ from media.messages import (
 )
 from media.ports import PortPool
 from media.sdp import SessionDescription
-from storage.model import NO_PARTICIPANT, ArtefactId, CallId, CallState, Kind, ParticipantId, TenantId, new_id
+from storage.model import NO_PARTICIPANT, CallId, Kind, ParticipantId, TenantId, new_id
 from storage.recordings import Recordings
-from storage.records import NewCall, Wanted
+from storage.records import Wanted
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
 _CLOSED = "tenant closed"
-_CUT_OFF = "hung up during the announcement"
 _OfLeg: TypeAlias = Speech | Ended | OpenFailed | Played | Latched | Rolled | Quiet | Pressed | Paused | Resumed
 
 
@@ -90,15 +88,15 @@ class Switchboard:
         self.hang_up: Callable[[CallId], None] = lambda call: None
         self.probe: Callable[[CallId], None] = lambda call: None
         self.announced: Callable[[CallId], None] = lambda call: None
-        self.on_ready: Callable[[float], None] = lambda seconds: None
         self.counters: Counter[str] = self._desk.counters
-        self.keyless = Keyless(recordings, book, self.counters)
+        self.keyless = Keyless(recordings, book, self._desk, self.workers, self.counters)
         self.pauses = Pauses(self._calls, self._desk.send, hub, self.counters)
         self.draining = False
         self.closed: Collection[TenantId] = frozenset()  # tenants that have left, of which no new call is taken
         self._idle = asyncio.Event()
         self._idle.set()
         self.streams = Streams(recordings, book, tasks, self._desk)
+        self.records = Records(book, self._desk, self.streams, self.keyless, hub, self._give_up)
 
     @property
     def stats(self) -> Stats | None:
@@ -134,7 +132,7 @@ class Switchboard:
         if left:
             raise Closed(_CLOSED)
         self.keyless.refuse(match.tenant)
-        return self.workers.choose(match.tenant, now)
+        return self.workers.choose(match.tenant, now, self.keyless.check_room)
 
     def begin(
         self,
@@ -222,8 +220,8 @@ class Switchboard:
                 self._desk.send(Play(leg.number, call.announcement.prompt))
         self.counters["calls_answered"] += 1
         if call.new is not None:
-            call.saved = self.tasks.create_task(self._save_safely(call, call.new))
-        self._publish("call_started", call, storage=_storage(call))
+            call.saved = self.tasks.create_task(self.records.begin(call, call.new))
+        self.records.publish("call_started", call, storage=storage_of(call))
 
     def update(
         self, call: Call, offer: SessionDescription, metadata: Sequence[bytes] = (), of: Collection[int] | None = None
@@ -262,7 +260,7 @@ class Switchboard:
         if not call.ending:
             call.ending = True
             self.pauses.over(call)
-            self.tasks.create_task(self._finish_safely(call, why))
+            self.tasks.create_task(self._finish(call, why))
 
     def end_by_id(self, call_id: CallId) -> None:
         """End a live call on somebody's order; does nothing for others."""
@@ -317,7 +315,7 @@ class Switchboard:
         announcement.start_us = event.start_us if starts is None else min(starts, event.start_us)
         announcement.end_us = event.end_us if ends is None else max(ends, event.end_us)
         if announcement.complete:
-            self._publish("recording_started", call)
+            self.records.publish("recording_started", call)
             self.announced(call.id)
 
     def _on_quiet(self, call: Call, leg: Leg) -> None:
@@ -342,7 +340,7 @@ class Switchboard:
         """A media worker died: its calls go on in its successor, or end as interrupted."""
         self.counters["media_workers_lost"] += 1
         for call in [call for call in self._calls.values() if call.worker is worker]:
-            if successor is not None and resumption.go_on(call, successor, time.monotonic()):
+            if successor is not None and not call.portless and resumption.go_on(call, successor, time.monotonic()):
                 self.counters["calls_resumed"] += 1
                 self._speech.lose(call)
                 continue
@@ -357,70 +355,10 @@ class Switchboard:
         if not call.emergency:
             self.hang_up(call.id)
 
-    async def _save_safely(self, call: Call, new: NewCall) -> bool:
-        """The outermost line of making a call durable: a fault of ours ends this call and no other."""
+    async def _finish(self, call: Call, why: str) -> None:
         try:
-            with about(call=call.id, tenant=call.tenant):
-                saved = await self._book.begin(call, new)
-                if not saved and call.policy.when_keys_away == "hold":
-                    saved = await self.keyless.hold(call, new)
-        except Exception:
-            self.counters["calls_unsaved"] += 1
-            log.exception("a call could not be saved", extra={"call": call.id})
-            self._give_up(call)
-            return False
-        if not saved and call.policy.when_full == "refuse":
-            self._give_up(call)
-        for leg in call.legs:  # without a key row nobody can read what is committed now, and it drains
-            self._desk.send(Release(leg.number))
-        return saved
-
-    async def _finish_safely(self, call: Call, why: str) -> None:
-        """The outermost line of a call's end: whatever fails here ends this call and no other."""
-        try:
-            with about(call=call.id, tenant=call.tenant):
-                await self._finish(call, why)
-        except Exception:
-            self.counters["calls_failed_at_end"] += 1
-            log.exception("a call's end failed; it is recovered at the next start", extra={"call": call.id})
+            await self.records.end(call, why)
         finally:
-            self._desk.forget(call)
             self._calls.pop(call.id, None)
             if not self._calls:
                 self._idle.set()
-
-    async def _finish(self, call: Call, why: str) -> None:
-        ended_s = time.time()
-        for leg in call.legs:
-            self._desk.send(Close(leg.number))
-        if call.saved is not None and call.policy.when_keys_away == "hold":
-            await call.saved  # or not: before that nothing of it is durable, and no leg tells its facts
-        await self.streams.settled(call)
-        facts: dict[ArtefactId, dict[str, Any]] = {}
-        for leg in call.every_leg:
-            found = await self._desk.facts_of(call, leg)
-            if found is not None and leg.artefact is not None:
-                facts[leg.artefact.ref.artefact] = found
-        self._desk.release_ports(call)
-        if call.announcement is not None and call.announcement.end_us is None:
-            why_not = "the announcement could not be played" if call.announcement.failed else _CUT_OFF
-            call.unrecorded = call.unrecorded or why_not
-        if call.saved is not None and await call.saved:
-            assert call.new is not None
-            written = await self._book.end(call, facts, why, ended_s)
-            self.counters[f"ended_{written.state.value}"] += 1
-            if written.ready_ms is not None:
-                self.on_ready(written.ready_ms / 1000)
-            detail = {} if written.ready_ms is None else {"ready_ms": written.ready_ms}
-            self._publish("call_ended", call, state=written.state.value, storage=_storage(call), **detail)
-        elif call.new is None:
-            self._publish("call_ended", call, state=CallState.NOT_RECORDED.value, storage=_storage(call))
-        self.counters["calls_ended"] += 1
-
-    def _publish(self, name: str, call: Call, **detail: object) -> None:
-        self._hub.publish(LiveEvent(name, call.tenant, call.id, detail=detail))
-
-
-def _storage(call: Call) -> str:
-    """What is stored of a call: of a tenant of live events only nothing, ever; of others what there is, sealed."""
-    return "none" if call.new is None else "sealed"

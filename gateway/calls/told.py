@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields, replace
 
 from media.messages import (
     Command,
+    Discard,
+    Hold,
     Latched,
     Message,
     Open,
@@ -33,6 +35,7 @@ class Told:
 
     opened: Open
     released: bool = False
+    held: bool = False  # its keys are away, or were
     prompt: str = ""  # what is being played to it
     _ordered: Pause | Resume | None = None  # the newest of them: whoever gave it may still wait for an answer
     _updated: Update | None = None  # the newest description
@@ -53,6 +56,10 @@ class Told:
                 self._ordered = message
             case Release():
                 self.released = True
+            case Hold():
+                self.held = True
+            case Discard():
+                self.opened = replace(self.opened, sink={})
             case Play():
                 self.prompt = message.prompt
             case Played():
@@ -79,6 +86,8 @@ class Told:
             commands.append(self._updated)
         if self._ordered is not None:
             commands.append(self._ordered)
+        if self.held and not self.released:
+            commands.append(Hold(self.opened.leg))
         if self.released:
             commands.append(Release(self.opened.leg))
         if self.prompt:

@@ -7,7 +7,7 @@ statistics; these come once a second, so among workers that are about equally bu
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from gateway.calls.admission import Admission, Busy
 from gateway.calls.media_link import MediaLink
@@ -17,11 +17,23 @@ from media.messages import Stats
 ALIKE = 0.1  # of a worker's time: smaller differences are one second's chance
 
 COUNTS = frozenset(
-    {"packets", "shed", "lost", "late", "foreign", "overflowed", "dropped", "unauthentic", "replayed", "reports_sent"}
+    {
+        "packets",
+        "shed",
+        "lost",
+        "late",
+        "foreign",
+        "overflowed",
+        "dropped",
+        "unauthentic",
+        "replayed",
+        "reports_sent",
+        "held_refused",
+    }
 )
 """Of `Stats`, what is counted since a worker's start: summed over all workers, the dead ones too."""
 
-AT_PRESENT = frozenset({"legs", "playing"})
+AT_PRESENT = frozenset({"legs", "playing", "held_streams", "held_bytes"})
 """What is summed over those that live."""
 
 WORST = frozenset({"tick_p50_ms", "tick_p99_ms", "spool_lag_ms", "fsync_ms", "full", "busy", "exposure_ms"})
@@ -78,10 +90,17 @@ class Workers:
         """The one that has the least to do, whatever it thinks of more; None if there is none."""
         return next(iter(self._by_load()), None)
 
-    def choose(self, policy: Tenant, now: float) -> tuple[MediaLink, str]:
+    def stats_of(self, worker: MediaLink) -> Stats | None:
+        """A worker's newest statistics."""
+        admission = self._taking.get(worker)
+        return None if admission is None else admission.stats
+
+    def choose(
+        self, policy: Tenant, now: float, check: Callable[[Tenant, MediaLink], None] = lambda _policy, _worker: None
+    ) -> tuple[MediaLink, str]:
         """Who takes a new call, and why it would go unrecorded ("" if it would be recorded).
 
-        Raises Busy if nobody may take it.
+        Raises Busy if nobody may take it, by its statistics or as `check` has it, which raises Busy of a worker.
         """
         alive = self._by_load()
         if not alive:
@@ -91,6 +110,7 @@ class Workers:
         for worker in alive:
             try:
                 why = self._taking[worker].check(policy, now)
+                check(policy, worker)
             except Busy as busy:
                 refusals.append(busy)
             else:

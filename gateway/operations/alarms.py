@@ -23,6 +23,8 @@ class Alarm(StrEnum):
     REGISTRATION_LOST = "registration_lost"
     PEER_NAMES_AWAY = "peer_names_away"
     KEYS_AWAY = "keys_away"
+    CALLS_HELD = "calls_held"
+    HELD_MEMORY_FULL = "held_memory_full"
     CLOCKS_APART = "clocks_apart"
     CLOCK_JUMPED = "clock_jumped"
     CLOCK_WENT_BACK = "clock_went_back"

@@ -18,8 +18,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from gateway.calls.keyless import Held
 from gateway.operations.alarms import Alarm
 from gateway.operations.clock import UNKNOWN, ClockState
+from gateway.operations.key_care import KeysAhead
 from media.messages import Stats
 from media.quality import quality_told
 from storage.records import KeyOperations
@@ -67,6 +69,7 @@ _MEDIA_COUNTS = (
     ("replayed", "media_packets_replayed", "Packets of SRTP calls that came a second time, or too late to tell"),
     ("overflowed", "media_packets_overflowed", "Packets that the kernel dropped because a buffer was full"),
     ("dropped", "spool_chunks_dropped", "Chunks of audio that found no room in the spool"),
+    ("held_refused", "held_chunks_dropped", "Those of them that found no room where they waited for keys"),
     ("shed", "media_cells_shed", "20 ms cells without a speech decision, for lack of time"),
 )
 _MEDIA_GAUGES = (
@@ -77,6 +80,8 @@ _MEDIA_GAUGES = (
     ("fsync_ms", "spool_fsync_seconds", 1e-3, "The slowest fsync of the last second"),
     ("exposure_ms", "spool_exposure_seconds", 1e-3, "Audio of each track that a power cut would cost now"),
     ("exposure_ms_max", "spool_exposure_worst_seconds", 1e-3, "The most that it would have cost since the start"),
+    ("held_streams", "held_streams", 1.0, "Streams that wait in memory for their keys"),
+    ("held_bytes", "held_bytes", 1.0, "Bytes of them"),
     ("playing", "media_prompts_playing", 1.0, "Streams that an announcement is being played to"),
     ("full", "spool_full", 1.0, "1 while the spool takes no more"),
 )
@@ -139,6 +144,8 @@ class Snapshot:
     jobs_dead: int | None = None
     clock: ClockState = UNKNOWN
     sweeping: Sweeping | None = None
+    keys_ahead: KeysAhead = field(default_factory=KeysAhead)
+    held: Held = field(default_factory=Held)
     requests: Mapping[str, int] = field(default_factory=dict)  # of people who were recorded, by state; and overdue ones
     deletions: Mapping[str, int] = field(default_factory=dict)  # requests to recipients of copies, by state
 
@@ -216,6 +223,7 @@ class _Shown(Collector):
         yield _by_state("deletion_requests", "Recipients of copies who are not told yet, by how far", now.deletions)
         yield from _uploads(now.uploads)
         yield from _keys(now.keys)
+        yield from _keys_ahead(now.keys_ahead, now.held)
         yield from _sweeping(now.sweeping)
         for name, text, value in (
             ("spool_bytes", "Size of the spool's files", now.spool_bytes),
@@ -304,6 +312,18 @@ def _sweeping(sweeping: Sweeping | None) -> Iterator[Metric]:
         yield _gauge("expiry_last_sweep_seconds", "How long ago the last whole sweep was", sweeping.since_s)
     yield CounterMetricFamily("callvault_expiry_buckets_dropped", "Buckets whose keys were destroyed", sweeping.dropped)
     yield CounterMetricFamily("callvault_tenants_emptied", "Closed tenants whose content ended", sweeping.emptied)
+
+
+def _keys_ahead(ahead: KeysAhead, held: Held) -> Iterator[Metric]:
+    yield _gauge("keys_away_tenants", "Tenants whose key provider does not answer", ahead.tenants_away)
+    yield _gauge("keys_away_seconds", "For how long the first of them does not", ahead.away_s)
+    if ahead.prepared_s is not None:
+        yield _gauge(
+            "keys_prepared_seconds", "How long calls of the worst-off tenant can go on without keys", ahead.prepared_s
+        )
+    yield _gauge("held_calls", "Calls that wait in memory for their keys", held.calls)
+    yield _gauge("held_calls_ended", "Those of them that are over", held.ended)
+    yield _gauge("held_oldest_seconds", "How long the first of them has been waiting", held.oldest_s)
 
 
 def _keys(keys: Mapping[str, KeyOperations]) -> Iterator[Metric]:

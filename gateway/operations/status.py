@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.calls.admission import SPOOL_MS_MAX
+from gateway.calls.keyless import Held
 from gateway.operations.alarms import Alarm, Alarms
 from gateway.operations.clock import UNKNOWN, ClockState, clock_state
+from gateway.operations.key_care import KeysAhead
 from gateway.operations.metrics import Metrics, Snapshot, Sweeping, Uploads
 from media.messages import Stats
 from storage.errors import StoreError
@@ -43,6 +45,8 @@ class Parts:
     sweeping: Callable[[], Sweeping] = Sweeping
     requests: Callable[[], Mapping[str, int]] = dict  # of people who were recorded, by where they stand
     deletions: Callable[[], Mapping[str, int]] = dict  # requests to recipients of copies, by where they stand
+    keys_ahead: Callable[[], KeysAhead] = KeysAhead
+    held: Callable[[], Held] = Held  # calls that wait in memory for their keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Status:
         self._parts = parts
         self._uploads = Uploads()
         self._slow = _Slow()
+        self._refused_before = 0  # for want of memory, when nothing was held
 
     async def watch(self) -> None:
         """Look every few seconds, and raise or end alarms by what is seen."""
@@ -104,6 +109,8 @@ class Status:
             sweeping=parts.sweeping(),
             requests=dict(parts.requests()),
             deletions=dict(parts.deletions()),
+            keys_ahead=parts.keys_ahead(),
+            held=parts.held(),
         )
 
     async def render(self) -> bytes:
@@ -119,6 +126,8 @@ class Status:
         alarms.set(Alarm.QUEUE_AWAY, not parts.queue_up(), now)
         alarms.set(Alarm.CLOCK_UNSYNCHRONISED, slow.clock.synchronised is False, now)
         alarms.set(Alarm.WITNESS_AWAY, slow.witness_away, now)
+        alarms.set(Alarm.CALLS_HELD, parts.held().calls > 0, now)
+        alarms.set(Alarm.HELD_MEMORY_FULL, self._is_memory_full(stats), now)
         if slow.jobs_dead is not None:
             alarms.set(Alarm.JOBS_DEAD, slow.jobs_dead > 0, now)
         if slow.spool_bytes is not None:
@@ -126,6 +135,13 @@ class Status:
         if stats is not None:
             alarms.set(Alarm.SPOOL_FULL, stats.full, now)
             alarms.set(Alarm.SPOOL_BEHIND, max(stats.spool_lag_ms, stats.fsync_ms) > SPOOL_MS_MAX, now)
+
+    def _is_memory_full(self, stats: Stats | None) -> bool:
+        """Whether held calls have lost audio, or new ones were refused for want of memory, since calls are held."""
+        refused = self._parts.counters().get("calls_not_held", 0) + (0 if stats is None else stats.held_refused)
+        if not self._parts.held().calls:
+            self._refused_before = refused
+        return refused > self._refused_before
 
 
 def _look(recordings: Recordings) -> _Slow:

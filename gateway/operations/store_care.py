@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 3600.0
 """Bucket keys reach 48 h ahead; an hour's delay is nothing to that."""
-AGAIN_S = 60.0
-"""While keys cannot be prepared: calls go on with those that are there, and somebody should know."""
+AGAIN_S = 5.0
+"""While keys cannot be prepared: calls may wait in memory for them."""
 
 
 async def look_after(
@@ -26,15 +26,21 @@ async def look_after(
     alarms: Alarms,
     every_s: float = EVERY_S,
     again_s: float = AGAIN_S,
+    *,
+    away: bool = False,
 ) -> None:
-    """Prepares keys ahead and tidies, hourly until cancelled. A provider that is away is an alarm, not an end."""
-    pause_s = every_s
+    """Prepares keys ahead and tidies, hourly until cancelled. A provider that is away is an alarm, not an end.
+
+    `away`: the first time has been, and one was.
+    """
+    pause_s = again_s if away else every_s
+    alarms.set(Alarm.KEYS_AWAY, away, time.monotonic())
     while True:
         await asyncio.sleep(pause_s)
         try:
             await asyncio.to_thread(prepare)
         except StoreError as error:
-            log.warning("keys not prepared, it is tried again", extra={"reason": type(error).__name__})
+            log.debug("keys not prepared, it is tried again", extra={"reason": type(error).__name__})
             pause_s = again_s
         else:
             pause_s = every_s

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gateway.config import Settings
 from gateway.operations import logs
-from gateway.processes.child import protect_memory
+from gateway.processes.child import lock_memory, protect_memory
 from media.messages import MESSAGE_BYTES_MAX
 from media.native import CORE
 from media.sink import SinkHealth
@@ -21,6 +21,7 @@ from media.worker import Worker
 from storage.errors import StoreError
 from storage.model import ArtefactId, ArtefactRef, CallId, Kind, ParticipantId, Secret, TenantId
 from storage.spool import SpoolWriter
+from storage.spoolheld import HeldLimits
 from storage.spoollock import writing_beside_others
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class SpoolSink:
 
     def __init__(self, spool: SpoolWriter) -> None:
         self._spool = spool
+        self._locked: bool | None = None  # whether this process' memory is kept out of swap; None: not tried yet
         self._unstored: set[int] = set()
         self._closed: list[int] = []
 
@@ -54,6 +56,22 @@ class SpoolSink:
         if leg not in self._unstored:
             self._spool.release(leg)
 
+    def hold(self, leg: int) -> None:
+        """Its keys are away: from now on this memory may hold it for hours."""
+        if self._locked is None:
+            self._locked = lock_memory()
+            log.info("recordings are held in memory", extra={"locked": self._locked})
+        if leg not in self._unstored:
+            self._spool.hold(leg)
+
+    def discard(self, leg: int) -> None:
+        """Its keys are not going to come."""
+        closed = self._spool.discard(leg)
+        if closed:
+            self._closed.append(leg)
+        elif closed is not None:
+            self._unstored.add(leg)
+
     def append(self, leg: int, start: int, end: int, chunk: bytes) -> None:
         """Seal and queue a chunk; of an unstored leg, forget it."""
         if leg not in self._unstored:
@@ -76,7 +94,8 @@ class SpoolSink:
         """The spool's health in the engine's words."""
         health = self._spool.health()
         return SinkHealth(
-            health.lag_ms, health.fsync_ms, health.full, health.exposure_ms, health.exposure_ms_max, health.dropped
+            *(health.lag_ms, health.fsync_ms, health.full, health.exposure_ms, health.exposure_ms_max, health.dropped),
+            *(health.held_streams, health.held_bytes, health.held_refused),
         )
 
 
@@ -106,6 +125,7 @@ def _work(control: socket.socket, settings: Settings, folder: Path) -> None:
         node=str(os.getpid()),
         file_bytes=settings.store.spool_file_mib << 20,
         limit_bytes=settings.store.spool_limit_mib << 20,
+        held=HeldLimits(settings.store.held_stream_mib << 20, settings.store.held_total_mib << 20),
     )
     spool.start()
     try:

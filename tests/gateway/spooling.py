@@ -22,6 +22,7 @@ from storage.records import NewArtefact, NewCall, Wanted
 from storage.spool import SpoolWriter
 from storage.spoolfile import scan, spool_files
 from storage.spoolformat import RECORD_HEADER_BYTES
+from storage.spoolheld import HeldLimits
 from storage.uploader import Uploader
 
 FRAMES_A_CHUNK = 20
@@ -51,10 +52,12 @@ def spooled(
     end: bool = True,
     late: bool = False,
     held_up_us: Sequence[int] = (),
+    keys_away_ms: float | None = None,
 ) -> Spooled:
     """A live call with a track for each number, of so many chunks of 0.4 s.
 
-    `late`: its key row is durable only after all of them came; what exceeds a megabyte finds no room then.
+    `late`: its key row is durable only after all of them came; what exceeds a megabyte finds no room then. With
+    `keys_away_ms` it was held until that call time, to the same bound.
     With `held_up_us` the tracks are one device's: it holds each up so long, and says so in sender reports.
     """
     held: Sequence[int | None] = held_up_us or [None] * len(chunks)
@@ -63,13 +66,18 @@ def spooled(
     wanted = [Wanted(NO_PARTICIPANT, kind, "quality") for kind in (Kind.CALL_DETAIL, Kind.IDENTITY)]
     wanted += [Wanted(ParticipantId(new_id()), Kind.AUDIO, "quality") for _ in chunks]
     new = recordings.begin(tenant, CallId(new_id()), wanted)
-    detail = {"answered": "2026-03-01T10:00:00.000Z", "missing_ms": []}
+    detail: dict[str, object] = {"answered": "2026-03-01T10:00:00.000Z", "missing_ms": []}
+    if keys_away_ms is not None:
+        detail["keys_away_ms"] = keys_away_ms
     recordings.save([new], {new.find(Kind.CALL_DETAIL).ref.artefact: json.dumps(detail).encode()})
     made = Spooled(new, tuple(facts_from_chunks(map(decode, track)) for track in tracks))
-    with SpoolWriter(recordings.spool_folder, node="test", file_bytes=4 << 20, commit_s=0.01) as spool:
+    limits = HeldLimits(stream_bytes=1 << 20)
+    with SpoolWriter(recordings.spool_folder, node="test", file_bytes=4 << 20, commit_s=0.01, held=limits) as spool:
         for number, (artefact, track) in enumerate(zip(made.audio, tracks, strict=True)):
             spool.open(number, artefact.ref, artefact.key)
-            if not late:
+            if keys_away_ms is not None:
+                spool.hold(number)
+            elif not late:
                 spool.release(number)
             for at, chunk in enumerate(track):
                 spool.append(number, at * CHUNK_SAMPLES, (at + 1) * CHUNK_SAMPLES, chunk)

@@ -49,6 +49,8 @@ class MemorySink:
         self.chunks: dict[int, list[tuple[int, int, bytes]]] = {}
         self.descriptions: dict[int, dict[str, str]] = {}
         self.released: list[int] = []
+        self.held: list[int] = []
+        self.discarded: list[int] = []
         self.full = False
         self._closed: list[int] = []
 
@@ -58,6 +60,12 @@ class MemorySink:
 
     def release(self, leg: int) -> None:
         self.released.append(leg)
+
+    def hold(self, leg: int) -> None:
+        self.held.append(leg)
+
+    def discard(self, leg: int) -> None:
+        self.discarded.append(leg)
 
     def append(self, leg: int, start: int, end: int, chunk: bytes) -> None:
         self.chunks[leg].append((start, end, chunk))

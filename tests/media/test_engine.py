@@ -11,10 +11,10 @@ import pytest
 from media.codecs import PCMA, PCMU
 from media.engine import CATCH_UP_NS
 from media.errors import Unavailable, Unsupported
-from media.messages import Open, Update
+from media.messages import Discard, Hold, Open, Update
 from media.receive import BURST
 from media.rtcp import Goodbye, ReceiverReport, SenderReport, parse, to_bytes
-from media.timeline import Gap
+from media.timeline import Gap, TrackFacts
 
 from .bench import START_NS, Bench, Sender, first_sample, noise, udp_socket
 
@@ -551,6 +551,19 @@ def test_sender_reports_are_answered_from_the_host_of_the_audio() -> None:
     (block,) = report.blocks
     assert (block.ssrc, block.packets_lost, block.last_report) == (sender.ssrc, 0, 0x5678_9ABC)
     assert block.highest_sequence & 0xFFFF == (sender.sequence - 1) & 0xFFFF
+
+
+def test_a_leg_that_is_held_or_discarded_goes_on_and_the_sink_is_told_also_after_its_end() -> None:
+    bench, sender = Bench(), Sender()
+    bench.open(1, sender)
+    bench.engine.withhold(Hold(1))
+    bench.engine.withhold(Discard(2))
+    bench.play(sender, noise(100))
+    bench.engine.close(1, bench.now_ns)
+    bench.engine.withhold(Discard(1))
+    assert (bench.sink.held, bench.sink.discarded) == ([1], [1]), "of legs that it knows"
+    (ended,) = bench.engine.ended()
+    assert TrackFacts.from_json(ended.facts).tally.packets == 5
 
 
 def test_counts_outlive_their_legs() -> None:

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from storage.errors import Malformed, Tampered, Unavailable
 from storage.model import ArtefactRef, Secret
-from storage.spool import UNRELEASED_BYTES_MAX, UNRELEASED_S, SpoolWriter
+from storage.spool import UNRELEASED_S, SpoolWriter
 from storage.spoolfile import SpoolFile, records_of, scan, spool_files
 from storage.spoolformat import FILE_HEADER_BYTES, RecordSeal, RecordType, unpack_lost
+from storage.spoolheld import UNRELEASED_BYTES_MAX
 from tests.storage.spool_child import ref_of
 from tests.storage.spooling import durable, make_key, make_ref, until, write_stream
 

@@ -10,14 +10,14 @@ from dataclasses import asdict
 
 from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError
-from gateway.operations.doctor import certificate, machine, parts, trunks
+from gateway.operations.doctor import certificate, held, machine, parts, trunks
 from gateway.operations.doctor.row import Row, State
 
 CHECKS: Sequence[Callable[[Settings], Iterator[Row]]] = (
     *(machine.user, machine.ports, certificate.certificate, trunks.advertised),
     *(trunks.names, trunks.registrations),
     *(machine.limits, machine.clock, machine.disk, machine.native),
-    *(parts.store, parts.keys, parts.spool, parts.queue, parts.models),
+    *(parts.store, parts.keys, held.held, parts.spool, parts.queue, parts.models),
 )
 """A new check is one function and one place here."""
 

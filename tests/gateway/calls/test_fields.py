@@ -29,7 +29,8 @@ from tests.gateway.calls.test_switchboard import PARTIES, Bench, bench, offer, p
 WHO_AND_WHEN = {"from", "to", "private", "emergency", "started", "answered", "ended", "duration_ms", "trunk"}
 HOW_SURE = {"version", "numbers", "clock.synchronised", "clock.error_ms"}
 """By which rules numbers were read, and how right the clock was."""
-WHAT_BECAME_OF_IT = {"recorded", "why", "recorded_because", "missing_ms[]", "purpose", "language"}
+WHAT_BECAME_OF_IT = {"recorded", "why", "recorded_because", "missing_ms[]", "purpose", "language", "keys_away_ms"}
+"""The last: until when no key was there, and all of it in memory, where a span may be missing for that reason."""
 HOW_IT_CAME = {"signalling", "media", "suites", "suites[]", "encrypted_in_transit"}
 WHO_WAS_TOLD = {f"announcement.{name}" for name in ("prompt", "language", "complete", "start_ms", "end_ms", "by")}
 PAUSES = {f"pauses[].{name}" for name in ("start_ms", "end_ms", "by", "ended_by")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -15,14 +16,16 @@ import pytest
 
 from gateway.calls.admission import Busy
 from gateway.calls.call import Call
-from gateway.calls.keyless import KEYS_AWAY
+from gateway.calls.identifiers import Sort, wanted
+from gateway.calls.keyless import KEYS_AWAY, NO_MEMORY, STREAM_RESERVE_BYTES
 from gateway.config import Settings
 from gateway.operations.key_care import prepare_keys, refuse_wrong
 from gateway.policy import Tenant
 from gateway.tenants import Match
-from media.messages import Open, Release
-from storage.errors import NotFound, Unavailable, WrongProvider
-from storage.model import CallState
+from media.messages import Discard, Open, Release
+from storage.errors import Unavailable, WrongProvider
+from storage.keyless import KEYS_AWAY as REASON
+from storage.model import CallState, Kind
 from storage.recordings import Recordings
 from tests.gateway.calls.test_switchboard import PARTIES, Bench, bench, offer, run, stats
 
@@ -45,6 +48,11 @@ class _Store(Recordings):
 def settings(**policy: object) -> Settings:
     tenants = [{"name": "default"}, {"name": "own", **policy}]
     return Settings.model_validate({"tenants": tenants})
+
+
+def detail_of(b: Bench, call: Call) -> Any:
+    (detail,) = b.recordings.call(call.tenant, call.id).find(Kind.CALL_DETAIL)
+    return json.loads(b.recordings.document(call.tenant, detail.ref.artefact))
 
 
 @contextmanager
@@ -84,9 +92,23 @@ async def four_days_without_keys(
             yield b, lambda name: Match(trunk, configured.tenant(name)), back
 
 
-async def ended(b: Bench, call: Call) -> None:
-    b.board.end(call, "bye")
+async def ended(b: Bench, *calls: Call) -> None:
+    for call in calls:
+        b.board.end(call, "bye")
     await b.board.settled(10)
+
+
+def found(b: Bench, call: Call) -> tuple[CallState, str]:
+    record = b.recordings.call(call.tenant, call.id)
+    return record.state, record.reason
+
+
+async def listed(b: Bench, call: Call) -> None:
+    """The call has its row in clear."""
+    async with asyncio.timeout(10):
+        while not call.listed:
+            await asyncio.sleep(0.01)
+    assert found(b, call) == (CallState.KEYLESS, REASON)
 
 
 def test_new_calls_are_refused_and_other_tenants_calls_are_not(tmp_path: Path) -> None:
@@ -129,16 +151,17 @@ def test_within_two_days_calls_go_on_while_the_provider_is_away(tmp_path: Path) 
 @pytest.mark.parametrize("when", ["refuse", "hold"])
 def test_sp_12_an_emergency_call_is_answered_all_the_same_and_not_recorded(tmp_path: Path, when: str) -> None:
     async def work() -> None:
-        wanted = {"record_emergency": "agreed with the dispatch centre, Art. 11(1)"}
-        async with four_days_without_keys(tmp_path, when_keys_away=when, **wanted) as (b, match, _):
-            b.board.keyless.after_end_s = 1.0
+        policy = {"record_emergency": "agreed with the dispatch centre, Art. 11(1)"}
+        async with four_days_without_keys(tmp_path, when_keys_away=when, **policy) as (b, match, _):
             assert b.board.admit(match("own"), emergency=True) == KEYS_AWAY
             call = b.board.begin(match("own"), offer(), EMERGENCY)
             b.answer(call, offer())
             assert not any(command.sink for command in b.worker.commands if isinstance(command, Open))
-            await asyncio.sleep(0.3)
+            await listed(b, call)
             assert b.ended == []
+            b.board.keyless.give_up()
             await ended(b, call)
+            assert found(b, call) == (CallState.NOT_RECORDED, REASON)
 
     run(work())
 
@@ -156,17 +179,20 @@ def test_a_held_call_is_kept_in_memory_and_becomes_durable_when_the_provider_is_
         async with four_days_without_keys(tmp_path, when_keys_away="hold") as (b, match, back):
             call = b.board.begin(match("own"), offer(), PARTIES)
             b.answer(call, offer())
-            await asyncio.sleep(0.5)
+            await listed(b, call)
             assert b.ended == []
-            assert not any(isinstance(command, Release) for command in b.worker.commands), "nothing may be committed"
-            with pytest.raises(NotFound):
-                b.recordings.call(call.tenant, call.id)
+            assert b.worker.kinds() == ["Open", "Open", "Hold", "Hold"], "nothing may be committed"
+            assert b.board.keyless.held.calls == 1
             back()
             assert call.saved is not None
             assert await call.saved
             assert sum(isinstance(command, Release) for command in b.worker.commands) == 2
             assert call.unrecorded == ""
-            assert b.recordings.call(call.tenant, call.id).state is CallState.LIVE
+            assert found(b, call) == (CallState.LIVE, "")
+            assert detail_of(b, call)["keys_away_ms"] > 0
+            assert [
+                one.id for one in b.recordings.find(call.tenant, wanted(Sort.NUMBER, "200", sees_withheld=False))
+            ] == [call.id], "it is found by its numbers"
             assert b.board.counters["calls_held"] == 1
             await ended(b, call)
             assert b.recordings.call(call.tenant, call.id).state is not CallState.LIVE
@@ -180,11 +206,16 @@ def test_a_held_call_whose_provider_comes_back_after_its_end_is_kept(tmp_path: P
             call = b.board.begin(match("own"), offer(), PARTIES)
             b.answer(call, offer())
             b.board.end(call, "bye")
-            await asyncio.sleep(0.5)
-            assert b.board.live == 1
+            await listed(b, call)
+            async with asyncio.timeout(10):
+                while not call.portless:
+                    await asyncio.sleep(0.05)
+            assert b.board.live == 1, "its ports are others', and its record waits"
+            assert b.board.keyless.held.ended == 1
             back()
             await b.board.settled(10)
-            assert b.recordings.call(call.tenant, call.id).state is not CallState.LIVE
+            assert b.board.live == 0
+            assert found(b, call) == (CallState.NO_MEDIA, "")
 
     run(work())
 
@@ -192,15 +223,75 @@ def test_a_held_call_whose_provider_comes_back_after_its_end_is_kept(tmp_path: P
 def test_a_held_call_whose_provider_never_comes_back_ends_as_not_recorded(tmp_path: Path) -> None:
     async def work() -> None:
         async with four_days_without_keys(tmp_path, when_keys_away="hold") as (b, match, _):
-            b.board.keyless.after_end_s = 1.0
             call = b.board.begin(match("own"), offer(), PARTIES)
             b.answer(call, offer())
-            await ended(b, call)
+            b.board.end(call, "bye")
+            await listed(b, call)
+            b.board.keyless.give_up()
+            await b.board.settled(10)
             assert b.board.live == 0
             assert call.unrecorded == KEYS_AWAY
             assert b.board.counters["calls_never_keyed"] == 1
-            with pytest.raises(NotFound):
-                b.recordings.call(call.tenant, call.id)
+            assert found(b, call) == (CallState.NOT_RECORDED, REASON)
+            assert sum(isinstance(command, Discard) for command in b.worker.commands) == 2
+
+    run(work())
+
+
+def test_a_held_call_that_is_erased_does_not_come_back_with_the_keys(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with four_days_without_keys(tmp_path, when_keys_away="hold") as (b, match, back):
+            call = b.board.begin(match("own"), offer(), PARTIES)
+            b.answer(call, offer())
+            await listed(b, call)
+            beside = b.board.begin(match("own"), offer(), PARTIES)
+            b.answer(beside, offer())
+            await listed(b, beside)
+            with contextlib.suppress(Unavailable):  # its keys are replaced when the provider is back
+                b.recordings.erase_call(call.tenant, call.id, ground="test", actor="officer")
+            back()
+            await ended(b, call, beside)
+            assert b.recordings.call(call.tenant, call.id).state is CallState.ERASED
+            assert found(b, beside) == (CallState.NO_MEDIA, ""), "the other one of the same transaction is kept"
+
+    run(work())
+
+
+def test_calls_are_held_as_long_as_their_worker_has_room_for_minutes_more_of_all(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with four_days_without_keys(tmp_path, when_keys_away="hold") as (b, match, back):
+            b.board.keyless.total_bytes = 5 * STREAM_RESERVE_BYTES
+            call = b.board.begin(match("own"), offer(), PARTIES)
+            b.answer(call, offer())
+            await listed(b, call)
+            b.hear(replace(stats(), held_bytes=STREAM_RESERVE_BYTES // 2, held_streams=2))
+            assert b.board.admit(match("own")) == ""
+            b.hear(replace(stats(), held_bytes=STREAM_RESERVE_BYTES, held_streams=2))
+            with pytest.raises(Busy, match=NO_MEMORY):
+                b.board.admit(match("own"))
+            assert b.board.admit(match("default")) == "", "others' calls need no memory"
+            assert b.board.admit(match("own"), emergency=True), "nor is an emergency call refused"
+            b.board.end(call, "bye")
+            assert b.board.admit(match("own")) == "", "it grows no more"
+            back()
+            await b.board.settled(10)
+
+    run(work())
+
+
+def test_a_call_that_cannot_be_saved_for_want_of_keys_says_so_where_none_are_held(tmp_path: Path) -> None:
+    """Nobody had noticed yet that the provider is away, or the call would have been refused."""
+
+    async def work() -> None:
+        async with four_days_without_keys(tmp_path) as (b, match, _):
+            b.board.keyless.away = lambda: ()
+            call = b.board.begin(match("own"), offer(), PARTIES)
+            b.answer(call, offer())
+            assert call.saved is not None
+            assert not await call.saved
+            assert b.ended == [call.id]
+            await ended(b, call)
+            assert found(b, call) == (CallState.NOT_RECORDED, REASON)
 
     run(work())
 
@@ -208,15 +299,15 @@ def test_a_held_call_whose_provider_never_comes_back_ends_as_not_recorded(tmp_pa
 def test_one_tenants_missing_keys_fail_no_other_tenants_call_of_the_same_transaction(tmp_path: Path) -> None:
     async def work() -> None:
         async with four_days_without_keys(tmp_path, when_keys_away="hold") as (b, match, _):
-            b.board.keyless.after_end_s = 0.0
             fresh = Match(match("own").trunk, Tenant.model_validate({"name": "fresh"}))  # not prepared either
             calls = [b.board.begin(which, offer(), PARTIES) for which in (match("own"), fresh)]
             for call in calls:
                 b.answer(call, offer())
             assert calls[1].saved is not None
             assert await calls[1].saved
-            for call in calls:
-                await ended(b, call)
+            b.board.keyless.give_up()
+            await ended(b, *calls)
+            assert found(b, calls[0]) == (CallState.NOT_RECORDED, REASON)
 
     run(work())
 

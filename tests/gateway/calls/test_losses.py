@@ -74,6 +74,21 @@ def test_what_found_no_room_is_a_gap_and_is_not_called_damaged(store: Recordings
     assert detail(store, tenant, made)["unstored_ms"] == [[[start_us // 1000, end_us // 1000]]]
 
 
+def test_what_found_no_room_while_the_call_waited_for_its_keys_is_named_as_that(
+    store: Recordings, tenant: TenantId
+) -> None:
+    made = spooled(store, tenant, [330, 2], keys_away_ms=330 * CHUNK_MS)
+    ended(store, made)
+    upload(store)
+    assert store.call(tenant, made.new.call).state is CallState.INTERRUPTED
+    ((start_us, end_us, reason),) = gaps(store, tenant, made)
+    assert (end_us, reason) == (330 * CHUNK_MS * 1000, "keys_away")
+    assert start_us > 250 * CHUNK_MS * 1000
+    assert gaps(store, tenant, made, 1) == []
+    assert detail(store, tenant, made)["unstored_ms"] == [[[start_us // 1000, end_us // 1000]], []]
+    assert store.reconcile(explain).total(Weight.UNEXPLAINED) == 0
+
+
 def test_call_of_which_only_the_end_mark_is_damaged_says_that_nothing_is_missing(
     store: Recordings, tenant: TenantId
 ) -> None:

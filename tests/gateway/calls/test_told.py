@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 
 from gateway.calls.talk import Talk
 from gateway.calls.told import Told
-from media.messages import Latched, Open, Pause, Play, Played, Release, Resume, Resumed, Rolled, Update
+from media.messages import Discard, Hold, Latched, Open, Pause, Play, Played, Release, Resume, Resumed, Rolled, Update
 
 OPENED = Open(7, {8: "PCMA"}, 101, ("192.0.2.1", 4000), nat=True, announce=True, sink={"key": "00"})
 
@@ -46,6 +46,20 @@ def test_pause_latch_release_and_an_announcement_that_was_heard_are_kept() -> No
     assert isinstance(opened, Open)
     assert (opened.paused, opened.life) == (False, 2)
     assert opened.from_us == 3_000_000, "what waited in the socket since the pause is not kept"
+
+
+def test_a_held_leg_is_held_again_until_it_is_released_or_nothing_of_it_is_kept() -> None:
+    told = Told(OPENED)
+    told.hear(Hold(7), 0.0)
+    assert told.again(1.0)[1:] == [Hold(7)]
+    told.hear(Release(7), 2.0)
+    assert told.again(3.0)[1:] == [Release(7)]
+    lost = Told(OPENED)
+    lost.hear(Hold(7), 0.0)
+    lost.hear(Discard(7), 1.0)
+    opened, *_ = lost.again(2.0)
+    assert isinstance(opened, Open)
+    assert opened.sink == {}
 
 
 def test_an_announcement_that_was_not_heard_to_its_end_begins_again() -> None:

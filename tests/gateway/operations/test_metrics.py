@@ -10,8 +10,10 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.calls.keyless import Held
 from gateway.operations.alarms import Alarm
 from gateway.operations.clock import ClockState
+from gateway.operations.key_care import KeysAhead
 from gateway.operations.metrics import NAMES_MAX, SET_UP_S, Metrics, Snapshot, Sweeping, Uploads
 from media.framelog import NOTHING
 from media.messages import Stats
@@ -36,6 +38,9 @@ STATS = Stats(
     exposure_ms_max=900.0,
     dropped=8,
     reports_sent=6,
+    held_streams=6,
+    held_bytes=4096,
+    held_refused=2,
 )
 FULL = Snapshot(
     counters={"calls_answered": 9, "ended_stored": 4, "ended_no_media": 1, "refused_codec": 2, "busy_no_ports": 3}
@@ -46,6 +51,8 @@ FULL = Snapshot(
     alarms=["store_away"],
     uploads=Uploads(count=10, failed=1, size=5 << 20, seconds=2.5, oldest_s=30.0, waiting_bytes=4096),
     keys={"wrap": KeyOperations(count=8, failed=1, seconds=0.016)},
+    keys_ahead=KeysAhead(tenants_away=1, away_s=90.0, prepared_s=7200.0),
+    held=Held(calls=3, ended=2, oldest_s=60.0),
     spool_bytes=1 << 20,
     jobs_waiting=3,
     jobs_dead=1,
@@ -108,6 +115,15 @@ def values(snapshot: Snapshot) -> dict[str, float]:
         ("callvault_upload_seconds_sum", 2.5),
         ("callvault_upload_oldest_waiting_seconds", 30),
         ("callvault_upload_waiting_bytes", 4096),
+        ("callvault_keys_away_tenants", 1),
+        ("callvault_keys_away_seconds", 90),
+        ("callvault_keys_prepared_seconds", 7200),
+        ("callvault_held_calls", 3),
+        ("callvault_held_calls_ended", 2),
+        ("callvault_held_oldest_seconds", 60),
+        ("callvault_held_streams", 6),
+        ("callvault_held_bytes", 4096),
+        ("callvault_held_chunks_dropped_total", 2),
         ("callvault_queue_jobs_waiting", 3),
         ("callvault_queue_jobs_dead", 1),
         ("callvault_key_operation_seconds_count{wrap}", 8),
