@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -27,9 +27,12 @@ from pydantic import (
 from gateway.addresses import Advertised, Listening, parse_address, reached_by
 from gateway.errors import ConfigError
 from gateway.media_settings import Media
+from gateway.outside import SubProcessor
 from gateway.places import places_of, residency_problems
-from gateway.policy import Organisation, Region, Section, Tenant, Trunk, trunk_problems
+from gateway.policy import Organisation, Tenant, Trunk, trunk_problems
+from gateway.processors import processor_problems
 from gateway.promises.effective import promise_problems
+from gateway.section import Region, Section
 from gateway.sip.grammar import SECURE_PORT
 
 ENV_PREFIX = "CALLVAULT_"
@@ -231,6 +234,7 @@ class Settings(Section):
     queue: Queue = Queue.model_validate({})
     log: Log = Log.model_validate({})
     transcription: Transcription = Transcription.model_validate({})
+    processors: Annotated[tuple[SubProcessor, ...], Field(max_length=100)] = ()  # whose the other machines are
     tenants: tuple[Tenant, ...] = (Tenant.model_validate({"name": "default"}),)
     trunks: tuple[Trunk, ...] = (
         Trunk.model_validate({"name": "loopback", "tenant": "default", "sources": ("127.0.0.0/8", "::1/128")}),
@@ -259,7 +263,7 @@ class Settings(Section):
             )
         if self.store.held_total_mib < self.store.held_stream_mib:
             problems.append("store.held_total_mib must hold one stream of held_stream_mib")
-        problems += residency_problems(self.tenants, places_of(self))
+        problems += residency_problems(self.tenants, places_of(self)) + processor_problems(self)
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from storage.model import CallId, ParticipantId, TenantId
+from storage.processors import Notice
 
 QUEUE_EVENTS_MAX = 1000  # a reader this far behind loses its oldest events
 SUBSCRIBERS_MAX = 256  # for each tenant; one more is refused
@@ -16,23 +17,29 @@ SUBSCRIBERS_MAX = 256  # for each tenant; one more is refused
 
 @dataclass(frozen=True, slots=True)
 class LiveEvent:
-    """Something that happened on a call. Identifiers and times only; `at_ms` is milliseconds of call time."""
+    """Something that happened on a call, or to a tenant. Identifiers and times only, and of a notice what its tenant is
+    told; `at_ms` is milliseconds of call time."""
 
     name: str
     tenant: TenantId
-    call: CallId
+    call: CallId | None = None
     participant: ParticipantId | None = None
     at_ms: float | None = None
     detail: dict[str, object] = field(default_factory=dict)
 
     def fields(self) -> dict[str, object]:
         """The JSON object that subscribers get."""
-        fields: dict[str, object] = {"call": self.call}
+        fields: dict[str, object] = {} if self.call is None else {"call": self.call}
         if self.participant is not None:
             fields["participant"] = self.participant
         if self.at_ms is not None:
             fields["at_ms"] = round(self.at_ms, 1)
         return fields | self.detail
+
+
+def event_of(tenant: TenantId, notice: Notice) -> LiveEvent:
+    """A notice as an event: `notice` is its number."""
+    return LiveEvent(notice.event, tenant, detail={"notice": notice.seq, "at": notice.at, **notice.facts})
 
 
 class TooMany(Exception):

@@ -7,7 +7,7 @@ import ipaddress
 from pydantic import Field, model_validator
 
 from gateway.addresses import AdvertisedIPv4, AdvertisedIPv6, IPv4, IPv6
-from gateway.policy import Section
+from gateway.section import Section
 
 
 class Media(Section):

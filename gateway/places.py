@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
+from gateway.processors import host_of, region_of
 from storage.places import Part, Place, misplaced
 
 if TYPE_CHECKING:
@@ -20,19 +21,25 @@ def places_of(settings: Settings, *, transcribing: bool = False) -> tuple[Place,
     """Every place that data of calls goes to; `transcribing`: by a process that does so, whatever `serve` starts.
 
     What lies on this machine is where it is, unless its own setting says otherwise: a folder may be somebody else's.
-    Of another machine nothing is known that is not said.
+    Of another machine nothing is known that is not said: by its own setting, or by whose it is (`processors`).
     """
     here, store, queue = settings.region, settings.store, settings.queue
-    objects, keys, witness = settings.objects_url, settings.keys_url, settings.witness_url
+    catalogue, witness = host_of(store.catalogue), settings.witness_url
+    objects, keys = settings.objects_url, settings.keys_url
+    of_objects = store.objects_region or _of_host(settings, objects) or _local(objects, here)
+    of_keys = store.keys_region or _told(keys) or _of_host(settings, keys) or _local(keys, here)
+    of_witness = store.witness_region or _of_host(settings, witness) or _local(witness, here)
     embedded = queue.url == "embedded"
     found = [
-        Place(Part.CATALOGUE, here),
+        Place(Part.CATALOGUE, region_of(settings, catalogue) if catalogue else here, catalogue or HERE),
         Place(Part.SPOOL, here),
         Place(Part.CALLS, here),
-        Place(Part.OBJECTS, store.objects_region or _local(objects, here), _name(objects)),
-        Place(Part.KEYS, store.keys_region or _told(keys) or _local(keys, here), _name(keys)),
-        Place(Part.WITNESS, store.witness_region or _local(witness, here), _name(witness)),
-        Place(Part.QUEUE, queue.region or (here if embedded else ""), HERE if embedded else _name(queue.url)),
+        Place(Part.OBJECTS, of_objects, _name(objects)),
+        Place(Part.KEYS, of_keys, _name(keys)),
+        Place(Part.WITNESS, of_witness, _name(witness)),
+        Place(Part.QUEUE, here, HERE)
+        if embedded
+        else Place(Part.QUEUE, queue.region or _of_host(settings, queue.url), _name(queue.url)),
     ]
     if transcribing or settings.transcription.workers:
         found.append(Place(Part.TRANSCRIPTION, here))
@@ -55,6 +62,12 @@ def visited(tenant: Tenant, places: Iterable[Place]) -> list[Place]:
 
 def _local(url: str, here: str) -> str:
     return here if urlsplit(url).scheme == "file" else ""
+
+
+def _of_host(settings: Settings, url: str) -> str:
+    """Where another machine is, by what is said of whose it is."""
+    host = host_of(url)
+    return region_of(settings, host) if host else ""
 
 
 def _told(url: str) -> str:

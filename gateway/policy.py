@@ -6,52 +6,21 @@ import ipaddress
 import re
 import zoneinfo
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from gateway.outside import Destination
 from gateway.peers import PeerName, RegistrarAddress, parse_source
-from gateway.rights.parts import Part
-from storage.regions import RULES_MAX, region_problem, rule_problem
+from gateway.section import RegionRule, Section
+from storage.regions import RULES_MAX
 
 MASK = "**********"  # what a secret's dump shows; a child process that is given one has no use for the secret
 
 
-def _region(text: str) -> str:
-    if text and (problem := region_problem(text)):
-        raise ValueError(problem)
-    return text
-
-
-def _rule(text: str) -> str:
-    if problem := rule_problem(text):
-        raise ValueError(problem)
-    return text
-
-
-Region = Annotated[str, AfterValidator(_region), Field(description="such as NL or NL-AMS; empty: nobody says")]
-"""Where something is: a country or a part of one; empty where nobody says."""
-RegionRule = Annotated[str, AfterValidator(_rule)]
-"""Where something may be: a region, or a group of countries."""
-
-
 NEVER_KEPT = ("p-access-network-info", "geolocation", "geolocation-routing", "cellular-network-info", "contact", "m")
 """Headers of a caller's place or device (RFC 7315, 6442, 5626): no policy makes them something to find calls by."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Numbering(Section):
@@ -71,18 +40,6 @@ class Numbering(Section):
             if not value.isdecimal() or not value.isascii() or len(value) > 8:
                 raise ValueError("a prefix has one to eight digits")
         return values
-
-
-class Destination(Section):
-    """Where copies of a tenant's calls may go: denied unless it is written here, by whom, since when, and for what."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
-    to: str = Field(min_length=1, max_length=200, description="who that is, as it stands in the records of copies")
-    authorised_by: str = Field(min_length=1, max_length=200)
-    authorised_on: date
-    until: date | None = Field(None, description="last day")
-    parts: tuple[Part, ...] = Field(min_length=1, description="what may go there")
-    key: str = Field("", pattern=r"^(cvx1-public-[0-9a-f]{64})?$", description="public key that copies are sealed for")
 
 
 class Organisation(Section):
@@ -164,9 +121,12 @@ class Tenant(Section):
         description="how long each track's quality (classes, no number, no address) is kept under an id that can be"
         " made again from the call's; then that id's secret is destroyed and only counts stay; 0: none is kept",
     )
-    destinations: tuple[Destination, ...] = Field((), description="where copies may go")
     organisation: Organisation = Field(
         default=Organisation.model_validate({}), description="who the tenant is, for the record of processing"
+    )
+    destinations: tuple[Destination, ...] = Field((), max_length=100, description="where copies may go")
+    notice_days: int = Field(
+        0, ge=0, le=365, description="days after a destination was told to the tenant before anything goes there"
     )
     regions: tuple[RegionRule, ...] = Field(
         (), max_length=RULES_MAX, description="where its data may be, such as NL, NL-AMS, EEA; empty: anywhere"

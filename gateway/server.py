@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +29,7 @@ from gateway.calls.recovery import recover_all
 from gateway.calls.switchboard import Switchboard
 from gateway.calls.telemeter import Telemeter
 from gateway.config import Loaded, Settings
-from gateway.events import Hub, LiveEvent
+from gateway.events import Hub, LiveEvent, event_of
 from gateway.ingest.certificates import Contexts, contexts, refuse_expired
 from gateway.ingest.peers import Peers
 from gateway.ingest.registrars import Accounts, accounts
@@ -43,21 +43,25 @@ from gateway.operations.reload import Reloader
 from gateway.operations.status import Parts, Status
 from gateway.operations.store_care import look_after, say_remarks
 from gateway.operations.sweeper import Sweeper
+from gateway.outside import Destination
 from gateway.places import visited
 from gateway.policy import Tenant
 from gateway.processes.child import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
+from gateway.processors import announce, register
 from gateway.promises.effective import policy_of
 from gateway.promises.page import Facts
 from gateway.promises.record import live_of
 from gateway.rights.deadlines import promised
+from gateway.rights.telling import Telling
 from gateway.rights.watching import Watch
 from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
 from storage.model import CallId, TenantId
+from storage.processors import Notice, Processor
 from storage.recordings import Recordings
 from storage.spoollock import serving
 
@@ -80,6 +84,7 @@ class Server:
         self._queue_awaited = True
         self._tenants: dict[TenantId, Tenant] = {}
         self._announcements: Announcements | None = None  # read, and not yet in place
+        self._news: list[tuple[TenantId, Notice]] = []  # durable already, and not yet told to who follows events
         self._contexts: Contexts | None = None
         self._accounts: Accounts = {}
 
@@ -107,6 +112,7 @@ class Server:
     async def _recover(self, recordings: Recordings, keys: KeyCare) -> None:
         # First: are these the right providers?
         await asyncio.to_thread(self._prepare, recordings, keys, self._settings)
+        self._tell()
         erased = await asyncio.to_thread(recordings.resume_erasures)
         recovered = await asyncio.to_thread(recover_all, recordings)
         if erased or recovered:
@@ -120,7 +126,7 @@ class Server:
             recordings,
             settings.store.spool_limit_mib << 20,
             Parts(
-                counters=lambda: _together(board, book, sip, whip, jobs, watch),
+                counters=lambda: _together(board, book, sip, whip, jobs, watch, telling),
                 calls=lambda: board.live,
                 stats=lambda: board.stats,
                 media_complete=lambda: media.complete,
@@ -131,6 +137,7 @@ class Server:
                 queue_up=lambda: jobs.up,
                 sweeping=lambda: sweeper.figures,
                 requests=lambda: watch.counts,
+                deletions=lambda: telling.counts,
                 keys_ahead=lambda: keys.ahead(time.time()),
                 held=lambda: board.keyless.held,
                 breaches=lambda: watch.breaches,
@@ -139,16 +146,16 @@ class Server:
         jobs, telemeter = Jobs(settings, recordings, self._hub, status.alarms), Telemeter(recordings.telemetry)
         book = CallBook(recordings, on_quality=telemeter.hear)
         watch = Watch(recordings, lambda: list(self._tenants), status.alarms)
-        settings_json = settings.model_dump_json()
-        uploader = Child("uploader", "gateway.processes.uploader", settings_json, on_line=self._uploader_line(status))
+        telling = Telling(recordings, self._receivers, status.alarms)
+        uploader = _uploader(settings, self._uploader_line(status))
         care = look_after(recordings, keys.prepare, status.alarms, away=bool(keys.since))
         publishing = keep_published(recordings, lambda: self._settings.tenants)
         remarks = asyncio.to_thread(say_remarks, settings.objects_url)  # seconds, where the store is away
-        for work in (jobs.run(), uploader.run(), book.run(), watch.run(), telemeter.run(), care, publishing, remarks):
+        working = (jobs.run(), uploader.run(), book.run(), watch.run(), telling.run(), telemeter.run())
+        for work in (*working, care, publishing, remarks):
             await stack.enter_async_context(service(work))
         calls = await stack.enter_async_context(asyncio.TaskGroup())
-        received = settings.media
-        ports = PortPool(received.address, received.port_first, received.port_last, address6=received.address6)
+        ports = _ports(settings)
         board = Switchboard(recordings, book, ports, self._hub, calls)
         board.keyless.know(lambda: keys.since, settings.store.held_total_mib << 20)
         sweeper = Sweeper(
@@ -163,7 +170,7 @@ class Server:
         sip.secure(self._contexts)
         whip = WhipIngest(settings, recordings, board, ports)
         board.hang_up, board.probe = _each(sip.hang_up, whip.hang_up), _each(sip.probe, whip.probe)
-        media = MediaKeeper(settings_json, settings.media.workers, board, self._take_announcements())
+        media = MediaKeeper(settings.model_dump_json(), settings.media.workers, board, self._take_announcements())
         children |= {
             "uploader": lambda: uploader.restarts,
             "media": lambda: media.restarts,
@@ -191,18 +198,19 @@ class Server:
             self._hub,
             board.end_by_id,
             ready=lambda: self._missing(board, media, jobs),
-            counters=lambda: _together(board, book, sip, whip, jobs, watch),
+            counters=lambda: _together(board, book, sip, whip, jobs, watch, telling),
             metrics=status.render,
             alarms=status.alarms.standing,
             monitors=lambda: self._settings.http.metrics_networks,
             zone=lambda tenant: self._tenants[tenant].zone if tenant in self._tenants else "UTC",
-            facts=lambda tenant: Facts.of(self._tenants[tenant]) if tenant in self._tenants else None,
+            facts=self._facts,
             whip=whip,
             pauses=board.pauses,
             deadlines=lambda tenant: promised(recordings.policy(tenant)),
             destinations=lambda tenant: self._tenants[tenant].destinations if tenant in self._tenants else (),
             released=watch.counters,
             live=lambda of: live_of(recordings, self._settings, self._tenants[of]) if of in self._tenants else None,
+            processors=self._register,
             tenants=lambda: {policy.name: tenant for tenant, policy in self._tenants.items()},
         )
         api = ApiServer(create_app(context), parse_address(settings.http.listen))
@@ -229,6 +237,7 @@ class Server:
         peers: Peers,
     ) -> Reloader:
         def apply(settings: Settings) -> None:
+            self._tell()
             self._settings = whip.settings = settings
             peers.apply(settings, self._accounts)
             sip.secure(self._contexts)
@@ -250,19 +259,40 @@ class Server:
         known = accounts(settings)
         announcements = Announcements.load(settings)
         try:
-            _settle(recordings, settings)
+            self._news += announce(recordings, settings)  # first of all: who gets data is told before any goes there
+            self._news += _settle(recordings, settings)
             _adopt(recordings, settings)  # before keys are made, whose ends depend on it
             keys_away = prepare_keys(recordings, settings)
             refuse_wrong(keys_away)
             tenants = {recordings.tenant(tenant.name): tenant for tenant in settings.tenants}
         except BaseException:
             announcements.close()
+            if self._tenants:  # a reload that is refused: what goes on is what was
+                self._news += announce(recordings, self._settings)
             raise
         if self._announcements is not None:
             self._announcements.close()
         self._tenants = tenants
         self._announcements, self._contexts, self._accounts = announcements, certificates, known
         keys.note(keys_away)
+
+    def _receivers(self) -> Mapping[TenantId, Sequence[Destination]]:
+        return {tenant: found.destinations for tenant, found in self._tenants.items()}
+
+    def _register(self, tenant: TenantId) -> Sequence[Processor]:
+        found = self._tenants.get(tenant)
+        return () if found is None else register(self._settings, found)
+
+    def _facts(self, tenant: TenantId) -> Facts | None:
+        found = self._tenants.get(tenant)
+        return None if found is None else Facts.of(found, register(self._settings, found))
+
+    def _tell(self) -> None:
+        """To whoever follows events now; who does later is told then, and lists have all of it."""
+        news, self._news = self._news, []
+        for tenant, notice in news:
+            self._hub.publish(event_of(tenant, notice))
+            log.info("a notice to a tenant", extra={"tenant": tenant, "notice": notice.seq, "about": notice.event})
 
     def _take_announcements(self) -> Announcements:
         assert self._announcements is not None
@@ -319,6 +349,15 @@ def _url(settings: Settings, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def _ports(settings: Settings) -> PortPool:
+    media = settings.media
+    return PortPool(media.address, media.port_first, media.port_last, address6=media.address6)
+
+
+def _uploader(settings: Settings, on_line: Callable[[Mapping[str, object]], None]) -> Child:
+    return Child("uploader", "gateway.processes.uploader", settings.model_dump_json(), on_line=on_line)
+
+
 def _each(*takers: Callable[[CallId], None]) -> Callable[[CallId], None]:
     """Tells every way in: those that do not know the call do nothing."""
 
@@ -339,13 +378,19 @@ def _together(*parts: _Counting) -> dict[str, int]:
     return dict(sum((part.counters for part in parts), Counter[str]()))
 
 
-def _settle(recordings: Recordings, settings: Settings) -> None:
-    """Note where each tenant's data may be, and is going to be, before any of it comes."""
+def _settle(recordings: Recordings, settings: Settings) -> list[tuple[TenantId, Notice]]:
+    """Note where each tenant's data may be, and is going to be, before any of it comes; gives the moves, as notices."""
+    moves = []
     for tenant in settings.tenants:
         of = recordings.tenant(tenant.name)
-        for place in recordings.residency.settle(of, tenant.regions, visited(tenant, recordings.residency.places)):
+        new = recordings.residency.settle(of, tenant.regions, visited(tenant, recordings.residency.places))
+        for place in new:
             told = {"tenant": of, "part": place.part.value, "region": place.region or "unknown"}
             log.info("a new location of a tenant's data", extra=told)
+        if new:
+            seqs = {location.seq for location in recordings.residency.locations(of)[-len(new) :]}
+            moves += [(of, notice) for notice in recordings.register.notices(of) if notice.seq in seqs]
+    return moves
 
 
 def _adopt(recordings: Recordings, settings: Settings) -> None:

@@ -11,15 +11,15 @@ without clear rows: neither a certificate nor the call's tenant learns of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, update
 
 from storage.catalogue import Catalogue
 from storage.dossiers import DossierRecord, Dossiers
-from storage.errors import Malformed, NotReady, Refused, WrongKey
+from storage.errors import Erased, Malformed, NotReady, Refused, WrongKey
 from storage.model import ArtefactId, CallId, CallState, Kind, TenantId, new_id
 from storage.records import Day
 from storage.signing import Signer, canonical, fingerprint_of, parse_json, verify_signature
@@ -78,9 +78,11 @@ class EgressLedger:
             part = leaving[first : first + CALLS_AT_ONCE]
             id, now_s = CallId(new_id()), self._clock()
             body = {**about, "at": utc(now_s), "calls": {one.call: list(one.artefacts) for one in part}}
-            rows = [{"id": id, "tenant": tenant, "call": one.call, "day": day_of(now_s)} for one in part]
+            rows = [
+                {"id": id, "tenant": tenant, "call": one.call, "day": day_of(now_s), "settled": False} for one in part
+            ]
 
-            def also(connection: Connection, rows: Sequence[Mapping[str, str]] = rows) -> None:
+            def also(connection: Connection, rows: Sequence[Mapping[str, Any]] = rows) -> None:
                 if not hidden:
                     connection.execute(egress.insert(), rows)
 
@@ -110,39 +112,42 @@ class EgressLedger:
 
     def waiting(self, tenant: TenantId, *, limit: int = 1_000) -> list[Copy]:
         """Copies of erased calls whose recipients were not told, as far as is recorded; oldest first."""
+        found: list[Copy] = []
+        for copy in self._unsettled(tenant):
+            told, erased = self._told(tenant, copy.id), self.erased(tenant, copy.id)
+            if told is not None and set(erased) - told:
+                found.append(copy)
+                if len(found) == limit:
+                    break
+            else:  # a crash came between the record and its row; or the time of the record itself is over
+                self._settle(tenant, copy.id, erased)
+        return found
+
+    def _unsettled(self, tenant: TenantId) -> Iterator[Copy]:
         query = (
             select(egress.c.id, egress.c.day)
             .join(calls, calls.c.id == egress.c.call)
-            .where(egress.c.tenant == tenant, calls.c.state == CallState.ERASED.value)
+            .where(egress.c.tenant == tenant, calls.c.state == CallState.ERASED.value, egress.c.settled.is_(False))
             .group_by(egress.c.id, egress.c.day)
             .order_by(egress.c.day, egress.c.id)
-            .limit(limit)
         )
         with self._catalogue.reading() as connection:
-            found = [Copy(CallId(row.id), Day(row.day)) for row in connection.execute(query)]
-        return [copy for copy in found if set(self.erased(tenant, copy.id)) - self._told(tenant, copy.id)]
+            rows = connection.execute(query).all()
+        yield from (Copy(CallId(row.id), Day(row.day)) for row in rows)
 
     def notice(self, tenant: TenantId, id: CallId) -> dict[str, Any]:
         """The signed request to delete the erased calls of a copy, to its recipient; NotReady if none is erased."""
         body, erased = self.read(tenant, id), self.erased(tenant, id)
         if not erased:
             raise NotReady(f"no call of copy {id} is erased")
-        statement = {
-            "format": NOTICE_FORMAT,
-            "copy": id,
-            "tenant": tenant,
-            "left_at": body["at"],
-            "to": body.get("to", ""),
-            "ground_of_copy": body.get("ground", ""),
-            "calls": {call: body["calls"].get(call, []) for call in erased},
-            "asks": "These calls are erased. Please delete what you hold of them, and tell those whom you gave it to.",
-            "public_key": self._signer.public_key,
-        }
+        statement = {**unsigned_notice(id, tenant, body, erased), "public_key": self._signer.public_key}
         return {**statement, "signature": self._signer.sign(_LABEL, canonical(statement))}
 
-    def told(self, tenant: TenantId, id: CallId, by: str) -> None:
-        """The recipient was told of every call of the copy that is erased by now."""
+    def told(self, tenant: TenantId, id: CallId, by: str, of: Collection[CallId] | None = None) -> None:
+        """The recipient was told of these calls of the copy; by default of every one that is erased by now."""
         erased, at = self.erased(tenant, id), utc(self._clock())
+        if of is not None:
+            erased = [call for call in erased if call in of]
         if not erased:
             raise NotReady(f"no call of copy {id} is erased")
 
@@ -150,12 +155,47 @@ class EgressLedger:
             body = json.loads(text)
             earlier = body.get("told", {})
             body["told"] = {**{call: {"at": at, "by": by} for call in erased}, **earlier}
+            body.pop("sending", None)
+            return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+        self._dossiers.amend(tenant, id, Kind.EGRESS, note)
+        self._settle(tenant, id, erased)
+
+    def tried(self, tenant: TenantId, id: CallId, sending: Mapping[str, Any]) -> None:
+        """How far telling the recipient has got: kept in the record, sealed, until it is told."""
+
+        def note(text: bytes) -> bytes:
+            body = {**json.loads(text), "sending": sending}
             return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
         self._dossiers.amend(tenant, id, Kind.EGRESS, note)
 
-    def _told(self, tenant: TenantId, id: CallId) -> set[CallId]:
-        return set(self.read(tenant, id).get("told", {}))
+    def _told(self, tenant: TenantId, id: CallId) -> set[CallId] | None:
+        """None: its record is gone, so nobody knows any more whom to tell."""
+        try:
+            return set(self.read(tenant, id).get("told", {}))
+        except Erased:
+            return None
+
+    def _settle(self, tenant: TenantId, id: CallId, of: Sequence[CallId]) -> None:
+        with self._catalogue.writing() as connection:
+            for batch in batches(of, _CALLS_LOOKED_UP):
+                rows = (egress.c.id == id, egress.c.tenant == tenant, egress.c.call.in_(batch))
+                connection.execute(update(egress).where(*rows).values(settled=True))
+
+
+def unsigned_notice(id: CallId, tenant: TenantId, body: Mapping[str, Any], erased: Sequence[CallId]) -> dict[str, Any]:
+    """What a request to delete says of a copy with this record."""
+    return {
+        "format": NOTICE_FORMAT,
+        "copy": id,
+        "tenant": tenant,
+        "left_at": body["at"],
+        "to": body.get("to", ""),
+        "ground_of_copy": body.get("ground", ""),
+        "calls": {call: body["calls"].get(call, []) for call in erased},
+        "asks": "These calls are erased. Please delete what you hold of them, and tell those whom you gave it to.",
+    }
 
 
 def copies_of(connection: Connection, tenant: TenantId, wanted: Sequence[CallId]) -> list[Copy]:

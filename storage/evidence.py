@@ -1,10 +1,12 @@
-"""What a third party checks offline: a certificate, plain or in a vCon, and a report of the probe, told apart."""
+"""What a third party checks offline: certificates, plain or in a vCon, reports of the probe, requests to delete."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from storage.chain import Entry
+from storage.egress import NOTICE_FORMAT, verify_notice
 from storage.ledger import parse_certificate, verify_certificate
 from storage.probe import is_report, verify_report
 from storage.signing import parse_json
@@ -21,4 +23,12 @@ def verify_file(text: bytes, fingerprint: str, key_changes: Sequence[Entry] = ()
         return verify_vcon(document, fingerprint, key_changes)
     if isinstance(document, dict) and is_report(document):
         return verify_report(document, fingerprint, key_changes)
+    if isinstance(document, dict) and document.get("format") == NOTICE_FORMAT:
+        return _notice(verify_notice(text, fingerprint))
     return verify_certificate(parse_certificate(text), fingerprint, key_changes)
+
+
+def _notice(notice: Mapping[str, Any]) -> list[str]:
+    copy = f"request to delete copy {notice['copy']} of tenant {notice['tenant']}, which left at {notice['left_at']}"
+    calls = [f"call {call} is erased: {len(of)} artefacts in the copy" for call, of in sorted(notice["calls"].items())]
+    return [copy, *calls, notice["asks"]]

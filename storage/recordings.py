@@ -44,6 +44,7 @@ from storage.model import ArtefactId, CallId, CallState, TenantId
 from storage.places import Place
 from storage.policies import Adopted, adopt, due_at_once, due_of, mend, missing_rows, policy_of
 from storage.policy.model import Policy
+from storage.processors import Register
 from storage.ratings import Ratings
 from storage.reconcile import judged, reconcile, sweep
 from storage.records import (
@@ -151,11 +152,10 @@ class Recordings:
         self.public_key = signer.public_key
         """What manifests and ledger are signed with."""
         self._spool_index = SpoolIndex(self.spool_folder)
-        self._catalogue, self._clock = catalogue, clock
+        self._catalogue, self._clock, self._ledger = catalogue, clock, base.ledger
         latest = LatestClock(catalogue, clock)
         self._tree = KeyTree(catalogue, provider, latest, due_of)
-        self._ledger = base.ledger
-        self.residency = Residency(catalogue, base.ledger, places, clock)
+        self.residency = Residency(catalogue, self._ledger, places, clock)
         """Where tenants' data may be, and where it is."""
         self.safekeeping = Safekeeping(
             Source(base.data_folder, catalogue, base.served, base.objects, base.witness, base.ledger, signer, clock),
@@ -197,6 +197,11 @@ class Recordings:
         """What rests on somebody's consent, and the evidence of it."""
         self.closings = Closings(catalogue, provider, self._ledger, self.erasures, base.locks, clock)
         """Tenants that leave: from when on, until when, and what is destroyed then."""
+
+    @property
+    def register(self) -> Register:
+        """Who else gets or holds tenants' data, and what they were told of that."""
+        return Register(self._catalogue, self._ledger, self._clock)
 
     @property
     def breaches(self) -> Breaches:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData()
@@ -374,6 +375,7 @@ egress = Table(
     Column("tenant", _ID, nullable=False),
     Column("call", _ID, nullable=False, index=True),
     Column("day", _DAY, nullable=False),  # UTC day on which it left
+    Column("settled", Boolean, nullable=False, server_default=false()),  # erased, and its recipient needs not be told
     UniqueConstraint("id", "call"),
 )
 
@@ -392,6 +394,18 @@ locations = Table(
     Column("part", _WORD, nullable=False),
     Column("region", String(32), nullable=False),
     Column("place", String(200), nullable=False),  # a host, a bucket: the operator's, and no person's
+    Column("day", _DAY, nullable=False),
+    Column("seq", Integer, nullable=False),  # of the ledger's entry about it
+)
+
+processors = Table(
+    "processors",  # for ever: what a tenant was told of its sub-processors. See storage/processors.py
+    metadata,
+    _serial(),
+    Column("tenant", _ID, ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("name", String(100), nullable=False),  # a company's, in the operator's words: no person's
+    Column("body", Text, nullable=False),  # canonical JSON: company, region, terms, hosts; empty: it is one no more
+    Column("from_s", BigInteger, nullable=False),  # Unix second from which data may go there
     Column("day", _DAY, nullable=False),
     Column("seq", Integer, nullable=False),  # of the ledger's entry about it
 )

@@ -23,6 +23,7 @@ from gateway.api import (
     metrics,
     pauses,
     policy,
+    processors,
     ratings,
     requests,
     restrictions,
@@ -66,7 +67,7 @@ def create_app(context: Context) -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(Cors)
     of_calls = (calls, search, audio, keys, pauses, policy, statistics, ratings, retention)
-    of_rights = (erasures, holds, restrictions, consents, requests, copies, disclosures, breaches)
+    of_rights = (erasures, holds, restrictions, consents, requests, copies, processors, disclosures, breaches)
     for module in (health, metrics, *of_calls, *of_rights, events, whip):
         app.include_router(module.router)
     app.add_exception_handler(errors.StoreError, _store_error)

@@ -13,13 +13,14 @@ from fastapi import Depends, HTTPException, Request
 from gateway.calls.pause import Pauses
 from gateway.events import Hub
 from gateway.ingest.whip import WhipIngest
-from gateway.policy import Destination
+from gateway.outside import Destination
 from gateway.promises.measures import Live
 from gateway.promises.page import Facts
 from gateway.rights.deadlines import Deadlines
 from gateway.rights.orders import OPERATOR
 from storage.errors import Expired
 from storage.model import CallId, Kind, TenantId, is_id
+from storage.processors import Processor
 from storage.recordings import Recordings
 from storage.records import CallRecord
 from storage.tokens import Role, Tokens
@@ -41,7 +42,8 @@ class Context:
     `facts` what the page about its policy tells of its settings, None if it is not configured;
     `whip` takes browsers' calls; without `pauses` no call is live. `deadlines` are what a tenant promises to people who
     ask, `destinations` where copies of its calls may go, `released` counts what was handed out, by ground,
-    `tenants` are the configured ones by name, `live` what is in effect for one, None if it is none."""
+     `processors` who else gets or holds data of its, `tenants` are the configured ones by name, `live` what is in
+     effect for one, None if it is none."""
 
     recordings: Recordings
     tokens: Tokens
@@ -60,6 +62,7 @@ class Context:
     deadlines: Callable[[TenantId], Deadlines] = lambda tenant: Deadlines()
     destinations: Callable[[TenantId], Sequence[Destination]] = lambda tenant: ()
     released: Counter[str] = field(default_factory=Counter)
+    processors: Callable[[TenantId], Sequence[Processor]] = lambda tenant: ()
     tenants: Callable[[], Mapping[str, TenantId]] = dict
     live: Callable[[TenantId], Live | None] = lambda tenant: None
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 
-from gateway.api.context import AsOfficer, InContext
+from gateway.api.context import AsOfficer, Context, InContext
+from gateway.rights.telling import receiver
 from storage.errors import Erased
-from storage.model import CallId, is_id
+from storage.model import CallId, TenantId, is_id
 
 router = APIRouter(prefix="/v1/egress", tags=["egress"])
 
@@ -31,14 +33,27 @@ def copies(
     before: Annotated[str | None, Query(pattern=r"^[0-9a-f]{32}$")] = None,
 ) -> dict[str, Any]:
     """Copies that left, newest first: what, to whom, when, on what ground. `waiting` are those of erased calls whose
-    recipients were not asked to delete them, as far as is recorded."""
+    recipients were not asked to delete them, as far as is recorded; `notice` says of each how far that is: `none`
+    (nothing of it is erased), `fetch` (nobody but you can tell), `sending`, `failing` (see `sending`), `told`."""
     ledger, rows = context.recordings.egress, []
+    waiting = [copy.id for copy in ledger.waiting(who.tenant)]
     for record in ledger.records(who.tenant, limit=limit, before=CallId(before) if before else None):
         try:
-            rows.append({"id": record.id, **ledger.read(who.tenant, record.id)})
+            body = ledger.read(who.tenant, record.id)
         except Erased:
             rows.append({"id": record.id, "calls": {}})
-    return {"copies": rows, "waiting": [copy.id for copy in ledger.waiting(who.tenant)]}
+        else:
+            notice = _standing(context, who.tenant, body, waits=record.id in waiting)
+            rows.append({"id": record.id, **body, "notice": notice})
+    return {"copies": rows, "waiting": waiting}
+
+
+def _standing(context: Context, tenant: TenantId, body: Mapping[str, Any], *, waits: bool) -> str:
+    if not waits:
+        return "told" if body.get("told") else "none"
+    if receiver(body, context.destinations(tenant)) is None:
+        return "fetch"
+    return "failing" if body.get("sending") else "sending"
 
 
 @router.get("/{copy}/notice")

@@ -14,11 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.api.context import AsOfficer, Caller, Context, InContext
 from gateway.calls.identifiers import VALUE_CHARACTERS_MAX, Sort
+from gateway.outside import Destination
 from gateway.rights.deadlines import today
 from gateway.rights.delivering import Delivery, deliver
-from gateway.rights.destinations import authorised
+from gateway.rights.destinations import admitted, authorised
 from gateway.rights.matching import calls_of
-from gateway.rights.parts import Part, Words
+from gateway.rights.parts import Words
 from gateway.rights.request import MATCHES_MAX, TEXT_CHARACTERS_MAX, Request, Right, Step
 from gateway.rights.requests import Requests
 from gateway.rights.share import Matched
@@ -185,7 +186,7 @@ def decide(context: InContext, who: AsOfficer, requests: InBook, request: OfRequ
     if body.destination is not None:
         day = today(context.clock(), context.zone(who.tenant))
         try:
-            found = authorised(context.destinations(who.tenant), body.destination, tuple(Part), day)
+            found = authorised(context.destinations(who.tenant), body.destination, (), day)
         except Refused:
             log.warning("copy refused: destination not authorised", extra={"tenant": who.tenant})
             context.released["egress_refused"] += 1
@@ -193,7 +194,7 @@ def decide(context: InContext, who: AsOfficer, requests: InBook, request: OfRequ
         to, key = found.to, found.key or key
     if key is not None:
         recipient_of(key)
-    facts = {"words": body.words.value, "reason": body.reason, "to": to, "key": key}
+    facts = {"words": body.words.value, "reason": body.reason, "to": to, "key": key, "destination": body.destination}
     return _step(context, who, requests, request, Step.DECIDE, **facts)
 
 
@@ -225,8 +226,19 @@ def answer(context: InContext, who: AsOfficer, requests: InBook, request: OfRequ
 
 @router.get("/{request}/export", response_class=StreamingResponse)
 def export(context: InContext, who: AsOfficer, requests: InBook, request: OfRequest) -> StreamingResponse:
-    """The copy itself: a ZIP, or that sealed for its recipient. It is on record before its first byte."""
-    delivery = requests.delivery(who.tenant, request, by=who.token)
+    """The copy itself: a ZIP, or that sealed for its recipient. It is on record before its first byte. To a destination
+    only what it is authorised for leaves, and nothing before the tenant was told of it."""
+    day = today(context.clock(), context.zone(who.tenant))
+
+    def now_admitted(name: str) -> Destination:
+        try:
+            return admitted(context.recordings.register, who.tenant, context.destinations(who.tenant), name, day)
+        except Refused:
+            log.warning("copy refused: destination not authorised", extra={"tenant": who.tenant})
+            context.released["egress_refused"] += 1
+            raise
+
+    delivery = requests.delivery(who.tenant, request, by=who.token, admitted=now_admitted)
     return sent(context.recordings, context, delivery)
 
 

@@ -69,6 +69,7 @@ def admin_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     residency.add_argument("--json", action="store_true", help="the same as JSON")
     configuration(residency)
+    processor_commands(commands)
     past_commands(commands)
     jobs = command(
         commands, "jobs", "gateway.commands.jobs:command", "transcription jobs: what waits, and what was given up"
@@ -101,6 +102,25 @@ def admin_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     configuration(doctor)
+
+
+def processor_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Who else gets or holds data."""
+    text = "sub-processors of each tenant: where, what they get, how long; exit 1 if a tenant was not told of one yet"
+    processors = command(commands, "processors", "gateway.commands.processors:processors", text)
+    processors.add_argument("--tenant", metavar="NAME", help="one tenant; default: all")
+    processors.add_argument("--json", action="store_true", help="the same as JSON")
+    configuration(processors)
+    text = "where copies may go, by whose authorisation, and which fields; `sample` shows what leaves"
+    destinations = command(commands, "destinations", "gateway.commands.processors:destinations", text)
+    destinations.add_argument("--tenant", metavar="NAME", help="one tenant; default: all")
+    configuration(destinations)
+    actions = destinations.add_subparsers(title="actions", metavar="ACTION")
+    text = "what a copy has in it, and the request to delete it, shown on a call that never was"
+    sample = command(actions, "sample", "gateway.commands.processors:sample", text)
+    sample.add_argument("name")
+    sample.add_argument("--tenant", metavar="NAME", default=argparse.SUPPRESS, help="where several have one")
+    configuration(sample, argparse.SUPPRESS)
 
 
 def tenant_command(commands: Commands[argparse.ArgumentParser]) -> None:

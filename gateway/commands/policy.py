@@ -13,6 +13,7 @@ from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError
 from gateway.policy import Tenant
 from gateway.processes.opening import open_recordings
+from gateway.processors import register
 from gateway.promises.effective import policy_of
 from gateway.promises.measures import Live
 from gateway.promises.page import Facts, version_of
@@ -98,7 +99,9 @@ def page(arguments: argparse.Namespace) -> int:
             sys.stderr.write(
                 "callvault: the configuration has another policy, which takes effect with the next reload\n"
             )
-        text = FORMATS[arguments.format](make_page(running, Facts.of(tenant), arguments.lang))
+        text = FORMATS[arguments.format](
+            make_page(running, Facts.of(tenant, register(settings, tenant)), arguments.lang)
+        )
         if arguments.output is None:
             sys.stdout.write(text)
         else:

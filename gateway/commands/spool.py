@@ -13,6 +13,7 @@ from gateway.calls.losses import name_losses
 from gateway.calls.recovery import recover_all
 from gateway.commands.store import administering
 from gateway.config import Settings
+from gateway.processors import announce
 from storage.audit import Weight
 from storage.errors import Unavailable
 from storage.recordings import Recordings
@@ -29,6 +30,7 @@ def command(arguments: argparse.Namespace) -> int:
 
     def run(settings: Settings, recordings: Recordings) -> int:
         if arguments.action == "replay":
+            announce(recordings, settings)  # where it goes is told first, as by a start
             return _replay(recordings)
         report = survey(settings, recordings)
         sys.stdout.write((json.dumps(report, indent=2) if arguments.json else as_text(report)) + "\n")

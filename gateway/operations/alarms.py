@@ -37,6 +37,7 @@ class Alarm(StrEnum):
     NAMES_MODEL_MISSING = "names_model_missing"
     REQUESTS_OVERDUE = "requests_overdue"
     BREACH_OVERDUE = "breach_overdue"
+    DELETIONS_UNTOLD = "deletions_untold"
 
 
 class Alarms:

@@ -148,6 +148,7 @@ class Snapshot:
     held: Held = field(default_factory=Held)
     requests: Mapping[str, int] = field(default_factory=dict)  # of people who were recorded, by state; and overdue ones
     breaches: Mapping[str, int] = field(default_factory=dict)  # cases by state, `overdue`, and `due_s` of the first
+    deletions: Mapping[str, int] = field(default_factory=dict)  # requests to recipients of copies, by state
 
 
 class Metrics:
@@ -221,6 +222,7 @@ class _Shown(Collector):
         yield _by_state("rights_requests", "Requests of people who were recorded, by where they stand", standing)
         yield _gauge("rights_requests_overdue", "Open ones whose time is over", now.requests.get("overdue", 0))
         yield from _breaches(now.breaches)
+        yield _by_state("deletion_requests", "Recipients of copies who are not told yet, by how far", now.deletions)
         yield from _uploads(now.uploads)
         yield from _keys(now.keys)
         yield from _keys_ahead(now.keys_ahead, now.held)

@@ -44,6 +44,7 @@ class Parts:
     queue_up: Callable[[], bool]
     sweeping: Callable[[], Sweeping] = Sweeping
     requests: Callable[[], Mapping[str, int]] = dict  # of people who were recorded, by where they stand
+    deletions: Callable[[], Mapping[str, int]] = dict  # requests to recipients of copies, by where they stand
     keys_ahead: Callable[[], KeysAhead] = KeysAhead
     held: Callable[[], Held] = Held  # calls that wait in memory for their keys
     breaches: Callable[[], Mapping[str, int]] = dict  # of personal data, by where they stand
@@ -108,6 +109,7 @@ class Status:
             clock=slow.clock,
             sweeping=parts.sweeping(),
             requests=dict(parts.requests()),
+            deletions=dict(parts.deletions()),
             keys_ahead=parts.keys_ahead(),
             held=parts.held(),
             breaches=dict(parts.breaches()),

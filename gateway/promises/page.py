@@ -6,6 +6,7 @@ It is made of the policy alone, and of what the tenant has switched on; nothing 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.policy import Tenant
@@ -14,6 +15,8 @@ from storage.model import Kind
 from storage.policy.model import ANY, CONTENT, STATUTORY, NoStorage, Policy, Rule
 from storage.policy.overrides import TENANT
 from storage.policy.reading import as_json
+from storage.policy.term import Term
+from storage.processors import Processor
 from storage.signing import canonical
 
 VERSION_DIGITS = 12
@@ -32,10 +35,11 @@ class Facts:
     keeps_keys: bool = False
     announces: bool = False
     records_emergency: str = ""
+    processors: tuple[Processor, ...] = ()
 
     @classmethod
-    def of(cls, tenant: Tenant) -> Facts:
-        """Those of a tenant's settings."""
+    def of(cls, tenant: Tenant, processors: Sequence[Processor] = ()) -> Facts:
+        """Those of a tenant's settings, and its register of sub-processors."""
         return cls(
             tenant.name,
             tenant.record == "all",
@@ -43,6 +47,7 @@ class Facts:
             tenant.dtmf == "keep",
             tenant.announcement is not None,
             tenant.record_emergency,
+            tuple(processors),
         )
 
     def makes(self, kind: Kind) -> bool:
@@ -97,7 +102,8 @@ def page(policy: Policy, facts: Facts, language: str) -> Page:
         *statutory_block(policy, say),
     ]
     blocks += [_place(policy, say), _access(policy, say), _recording(policy, facts, say), _rights(policy, say)]
-    blocks += [closing_block(policy, say), _others(policy, say), _responsible(policy, say)]
+    blocks += [closing_block(policy, say), _others(policy, say), processors_block(facts.processors, say)]
+    blocks += [_responsible(policy, say)]
     return Page(language, say("page.title"), tuple(intro), tuple(blocks))
 
 
@@ -233,6 +239,25 @@ def _others(policy: Policy, say: Words) -> Block:
     lines += [say("others.opt_in" if policy.egress.opt_in else "others.no_opt_in")]
     lines += [say("others.processor", what=say.phrase(row.what), **say.periods(row.term)) for row in policy.processors]
     return Block(say("others.heading"), tuple(lines))
+
+
+def processors_block(register: Sequence[Processor], say: Words) -> Block:
+    """The register of sub-processors, as the configuration makes it."""
+    if not register:
+        return Block(say("processors.heading"), (say("processors.nobody"),))
+    columns = ("who", "region", "gets", "how_long", "encryption", "dpa")
+    rows = [_row(entry, say) for entry in register]
+    table = Table(tuple(say(f"processors.{name}") for name in columns), tuple(rows))
+    return Block(say("processors.heading"), (say("processors.text"),), table)
+
+
+def _row(entry: Processor, say: Words) -> tuple[str, ...]:
+    unsaid = say("processors.unsaid")
+    region = say("processors.inside" if entry.in_eea else "processors.outside", region=entry.region)
+    known = say.tree["processors"]["copies" if entry.is_destination else "what"]
+    gets = say.listed([known[name] for name in entry.gets])
+    term = say.term(Term.parse(entry.retention)) if entry.retention else unsaid
+    return (entry.company or unsaid, region, gets, term, entry.encryption or unsaid, entry.dpa or unsaid)
 
 
 def _responsible(policy: Policy, say: Words) -> Block:

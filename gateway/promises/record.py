@@ -14,6 +14,7 @@ from typing import Any
 
 from gateway.config import Settings
 from gateway.policy import Organisation, Tenant
+from gateway.processors import register
 from gateway.promises.measures import HEADINGS, Live
 from gateway.promises.page import (
     VERSION_DIGITS,
@@ -23,10 +24,11 @@ from gateway.promises.page import (
     Table,
     closing_block,
     kept_block,
+    processors_block,
     statutory_block,
     version_of,
 )
-from gateway.promises.recipients import outside, places, sub_processors
+from gateway.promises.recipients import outside, places
 from gateway.promises.render import html, markdown
 from gateway.promises.words import Words, words
 from storage.policy.model import Answers
@@ -61,7 +63,8 @@ def record(live: Live, language: str) -> Record:
     intro = (say("record.made", tenant=live.tenant.name, version=version),)
     blocks = [_who(live, say), _why(live, say), _people(live, say), kept_block(live.policy, facts, say)]
     blocks += [*statutory_block(live.policy, say), closing_block(live.policy, say)]
-    blocks += [_recipients(live, say), _transfers(live, say)]
+    others = processors_block(register(live.settings, live.tenant), say)
+    blocks += [_recipients(live, say), others, _transfers(live, say)]
     measures: dict[str, dict[str, tuple[str, ...]]] = {}
     for heading, told in HEADINGS.items():
         lines: dict[str, tuple[str, ...]] = {}
@@ -138,12 +141,9 @@ def _recipients(live: Live, say: Words) -> Block:
         parts = say.listed([say(f"shares.{part.value}") for part in one.parts])
         until = say("record.until", day=one.until.isoformat()) if one.until else ""
         lines.append(say("record.destination", to=one.to, parts=parts, by=one.authorised_by, until=until))
-    for row in sub_processors(live.settings, live.tenant, live.policy):
-        region = row.region or say("record.region_unknown")
-        if row.term is not None:
-            lines.append(say("others.processor", what=say.phrase(row.name), **say.periods(row.term)))
-        else:
-            lines.append(say("record.sub_processor", name=row.name, what=say(f"parts.{row.what}"), region=region))
+    lines += [
+        say("others.processor", what=say.phrase(row.what), **say.periods(row.term)) for row in live.policy.processors
+    ]
     lines += [say("record.authorities")]
     return Block(say("record.recipients"), tuple(lines))
 

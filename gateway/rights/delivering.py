@@ -43,6 +43,7 @@ class Delivery:
     by: str  # the token that fetches it
     key: Recipient | None = None
     keeper: TenantId | None = None
+    authorised: Mapping[str, Any] = field(default_factory=dict, repr=False)  # of a destination: what allows it
 
     @property
     def suffix(self) -> str:
@@ -59,6 +60,7 @@ def deliver(recordings: Recordings, delivery: Delivery) -> Iterator[bytes]:
     about: Mapping[str, Any] = {
         **{"ground": delivery.ground.value, "reference": delivery.reference, "to": delivery.to, "by": delivery.by},
         **{"parts": sorted(part.value for part in plan.parts), "sealed_for": None},
+        **delivery.authorised,
     }
     if delivery.key is not None:
         about = {**about, "sealed_for": delivery.key.fingerprint.hex()}

@@ -7,7 +7,7 @@ out; where the store itself fails the file breaks off, and no reader takes it fo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from gateway.ogg import OggOpus
 from gateway.playback import Manner, Wav
 from gateway.rights.annotations import entries_of
 from gateway.rights.archive import Archive
+from gateway.rights.fields import DOCUMENTS, narrowed
 from gateway.rights.parts import Part, Words
 from gateway.rights.share import EVERYONE, Matched, OwnTrack, Share, share_of
 from storage.errors import NotReady, Refused
@@ -29,13 +30,19 @@ AS_RECEIVED = Manner(comfort_noise=False, conceal=False)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is exported: of which calls whose share, which parts; `about` goes into the index as it is."""
+    """What is exported: of which calls whose share, which parts; `about` goes into the index as it is. Where there are
+    `fields`, nothing else of the parts that are documents leaves."""
 
     tenant: TenantId
     matches: Sequence[Matched]
     about: Mapping[str, Any] = field(repr=False)
     parts: frozenset[Part] = frozenset(Part)
     words: Words = Words.ORIGINAL
+    fields: Mapping[Part, frozenset[str]] | None = None
+
+
+Bodies = Iterable[tuple[Part, Mapping[str, Any] | None]]
+"""Parts of one call that are a JSON document each; None where there is nothing."""
 
 
 def exported(recordings: Recordings, plan: Plan) -> Iterator[bytes]:
@@ -49,21 +56,47 @@ def exported(recordings: Recordings, plan: Plan) -> Iterator[bytes]:
             continue
         first = len(archive.files)
         yield from _call(archive, recordings, plan, share)
-        calls.append(
-            {"call": share.record.id, "who": share.who, "day": share.record.day, "state": share.record.state.value}
-            | {"tracks": [track.index for track in share.tracks], "tracks_left_out": dict(share.left_out)}
-            | {"files": [entry["name"] for entry in archive.files[first:]]}
-        )
-    index = {**plan.about, "tenant": plan.tenant, "words": plan.words.value, "calls": calls, "files": archive.files}
-    yield from archive.add("index.json", [_json(recordings.sign_export(index))])
+        calls.append(told_of(share, [str(entry["name"]) for entry in archive.files[first:]]))
+    index = recordings.sign_export(index_of(plan, calls, archive.files))
+    yield from archive.add("index.json", [_json(index)])
     yield from archive.close()
 
 
+def index_of(plan: Plan, calls: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The index, before it is signed."""
+    return {**plan.about, "tenant": plan.tenant, "words": plan.words.value, "calls": calls, "files": files}
+
+
+def told_of(share: Share, files: Sequence[str]) -> dict[str, Any]:
+    """What the index says of a call."""
+    return {
+        **{"call": share.record.id, "who": share.who, "day": share.record.day, "state": share.record.state.value},
+        **{"tracks": [track.index for track in share.tracks], "tracks_left_out": dict(share.left_out), "files": files},
+    }
+
+
+def folder_of(share: Share) -> str:
+    """Where the files of a call's share are."""
+    return f"calls/{share.record.id}/{share.who}/"
+
+
+def leaving(plan: Plan, bodies: Bodies) -> Iterator[tuple[Part, Mapping[str, Any]]]:
+    """Of documents that there are, what the plan lets leave: its parts, and of them its fields."""
+    for part, body in bodies:
+        if part not in plan.parts or body is None:
+            continue
+        if plan.fields is not None and part in DOCUMENTS:
+            body = narrowed(body, plan.fields.get(part, frozenset()))  # noqa: PLW2901  # the whole must not be at hand
+            if not body:
+                continue
+        yield part, body
+
+
 def _call(archive: Archive, recordings: Recordings, plan: Plan, share: Share) -> Iterator[bytes]:
-    folder = f"calls/{share.record.id}/{share.who}/"
-    for part, made in _PARTS.items():
-        if part in plan.parts and (body := made(recordings, plan, share)) is not None:
-            yield from archive.add(f"{folder}{part.value}.json", [_json(body)])
+    folder = folder_of(share)
+    bodies = ((part, made(recordings, plan, share)) for part, made in _PARTS.items() if part in plan.parts)
+    for part, body in leaving(plan, bodies):
+        yield from archive.add(f"{folder}{part.value}.json", [_json(body)])
     for track in share.tracks if Part.AUDIO in plan.parts else ():
         yield from _audio(archive, recordings, plan.tenant, share, track, folder)
 

@@ -198,7 +198,8 @@ def _decide(moved: Request, before: Request, entry: Mapping[str, Any], now_s: fl
     checked_text(entry["reason"], "the reason of a decision on others' data (Art. 15(4))")
     if not before.matches:
         raise Refused("what is decided about is named first")
-    return replace(moved, decision={name: entry.get(name) for name in ("words", "reason", "to", "key", "by", "at")})
+    names = ("words", "reason", "to", "key", "destination", "by", "at")
+    return replace(moved, decision={name: entry.get(name) for name in names})
 
 
 def _extend(moved: Request, before: Request, entry: Mapping[str, Any], now_s: float) -> Request:

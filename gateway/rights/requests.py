@@ -9,9 +9,11 @@ from datetime import date
 from functools import partial
 from typing import Any
 
+from gateway.outside import Destination
 from gateway.rights.answers import ANSWERS, Answering
 from gateway.rights.deadlines import Deadlines, today
 from gateway.rights.delivering import Delivery, Ground
+from gateway.rights.destinations import authorisation
 from gateway.rights.export import Plan
 from gateway.rights.request import EXPORTING, OPEN, Request, Right, State, Step, checked_text
 from gateway.rights.share import Matched, share_of
@@ -118,11 +120,21 @@ class Requests:
         about = {"request": id, "right": request.right.value, "others_data": decision}
         return Plan(tenant, request.matches, about, words=request.words)
 
-    def delivery(self, tenant: TenantId, id: CallId, *, by: str) -> Delivery:
-        """The same with where it goes."""
+    def delivery(
+        self, tenant: TenantId, id: CallId, *, by: str, admitted: Callable[[str], Destination] | None = None
+    ) -> Delivery:
+        """The same with where it goes. `admitted` gives the destination that was decided on, as it is authorised now;
+        Refused if that is not so any more, or not yet."""
         plan, decision = self.plan(tenant, id), self.read(tenant, id).decision or {}
-        key = Recipient.parse(decision["key"]) if decision.get("key") else None
-        return Delivery(plan, Ground.REQUEST, id, decision.get("to") or "", by, key)
+        to, key = decision.get("to") or "", decision.get("key")
+        name, allowed = decision.get("destination"), dict[str, Any]()
+        if name:
+            if admitted is None:
+                raise Refused(f"no destination {name} is authorised")
+            found = admitted(name)
+            to, key, allowed = found.to, found.key or key, authorisation(found)
+            plan = replace(plan, parts=frozenset(found.parts), fields=found.allowed)
+        return Delivery(plan, Ground.REQUEST, id, to, by, Recipient.parse(key) if key else None, authorised=allowed)
 
     def remind(self, tenant: TenantId, now_s: float) -> list[Reminder]:
         """What is due to be told of open requests and was not: each share once. Remembered before it is given."""

@@ -19,6 +19,7 @@ swept or read. A type that is not in the table ends the restore: who adds a type
     regions     where a tenant's data may be; location: where it is or was
     breach      nothing: the case is a dossier, which a backup has or has not; the entry outlives it
     telemetry   nothing: a day's key is gone at the provider, so what a backup has of the day opens nowhere
+    processor   what a tenant was told of a sub-processor
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from storage.leaving import replay_closed, replay_closing, replay_reopening, rep
 from storage.ledger import Ledger, read_entries
 from storage.model import TenantId
 from storage.policies import replay_policy
+from storage.processors import replay as replay_processor
 from storage.residency import replay_location, replay_rule
 from storage.restrictions import replay as replay_restriction
 from storage.tables import change_steps, changes, erasures
@@ -222,6 +224,7 @@ _REPLAYS: Mapping[str, Callable[[Connection, Entry, Replay], None]] = {
     "breach": _nothing,
     "telemetry": _nothing,
     "location": lambda connection, entry, _state: replay_location(connection, entry),
+    "processor": lambda connection, entry, _state: replay_processor(connection, entry),
 }
 
 _OF_TENANT = ("policy", "regions", "location")

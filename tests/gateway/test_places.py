@@ -54,6 +54,10 @@ objects_region = "US"
 keys_region = "DE"
 [queue]
 url = "nats://queue.example.com:4222"
+[[processors]]
+name = "ours"
+own = true
+hosts = ["s3.example.com", "queue.example.com"]
 """
     with pytest.raises(ConfigError) as caught:
         load(configured(tmp_path, text + TENANTS), {})
@@ -89,6 +93,7 @@ def test_up_08_transcription_here_counts_where_there_is_some(tmp_path: Path) -> 
 def test_a_key_providers_url_may_say_where_it_is_and_so_may_the_witnesss_setting(tmp_path: Path) -> None:
     text = 'region = "NL"\n[store]\nkeys = "openbao://bao.example.com/transit?region=DE"\n'
     text += 'witness = "s3://s3.example.com/witness"\nwitness_region = "FR"\n'
+    text += '[[processors]]\nname = "ours"\nown = true\nhosts = ["bao.example.com", "s3.example.com"]\n'
     found = {place.part: place for place in places_of(load(configured(tmp_path, text), {}).settings)}
     assert (found[Part.KEYS].region, found[Part.KEYS].name) == ("DE", "bao.example.com")
     assert found[Part.OBJECTS].region == "NL"

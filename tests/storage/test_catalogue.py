@@ -48,10 +48,11 @@ _COUNTERS = {
 }
 _CLOCKS = {"host_s", "uptime_s", "latest_s", "settled_s"}
 """Of the machine when a server last looked, every few minutes whatever calls there are."""
-_CONTRACT = {"closed_s", "content_s", "open_s", "account_s"}
-"""When a tenant left, and what ends how long after that: of its contract, no call and no person."""
+_CONTRACT = {"closed_s", "content_s", "open_s", "account_s", "from_s"}
+"""When a tenant left, what ends how long after that, from when on a sub-processor may be given data: of its contract,
+no call and no person."""
 _WORDS_OF_OURS = {"name", "root", "kind", "purpose", "state", "subject", "role", "step", "reason", "scope"}
-_FLAGS = {"closed", "finished", "interrupted", "lifted", "released", "revoked"}
+_FLAGS = {"closed", "finished", "interrupted", "lifted", "released", "revoked", "settled"}
 _HASHES = {"tag", "commitment", "digest", "hash", "previous", "signature"}
 _SEALED = {"wrapped", "probe", "sealed", "sealed_index", "label"}
 _DAYS = {"day", "period"}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from storage.egress import CALLS_AT_ONCE, NAMED_MAX, Copy, Leaving, copies_of, verify_notice
 from storage.erasure import Target
@@ -54,6 +55,32 @@ def test_cl_06_a_copy_is_counted_at_erasure_and_its_recipient_asked_to_delete(
     assert store.egress.waiting(tenant) == []
     store.erase_call(tenant, other.call, ground=GROUND, actor=ACTOR)
     assert [found.id for found in store.egress.waiting(tenant)] == [copy]  # of another call now
+
+
+def test_what_is_told_is_looked_at_no_more_and_a_crash_in_between_heals(store: Recordings, tenant: TenantId) -> None:
+    made = []
+    for _ in range(3):
+        call = stored_call(store, tenant)
+        made += store.egress.record(tenant, [leaving(call)], ABOUT)
+        store.erase_call(tenant, call.call, ground=GROUND, actor=ACTOR)
+    store.egress.told(tenant, made[0], "officer")
+    with store._catalogue.writing() as connection:  # as if the record, and not the row, had been written
+        connection.execute(egress.update().where(egress.c.id == made[0]).values(settled=False))
+    assert {copy.id for copy in store.egress.waiting(tenant)} == set(made[1:])
+    with store._catalogue.reading() as connection:
+        settled = connection.execute(select(egress.c.id).where(egress.c.settled)).scalars().all()
+    assert settled == [made[0]]
+
+
+def test_of_a_copy_only_the_calls_that_its_recipient_was_told_of_are_told(store: Recordings, tenant: TenantId) -> None:
+    first, second = stored_call(store, tenant), stored_call(store, tenant)
+    (copy,) = store.egress.record(tenant, [leaving(first), leaving(second)], ABOUT)
+    for call in (first, second):
+        store.erase_call(tenant, call.call, ground=GROUND, actor=ACTOR)
+    store.egress.told(tenant, copy, "sent", [first.call])  # the second was erased while it was sent
+    assert [found.id for found in store.egress.waiting(tenant)] == [copy]
+    store.egress.told(tenant, copy, "sent", [second.call])
+    assert store.egress.waiting(tenant) == []
 
 
 def test_cl_06_the_certificate_lists_the_copies_and_nobody(store: Recordings, tenant: TenantId) -> None:

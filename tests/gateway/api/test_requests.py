@@ -6,8 +6,9 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from fastapi.testclient import TestClient
 from gateway.api.app import create_app
 from gateway.api.context import Context
 from gateway.events import Hub
-from gateway.policy import Destination
+from gateway.outside import Destination
 from gateway.rights.deadlines import Deadlines
+from gateway.rights.fields import DOCUMENTS, known_fields
 from gateway.rights.parts import Part
 from storage.egress import verify_notice
-from storage.model import CallId
+from storage.model import CallId, TenantId
 from storage.recordings import Recordings
 from storage.sealedexport import RecipientKey, opened
 from storage.tokens import Role
@@ -30,6 +32,10 @@ from tests.gateway.store import opened as opened_store
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp()
 KEY = RecipientKey.fresh()
+TERMS: dict[str, Any] = {
+    **{"company": "Example CRM B.V.", "region": "NL", "retention": "90 days", "dpa": date(2026, 1, 1)},
+    **{"encryption": "TLS 1.3; sealed for its key", "address": "", "ca_file": None},
+}
 CRM = Destination(
     name="crm",
     to="CRM of the tenant",
@@ -37,10 +43,19 @@ CRM = Destination(
     authorised_on=date(2026, 1, 1),
     until=None,
     parts=tuple(Part),
+    fields={part: tuple(sorted(known_fields(part))) for part in DOCUMENTS},
     key=str(KEY.recipient),
+    **TERMS,
 )
 OLD = CRM.model_copy(update={"name": "old", "until": date(2026, 2, 1)})
-NARROW = CRM.model_copy(update={"name": "narrow", "parts": (Part.DETAIL,)})
+NARROW = CRM.model_copy(
+    update={"name": "narrow", "parts": (Part.DETAIL,), "fields": {Part.DETAIL: ("started", "duration_ms")}, "key": ""}
+)
+VAGUE = NARROW.model_copy(update={"name": "vague", "dpa": None})
+
+
+def one_of(destination: Destination, _tenant: TenantId) -> tuple[Destination, ...]:
+    return (destination,)
 
 
 @dataclass
@@ -81,12 +96,13 @@ def api(tmp_path: Path) -> Iterator[Api]:
         tenant = recordings.tenant("acme")
         kept = session(tmp_path, recordings, tenant)
         now = [NOW]
+        recordings.register.announce(tenant, [one.entry() for one in (CRM, OLD, NARROW)])
         context = Context(
             *(recordings, recordings.tokens, Hub(), lambda call: None, list, dict),
             zone=lambda tenant: "Europe/Amsterdam",
             clock=lambda: now[0],
             deadlines=lambda tenant: Deadlines(days=14, months=0),
-            destinations=lambda tenant: (CRM, OLD, NARROW),
+            destinations=lambda tenant: (CRM, OLD, NARROW, VAGUE),
         )
         with TestClient(create_app(context), client=("127.0.0.1", 50000)) as client:
             yield Api(client, recordings, kept, now, context)
@@ -138,11 +154,58 @@ def test_sp_18_a_copy_for_another_organisation_is_sealed_for_it(api: Api) -> Non
 def test_up_09_ip_04_only_what_is_authorised_by_name_goes_there(api: Api) -> None:
     request = api.ready(destination="crm")
     assert api.ask("GET", f"/requests/{request}")["decision"]["to"] == "CRM of the tenant"
-    for wrong in ("old", "narrow", "nobody"):
+    for wrong in ("old", "vague", "nobody"):
         body = {"words": "original", "reason": "x", "destination": wrong}
         api.ask("POST", f"/requests/{request}/decision", body, 403)
     assert api.context.released == {"egress_refused": 3}
     api.ask("POST", f"/requests/{request}/decision", {"words": "original", "reason": "x", "key": "cvx1"}, 403)
+
+
+def test_sp_16_to_a_destination_only_the_declared_fields_leave(api: Api) -> None:
+    request = api.ready(destination="narrow")
+    archive = api.ask("GET", f"/requests/{request}/export")
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        (name, index) = sorted(file.namelist())
+        assert (name.rpartition("/")[2], index) == ("detail.json", "index.json")
+        assert json.loads(file.read(name)) == {"duration_ms": 2000, "started": "2026-03-01T10:00:00.000Z"}
+    assert not any(canary in archive for canary in ALICE.canaries())
+    (copy,) = api.ask("GET", "/egress")["copies"]
+    assert (copy["destination"], copy["authorised_by"], copy["authorised_on"]) == ("narrow", "board", "2026-01-01")
+    assert copy["fields"] == ["detail.duration_ms", "detail.started"]
+
+
+def test_ct_04_ip_06_what_the_register_lacks_is_refused_at_the_moment_of_leaving(api: Api) -> None:
+    request = api.ready(destination="narrow")
+    for gone in ("region", "retention", "encryption", "dpa", "company"):
+        less = NARROW.model_copy(update={gone: None if gone == "dpa" else ""})
+        api.client.app.state.context = replace(api.context, destinations=partial(one_of, less))  # type: ignore[attr-defined]  # an ASGI application in general has none
+        assert gone in api.ask("GET", f"/requests/{request}/export", None, 403)["detail"]
+    assert api.ask("GET", "/egress")["copies"] == []
+
+
+def test_up_10_nothing_leaves_before_the_notice_and_its_time(api: Api) -> None:
+    tenant = api.recordings.tenant("acme")
+    request = api.ready(destination="narrow")
+    wider = NARROW.model_copy(update={"fields": {Part.DETAIL: ("started", "duration_ms", "from")}})
+    api.client.app.state.context = replace(  # type: ignore[attr-defined]  # an ASGI application in general has none
+        api.context, destinations=lambda of: (wider,), processors=lambda of: (wider.entry(),)
+    )
+    assert "was not told" in api.ask("GET", f"/requests/{request}/export", None, 403)["detail"]
+    assert api.ask("GET", "/processors")["processors"][0]["told"] is False
+    entries = [one.entry() for one in (CRM, OLD, wider)]
+    (notice,) = api.recordings.register.announce(tenant, entries, {"destination:narrow": 1})
+    assert "before" in api.ask("GET", f"/requests/{request}/export", None, 403)["detail"]
+    (row,) = api.ask("GET", "/processors")["processors"]
+    assert (row["notice"], row["told"], row["authorised_by"]) == (notice.seq, True, "board")
+    (newest, *_) = api.ask("GET", "/processors/notices?limit=1")["notices"]
+    assert (newest["notice"], newest["event"], newest["processor"]) == (
+        notice.seq,
+        "processor_changed",
+        "destination:narrow",
+    )
+    assert api.ask("GET", "/egress")["copies"] == []
+    for path in ("/processors", "/processors/notices"):
+        api.ask("GET", path, None, 403, role=Role.AGENT)
 
 
 def test_cl_06_every_fetch_is_a_copy_and_erasure_asks_for_it_to_be_deleted(api: Api) -> None:
