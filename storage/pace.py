@@ -1,22 +1,30 @@
 """Deleting without haste: write transactions of some milliseconds each, and as long a pause after each for others.
 
-A catalogue has one writer at a time, and nobody waits for a sweep; a call that comes in does wait to be saved. Without
-pauses the sweep would take the lock again before those who wait for it have woken up.
+A catalogue has one writer at a time, and nobody waits for a sweep; a call that comes in does wait to be saved. How much
+goes into a transaction follows from what the ones before took, which differs by a hundred times between machines, disks
+and rows. Without pauses the sweep would take the lock again before those who wait for it have woken up.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from storage.catalogue import Catalogue
 
-PAUSE_S_MIN = 0.002
+AIM_S = 0.01
+"""A transaction, its commit included: no longer than a call's own."""
+PAUSE_S_MIN = 0.005
 PAUSE_S_MAX = 0.1
 """Between two batches: no shorter than it takes another thread to wake up, and no longer than would help anybody."""
+_FIRST_PART = 16
+"""Of the largest part: what the first transaction is given, before anything is known."""
+
+Item = TypeVar("Item")
 
 
 class Pace:
@@ -25,6 +33,18 @@ class Pace:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         self._took_s = 0.0
+
+    def parts(self, items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+        """The items, at most so many at a time and mostly as many as one transaction of `writing` should do."""
+        at, size = 0, max(1, most // _FIRST_PART)
+        while at < len(items):
+            part = items[at : at + size]
+            yield part
+            at += len(part)
+            if self._took_s > AIM_S:
+                size = max(1, size // 2)
+            elif self._took_s < AIM_S / 2:
+                size = min(most, 2 * size)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
