@@ -1,8 +1,8 @@
 """Deleting without haste: write transactions of some milliseconds each, and as long a pause after each for others.
 
 A catalogue has one writer at a time, and nobody waits for a sweep; a call that comes in does wait to be saved. How much
-goes into a transaction follows from what the ones before took, which differs by a hundred times between machines, disks
-and rows. Without pauses the sweep would take the lock again before those who wait for it have woken up.
+goes into a transaction follows from what the ones before took, which differs between machines, disks and rows. Without
+pauses the sweep would take the lock again before those who wait for it have woken up.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ AIM_S = 0.01
 PAUSE_S_MIN = 0.005
 PAUSE_S_MAX = 0.1
 """Between two batches: no shorter than it takes another thread to wake up, and no longer than would help anybody."""
-_FIRST_PART = 16
-"""Of the largest part: what the first transaction is given, before anything is known."""
+_SMALLEST_PART = 4
+"""Of the largest: what the first transaction is given, and no less later. With less it would mostly be commits, which
+take as long for little as for much."""
 
 Item = TypeVar("Item")
 
@@ -36,13 +37,14 @@ class Pace:
 
     def parts(self, items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
         """The items, at most so many at a time and mostly as many as one transaction of `writing` should do."""
-        at, size = 0, max(1, most // _FIRST_PART)
+        at, least = 0, max(1, most // _SMALLEST_PART)
+        size = least
         while at < len(items):
             part = items[at : at + size]
             yield part
             at += len(part)
             if self._took_s > AIM_S:
-                size = max(1, size // 2)
+                size = max(least, size // 2)
             elif self._took_s < AIM_S / 2:
                 size = min(most, 2 * size)
 
