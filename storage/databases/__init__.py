@@ -27,9 +27,6 @@ class Database(Protocol):
 
     engine: Engine
 
-    has_past: bool
-    """Whether earlier releases made such catalogues: a fresh one is then made by the migrations, all of them."""
-
     def begin(self, connection: Connection, *, writing: bool) -> None:
         """Begins a transaction. Reading is one snapshot; writing is the only writer, from here to its end."""
 

@@ -75,8 +75,6 @@ _PLAIN = {"no_parameters": True}
 class PostgreSQL:
     """One database of a server."""
 
-    has_past = False
-
     @classmethod
     def from_url(cls, url: str) -> PostgreSQL:
         """The database that a URL names: see `storage.databases.address`."""

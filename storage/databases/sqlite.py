@@ -38,7 +38,6 @@ class SQLite:
     """One file, with its write-ahead log beside it."""
 
     FILE = "catalogue.sqlite3"
-    has_past = True
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy import Engine, create_engine, insert, inspect, select, text
 
 import storage
 from storage.catalogue import HEAD, Catalogue
@@ -95,10 +95,46 @@ def test_a_column_holds_nothing_that_says_whom_or_what(column: object) -> None:
     assert str(column).partition(".")[2] in allowed
 
 
-def test_migrations_make_the_tables_that_the_code_uses(catalogue: Catalogue) -> None:
+def shape(engine: Engine) -> dict[str, object]:
+    """Every table with its columns, keys, indexes and checks, whatever the order in which they were made."""
+    seen = inspect(engine)
+    return {
+        table: (
+            {column["name"]: (str(column["type"]), column["nullable"], column["default"]) for column in columns},
+            seen.get_pk_constraint(table),
+            sorted(map(str, seen.get_foreign_keys(table))),
+            sorted(str(index) for index in seen.get_indexes(table)),
+            sorted(str(unique["column_names"]) for unique in seen.get_unique_constraints(table)),
+            sorted(str(check) for check in seen.get_check_constraints(table)),
+        )
+        for table, columns in ((table, seen.get_columns(table)) for table in seen.get_table_names())
+    }
+
+
+def test_migrations_make_the_tables_of_a_new_catalogue(tmp_path: Path) -> None:
+    engines = [create_engine(f"sqlite:///{tmp_path / name}") for name in ("catalogue.sqlite3", "migrated.sqlite3")]
+    Catalogue(tmp_path).close()
+    with engines[1].begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(storage.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    new, migrated = map(shape, engines)
+    assert migrated == new
+    assert len(new) == len(metadata.tables) + 1
+    for engine in engines:
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+        engine.dispose()
+
+
+@pytest.mark.usefixtures("database")
+def test_a_new_catalogue_has_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    catalogue = catalogue_at(tmp_path)
     with catalogue.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == HEAD
+    catalogue.close()
 
 
 def test_the_newest_migration_is_the_one_that_the_code_expects() -> None:
@@ -150,6 +186,7 @@ def test_a_store_of_before_the_tree_that_holds_keys_is_refused_and_left_as_it_is
 
 def test_migrations_run_from_any_folder_and_leave_logging_alone(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
+    before_the_tree(tmp_path / "data", key=False)
     program = (
         "import logging, pathlib\n"
         "from storage.catalogue import Catalogue\n"
@@ -158,7 +195,9 @@ def test_migrations_run_from_any_folder_and_leave_logging_alone(tmp_path: Path) 
     )
     environment = {"PYTHONPATH": str(Path(storage.__file__).parents[1])}
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=60)
-    assert (tmp_path / "data" / "catalogue.sqlite3").exists()
+    with sqlite3.connect(tmp_path / "data" / "catalogue.sqlite3") as raw:
+        assert raw.execute("SELECT version_num FROM alembic_version").fetchone() == (HEAD,)
+    raw.close()
 
 
 @pytest.mark.usefixtures("database")
