@@ -1,14 +1,16 @@
 """Epochs of a tenant's keys, and the change from one to the next that makes every older copy waste paper.
 
 A change replaces the leaves that ever held what is being erased, with the node and the bucket above each, and wraps
-anew what survives below them; other buckets it carries over, those that are dropped it leaves behind. Old rows stay in
+anew what survives below them (`storage.rewrapping`); other buckets it carries over, those that are dropped it leaves
+behind. Old rows stay in
 place until the old provider key is destroyed: so up to there nothing is lost whatever goes wrong, and `read_back` has
 something to compare with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -26,9 +28,10 @@ from storage.keys import (
     slot_of,
     wrap_bucket,
 )
-from storage.model import TenantId, new_id
+from storage.model import TenantId
 from storage.providers import KeyProvider
-from storage.survival import ALIVE, Comparison, Rewrapping, artefact_ref, check_left_behind
+from storage.rewrapping import Rewrapping, Twig
+from storage.survival import ALIVE, Comparison, artefact_ref, check_left_behind
 from storage.tables import buckets, epochs, nodes
 from storage.tags import ROWS_AT_ONCE, batches
 
@@ -36,6 +39,7 @@ __all__ = [
     "ALIVE",
     "EpochMovedError",
     "NewEpoch",
+    "NextEpoch",
     "artefact_ref",
     "change_epoch",
     "compare_epochs",
@@ -53,6 +57,10 @@ COUNTS = (
 
 
 Item = TypeVar("Item")
+
+
+Transaction = Callable[[], AbstractContextManager[Connection]]
+"""What begins a transaction of one kind."""
 
 
 class EpochMovedError(Exception):
@@ -116,40 +124,107 @@ def compare_epochs(connection: Connection, expected: dict[tuple[TenantId, Any], 
         raise EpochMovedError
 
 
+class NextEpoch:
+    """The epoch `new` of one root with all that survives, prepared ahead and then written in one transaction.
+
+    `old` is the secret of the epoch before. `replaced` are leaves that live on, if anything of them does, under a new
+    key in a new node of a new bucket; those of other roots and of epochs long over are passed over. `dropped` are
+    buckets of which nothing lives on. Whoever meets an exception begins with a new one.
+    """
+
+    def __init__(self, old: bytes, new: NewEpoch, replaced: Collection[str], dropped: Collection[str] = ()) -> None:
+        self.root = new.root
+        self._old = old
+        self._new = new
+        self._replaced = replaced
+        self._dropped = dropped
+        self._opened: dict[str, Bucket | None] = {}
+        self._rows: dict[str, dict[str, object]] = {}
+        self._below: Rewrapping | None = None
+        self._stale: list[Twig] = []
+
+    def prepare(self, reading: Transaction, writing: Transaction, change: str) -> None:
+        """Writes ahead what can be, in short transactions, noted as prepared for the change."""
+        with reading() as connection:
+            below = self._outline(connection)
+        below.prepare(reading, writing, change)
+
+    def look(self, connection: Connection) -> int:
+        """How many leaves `write` has to wrap in this transaction, which it is to be called in.
+
+        EpochMovedError if this does not follow the newest epoch.
+        """
+        new = self._new
+        compare_epochs(connection, {(TenantId(new.tenant), new.root): new.n - 1})
+        self._stale = self._outline(connection).look(connection)
+        return len(self._stale)
+
+    def write(self, connection: Connection) -> dict[str, int]:
+        """Writes the epoch as `look` has found it; gives counts."""
+        new, stale = self._new, self._stale
+        below = self._outline(connection)
+        new.insert(connection)
+        counts = dict.fromkeys(COUNTS, 0)
+        lasting = below.finish(connection, stale, counts)
+        for rows in batches(_buckets(connection, new.tenant, new.root, new.n - 1), ROWS_AT_ONCE):
+            filled = _filled(connection, [row.id for row in rows])
+            after = []
+            for row in rows:
+                before = None if row.id in self._dropped else self._open(connection, row)
+                if before is None:
+                    counts["buckets_dropped"] += 1
+                elif row.id in below.buckets:
+                    if below.buckets[row.id].after.id in lasting:
+                        after.append(self._row(row, before) | {"due": row.due})
+                        counts["buckets_replaced"] += 1
+                elif row.id in filled:
+                    after.append(self._row(row, before) | {"due": row.due})
+                    counts["buckets_kept"] += 1
+            if after:
+                connection.execute(buckets.insert(), after)
+        return counts
+
+    def _outline(self, connection: Connection) -> Rewrapping:
+        """Opens every bucket, and wraps it for the next epoch; what stands below those that are replaced."""
+        if self._below is None:
+            new = self._new
+            touched = _touched(connection, new, self._replaced)
+            self._below = below = Rewrapping(new.tenant, touched)
+            for row in _buckets(connection, new.tenant, new.root, new.n - 1):
+                before = None if row.id in self._dropped else self._open(connection, row)
+                if before is not None:
+                    if row.id in touched:
+                        below.add(before, row.purpose)
+                    self._row(row, before)
+        return self._below
+
+    def _open(self, connection: Connection, row: Row[Any]) -> Bucket | None:
+        """None if it does not open and nothing lives in it, Tampered if something does."""
+        found = self._opened.get(row.id)
+        if found is None:
+            found = self._opened[row.id] = _opened(connection, row, self._old)
+        return found
+
+    def _row(self, row: Row[Any], before: Bucket) -> dict[str, object]:
+        """Of its successor, with another end perhaps than it has in the transaction."""
+        found = self._rows.get(row.id)
+        if found is None:
+            assert self._below is not None
+            branch = self._below.buckets.get(row.id)
+            bucket = before if branch is None else Bucket(branch.after.id, branch.after.key, before.due)
+            new = self._new
+            made = wrap_bucket(bucket, slot_of(row), new.tenant, new.root, new.n, new.secret)
+            found = self._rows[row.id] = made
+        return found
+
+
 def change_epoch(
     connection: Connection, old: bytes, new: NewEpoch, replaced: Collection[str], dropped: Collection[str] = ()
 ) -> dict[str, int]:
-    """Writes epoch `new` with all that survives; gives counts. `old` is the secret of the epoch before.
-
-    `replaced` are leaves that live on, if anything of them does, under a new key in a new node of a new bucket; those
-    of other roots and of epochs long over are passed over. `dropped` are buckets of which nothing lives on.
-    Raises EpochMovedError if `new` does not follow the newest epoch.
-    """
-    compare_epochs(connection, {(TenantId(new.tenant), new.root): new.n - 1})
-    new.insert(connection)
-    counts = dict.fromkeys(COUNTS, 0)
-    touched = _touched(connection, new, replaced)
-    at = (new.tenant, new.root, new.n, new.secret)
-    for rows in batches(_buckets(connection, new.tenant, new.root, new.n - 1), ROWS_AT_ONCE):
-        filled = _filled(connection, [row.id for row in rows])
-        found = [(_opened(connection, row, old), slot_of(row)) for row in rows if row.id not in dropped]
-        opened = [(before, slot) for before, slot in found if before is not None]
-        counts["buckets_dropped"] += len(rows) - len(opened)
-        anew = {before.id: Bucket(new_id(), fresh_key(), before.due) for before, _ in opened if before.id in touched}
-        lasting = set[str]()
-        for purpose, buckets_of in _by_purpose((slot, (before, anew.get(before.id))) for before, slot in opened):
-            pairs = [(before, after) for before, after in buckets_of if after is not None]
-            below = {node: leaves for before, _ in pairs for node, leaves in touched[before.id].items()}
-            lasting |= Rewrapping(connection, new.tenant, purpose, counts).buckets(pairs, below)
-        after = []
-        for before, slot in opened:
-            bucket = anew.get(before.id, before)
-            if bucket.id in (lasting if bucket is not before else filled):
-                after.append(wrap_bucket(bucket, slot, *at))
-                counts["buckets_kept" if bucket is before else "buckets_replaced"] += 1
-        if after:
-            connection.execute(buckets.insert(), after)
-    return counts
+    """Writes epoch `new` with all that survives, and nothing of it ahead; gives counts. See `NextEpoch`."""
+    epoch = NextEpoch(old, new, replaced, dropped)
+    epoch.look(connection)
+    return epoch.write(connection)
 
 
 def read_back(

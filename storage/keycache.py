@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 
 class KeyCache:
@@ -44,6 +44,15 @@ class KeyCache:
             keys.update(opened)
             self._count += len(keys) - before
             self._shrink(tenant, keys)
+
+    def pass_fence(self, tenant: str, fence: int, living: Callable[[], Collection[str]]) -> None:
+        """Keeps what is held under an earlier fence as far as it is still among `living`, which is asked only then."""
+        with self._lock:
+            at, keys = self._of.get(tenant, (fence, {}))
+        if at >= fence or not keys:
+            return
+        kept = {key_id: keys[key_id] for key_id in living() if key_id in keys}
+        self.put(tenant, fence, kept)
 
     def _shrink(self, tenant: str, keys: dict[str, bytes]) -> None:
         while self._count > self._keys_max:

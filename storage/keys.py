@@ -83,18 +83,35 @@ def fresh_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
+class WrappingKey:
+    """A key made ready to wrap and unwrap many others."""
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def wrap(self, plaintext: bytes, aad: bytes) -> bytes:
+        """Nonce, ciphertext, tag. Random nonces: an epoch secret wraps some 10⁵ keys, the bound is 2³²."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, plaintext, aad)
+
+    def unwrap(self, wrapped: bytes, aad: bytes) -> bytes:
+        """What was wrapped; Tampered if key, bytes or purpose are others."""
+        try:
+            return self._cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], aad)
+        except (InvalidTag, ValueError):
+            raise Tampered("a wrapped key does not open") from None
+
+
 def wrap(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
-    """Nonce, ciphertext, tag. Random nonces: an epoch secret wraps some 10⁵ keys, the bound is 2³²."""
-    nonce = os.urandom(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plaintext, aad)
+    """The same with a key that is used once."""
+    return WrappingKey(key).wrap(plaintext, aad)
 
 
 def unwrap(key: bytes, wrapped: bytes, aad: bytes) -> bytes:
     """What was wrapped; Tampered if key, bytes or purpose are others."""
-    try:
-        return AESGCM(key).decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], aad)
-    except (InvalidTag, ValueError):
-        raise Tampered("a wrapped key does not open") from None
+    return WrappingKey(key).unwrap(wrapped, aad)
 
 
 def provider_key(tenant: str, root: str, n: int) -> str:
@@ -120,8 +137,19 @@ def node_aad(tenant: str, node: str, parent: str) -> bytes:
 
 def artefact_aad(ref: ArtefactRef, leaf: str) -> bytes:
     """What an artefact key is bound to."""
-    where = (ref.tenant, ref.call, ref.participant, ref.artefact, ref.kind.value, ref.purpose, leaf)
-    return length_prefixed(_ARTEFACT_LABEL, *map(str.encode, where))
+    return artefact_place(
+        ref.tenant, ref.call, ref.participant, ref.artefact, ref.kind.value, ref.purpose
+    ) + leaf_place(leaf)
+
+
+def artefact_place(tenant: str, call: str, participant: str, artefact: str, kind: str, purpose: str) -> bytes:
+    """The part of that which is the same in every leaf."""
+    return length_prefixed(_ARTEFACT_LABEL, *map(str.encode, (tenant, call, participant, artefact, kind, purpose)))
+
+
+def leaf_place(leaf: str) -> bytes:
+    """The part that follows, which is the same for every key of a leaf."""
+    return length_prefixed(leaf.encode())
 
 
 def wrap_bucket(bucket: Bucket, slot: Slot, tenant: str, root: str, n: int, secret: bytes) -> dict[str, object]:

@@ -21,7 +21,7 @@ from storage.tags import ROWS_AT_ONCE, batches
 from storage.zeros import zeros_like
 
 LEAVES_AT_ONCE = 8
-"""Leaves whose keys go in one transaction: some 500 rows, 10 ms: others write in between."""
+"""Leaves whose keys go in one transaction at most: some 500 rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def sweep_tree(catalogue: Catalogue, tenant: str, root: str, n: int) -> None:
     with catalogue.reading() as connection:
         found = lapsed(connection, tenant, root, n)
     pace = Pace(catalogue)
-    for batch in batches(found.leaves, LEAVES_AT_ONCE):
+    for batch in pace.parts(found.leaves, LEAVES_AT_ONCE):
         with pace.writing() as connection:
             wrapped = select(artefact_keys.c.artefact).where(artefact_keys.c.leaf.in_(batch))
             elsewhere = exists().where(artefact_keys.c.artefact == artefacts.c.id, artefact_keys.c.leaf.not_in(batch))
@@ -60,7 +60,7 @@ def sweep_tree(catalogue: Catalogue, tenant: str, root: str, n: int) -> None:
             shred(connection, artefact_keys, artefact_keys.c.leaf.in_(batch))
             connection.execute(delete(tags).where(tags.c.leaf.in_(batch)))
     for parents in (found.nodes, found.buckets):
-        for batch in batches(parents, LEAVES_AT_ONCE):
+        for batch in pace.parts(parents, LEAVES_AT_ONCE):
             with pace.writing() as connection:
                 shred(connection, nodes, nodes.c.parent.in_(batch))
     with pace.writing() as connection:

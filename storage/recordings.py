@@ -447,6 +447,10 @@ class Recordings:
         """Finishes what a crash or an absent provider left undone; at start. Gives how many were finished."""
         return self.erasures.resume()
 
+    def sweep_erased(self) -> int:
+        """Deletes what erasures have left to be swept; every few minutes. Gives how many changes of epoch that were."""
+        return self.erasures.sweep()
+
     def leftovers(self) -> list[Leftover]:
         """Objects of erased calls that the object store's lock keeps, unreadable; the first thousand of them."""
         with self._catalogue.reading() as connection:

@@ -1,19 +1,20 @@
 """The index keys that a search computes its tags with: one for each leaf below the buckets that it looks into.
 
-What was opened is held, so that going through the same leaves again opens none of them again.
+What was opened is held, so that going through the same leaves again opens none of them again. A fence that moves
+lets go of leaves that the tree has no more: an id names a key, so what a change has carried over has its own still.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from storage.keycache import KeyCache
 from storage.keys import Bucket, NodeRow, open_node
-from storage.liveness import LEAF, NODE
+from storage.liveness import IS_NEWEST, LEAF, NODE
 from storage.model import TenantId
-from storage.tables import tenants
+from storage.tables import buckets, tenants
 from storage.tags import ROWS_AT_ONCE, batches, index_key
 
 INDEX_KEYS_MAX = 65_536
@@ -30,6 +31,13 @@ _ROWS = (
     .join(NODE, NODE.c.id == LEAF.c.parent)
     .where(LEAF.c.id.in_(bindparam("leaves", expanding=True)))
 )
+_LIVING = (
+    select(LEAF.c.id)
+    .join(NODE, NODE.c.id == LEAF.c.parent)
+    .join(buckets, buckets.c.id == NODE.c.parent)
+    .where(buckets.c.tenant == bindparam("tenant"), IS_NEWEST, or_(buckets.c.due.is_(None), buckets.c.due > 0))
+)
+"""Leaves below the newest epochs, in buckets that are not dropped."""
 _FENCE = select(tenants.c.fence).where(tenants.c.id == bindparam("tenant"))
 
 
@@ -42,6 +50,7 @@ class SearchKeys:
     def below(self, connection: Connection, tenant: TenantId, found: Sequence[Bucket]) -> Iterator[list[bytes]]:
         """The index keys of all leaves below some opened buckets, so many at a time."""
         fence: int = connection.execute(_FENCE, {"tenant": tenant}).scalar_one()
+        self._held.pass_fence(tenant, fence, lambda: connection.scalars(_LIVING, {"tenant": tenant}).all())
         for batch in batches(found, ROWS_AT_ONCE):
             by_id = {bucket.id: bucket for bucket in batch}
             leaves = connection.scalars(_BELOW, {"buckets": list(by_id)}).all()

@@ -24,6 +24,11 @@ _NO_END = datetime(9999, 12, 31, 23, 59, 59)  # of a certificate without one: RF
 def canonical(statement: object) -> bytes:
     """JSON with sorted keys, no white space, ASCII only; floats are not allowed, as they have many spellings."""
     _refuse_floats(statement)
+    return written(statement)
+
+
+def written(statement: object) -> bytes:
+    """The same of what is known to have no floats: in some 10⁵ rows looking for them takes longer than writing."""
     return json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 

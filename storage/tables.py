@@ -298,6 +298,15 @@ change_steps = Table(
     Column("facts", Text, nullable=False),  # JSON: epochs, counts, times, the provider's answer
 )
 
+preparations = Table(
+    "preparations",  # nodes and leaves that a change makes ahead of its epoch. See storage/preparations.py
+    metadata,
+    _serial(),
+    Column("change", _ID, ForeignKey("changes.id"), nullable=False, index=True),
+    Column("id", _ID, nullable=False),
+    Column("parent", _ID, nullable=False),  # of the bucket above it, which gets its row last
+)
+
 erasures = Table(
     "erasures",
     metadata,

@@ -16,13 +16,13 @@ import json
 import os
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from storage.envelope import derive, length_prefixed
 from storage.errors import Tampered, Unavailable
@@ -48,6 +48,11 @@ _COUNT_BITS = 16
 
 _NONCE_BYTES = 12
 _AT = select(tags.c.tag, tags.c.artefact)
+_SEALED = (
+    select(identifiers.c.artefact, identifiers.c.sealed)
+    .where(identifiers.c.artefact.in_(bindparam("artefacts", expanding=True)))
+    .order_by(identifiers.c.serial)
+)
 
 Item = TypeVar("Item")
 
@@ -108,31 +113,34 @@ def read_identifiers(
     """The identifiers of those of these artefacts that have some; Tampered."""
     found = []
     for batch in batches(items, ROWS_AT_ONCE):
-        sealed: dict[str, list[bytes]] = {}
-        query = select(identifiers).where(identifiers.c.artefact.in_([ref.artefact for ref, _ in batch]))
-        for row in connection.execute(query.order_by(identifiers.c.serial)):
-            sealed.setdefault(row.artefact, []).append(row.sealed)
+        sealed = _sealed_of(connection, [ref.artefact for ref, _ in batch])
         found += [
             (ref, open_identifiers(ref, key, sealed[ref.artefact])) for ref, key in batch if ref.artefact in sealed
         ]
     return found
 
 
-def move_tags(connection: Connection, survivors: Mapping[Node, Sequence[tuple[ArtefactRef, Secret]]]) -> int:
-    """Tags of replaced leaves' survivors, by the leaf after, which has none yet; gives how many."""
-    tagged = read_identifiers(connection, [item for items in survivors.values() for item in items])
-    leaves = {ref.artefact: leaf for leaf, items in survivors.items() for ref, _ in items}
-    keys: dict[Node, tuple[bytes, dict[bytes, int]]] = {}
+def moved_tags(
+    connection: Connection,
+    survivors: Mapping[str, tuple[Node, Any, Secret]],
+    ref_of: Callable[[Any], ArtefactRef],
+) -> list[tuple[str, str, bytes]]:
+    """The tags of what lives on of replaced leaves, by the leaf after, which has none yet: leaf, artefact, tag.
+
+    Of each artefact its leaf, row and key; `ref_of` makes the reference of a row.
+    """
+    keys: dict[str, tuple[bytes, dict[bytes, int]]] = {}
     rows = []
-    for ref, found in tagged:
-        leaf = leaves[ref.artefact]
-        if leaf not in keys:
-            keys[leaf] = index_key(leaf), {}
-        key, counts = keys[leaf]
-        rows += _rows(leaf, key, ref.artefact, found, counts)
-    if rows:
-        connection.execute(tags.insert(), rows)
-    return len(rows)
+    for artefact, sealed in _sealed_of(connection, survivors).items():
+        leaf, row, artefact_key = survivors[artefact]
+        if leaf.id not in keys:
+            keys[leaf.id] = index_key(leaf), {}
+        key, counts = keys[leaf.id]
+        for identifier in open_identifiers(ref_of(row), artefact_key, sealed):
+            message = _message(identifier)
+            n = counts[message] = counts.get(message, -1) + 1
+            rows.append((leaf.id, artefact, _tag(key, message, n)))
+    return rows
 
 
 def compare_tags(
@@ -165,6 +173,16 @@ def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def _sealed_of(connection: Connection, wanted: Iterable[str]) -> dict[str, list[bytes]]:
+    """The sealed identifiers of those of these artefacts that have any."""
+    found: dict[str, list[bytes]] = {}
+    for batch in batches(wanted, ROWS_AT_ONCE):
+        rows = connection.execute(_SEALED, {"artefacts": batch}).all()
+        for artefact, sealed in rows:
+            found.setdefault(artefact, []).append(sealed)
+    return found
 
 
 def _next(numbers: range) -> range:

@@ -3,7 +3,8 @@
 A sweep looks at the clocks first, which also keeps the heartbeat that the next one is judged by. While they are in
 doubt nothing is destroyed, what is due by the latest of them is refused, and alarms stand. Else what has become due by
 each tenant's last night is dropped, and closed tenants whose grace is over are emptied: first their statistics are
-published, then their live calls end, then the content root is destroyed.
+published, then their live calls end, then the content root is destroyed. At last what erasures have left
+to be swept is swept.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def sweep(recordings: Recordings, configured: Callable[[], Collection[TenantId]]
             told = {"tenant": closing.tenant, "reason": type(error).__name__}
             log.error("closing not finished, it is tried again", extra=told)
     dropped = recordings.expiry.run(verdict, nightly=nightly)
+    recordings.sweep_erased()
     return Swept(verdict, dropped, emptied, waiting)
 
 

@@ -83,12 +83,19 @@ class SQLite:
 
     def scrub(self, writer: AbstractContextManager[object]) -> bool:
         """Moves everything into the main file and empties the write-ahead file; False while a reader blocks that."""
-        with writer, self.engine.connect() as connection:
-            cursor = connection.connection.cursor()  # no transaction: a checkpoint works outside of any
-            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            row = cursor.fetchone()
-            cursor.close()
-        return row is not None and row[0] == 0
+        with self.engine.connect() as connection:
+            _checkpoint(connection, "PASSIVE")  # nearly all of it, beside writers
+            with writer:
+                return _checkpoint(connection, "TRUNCATE")
+
+
+def _checkpoint(connection: Connection, mode: str) -> bool:
+    cursor = connection.connection.cursor()  # no transaction: a checkpoint works outside of any
+    try:
+        row = cursor.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    finally:
+        cursor.close()
+    return row is not None and row[0] == 0
 
 
 def _prepare_connection(raw: sqlite3.Connection, _record: object) -> None:

@@ -3,7 +3,8 @@
     intent     of each erasure: signed INTENT, graves and raised fence are durable, reads are refused from here on
     lapse      the lease under which another process may still use a key has run out
     next_key   the provider has TK of the next epoch
-    rewrap     one transaction: the next epoch with all that survives
+    rewrap     one transaction: the next epoch with all that survives. Rows that lead nowhere until then are written
+               ahead in short ones, since it holds the write lock that calls wait for (`storage.rewrapping`)
     read_back  every survivor opened from its new rows and compared; what was written is in the witness, and the ledger
                says so; one missing, and nothing is destroyed
     destroy    TK of the old epoch destroyed, and a kept probe does not open any more
@@ -21,7 +22,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import version
@@ -32,7 +34,7 @@ from sqlalchemy import Connection, select, update
 
 from storage.catalogue import Catalogue
 from storage.egress import exceptions_of
-from storage.epochs import EpochMovedError, change_epoch, epoch_row, make_epoch, open_secret, read_back
+from storage.epochs import EpochMovedError, NextEpoch, epoch_row, make_epoch, open_secret, read_back
 from storage.erasure.copied import calls_copied
 from storage.erasure.graves import close_graves, raise_fence
 from storage.erasure.survivors import survivors
@@ -46,7 +48,9 @@ from storage.ledger import Ledger
 from storage.locks import check_turn
 from storage.model import TenantId
 from storage.objects import ObjectStore
+from storage.preparations import clear_prepared
 from storage.providers import KeyProvider
+from storage.rewrapping import LEAVES_AT_ONCE
 from storage.tables import change_steps, changes, erasures
 from storage.times import utc
 from storage.ways import newest_secret
@@ -68,6 +72,9 @@ SANITIZATION = {
     "verification": "every survivor read back; a probe sealed under the destroyed key does not open",
 }
 """What a certificate of sanitization says of how it was done; who, when and with what stand beside it."""
+
+_ATTEMPTS = 4
+"""How often the one transaction gives way to what has come since; it does what is left at the last."""
 
 log = logging.getLogger(__name__)
 
@@ -152,22 +159,36 @@ class Change:
     def _rewrap(self) -> None:
         with self._with.catalogue.reading() as connection:
             rows = [epoch_row(connection, self._tenant, root, n) for root, n in self._epochs().items()]
+            ended, dropped = leaves_ended(connection, self.id), buckets_dropped(connection, self.id)
+        provider, catalogue = self._with.provider, self._with.catalogue
         epochs = [
-            (open_secret(self._with.provider, row), make_epoch(self._with.provider, row.tenant, row.root, row.n + 1))
+            NextEpoch(open_secret(provider, row), make_epoch(provider, row.tenant, row.root, row.n + 1), ended, dropped)
             for row in rows
             if row is not None
         ]
+        clear_prepared(self._writing, self.id)  # by an attempt that a crash ended
         try:
-            with self._with.catalogue.writing() as connection:
-                check_turn(connection, self._tenant, self._turn)
-                before = marks(connection)
-                ended, dropped = leaves_ended(connection, self.id), buckets_dropped(connection, self.id)
-                counts = {new.root: change_epoch(connection, old, new, ended, dropped) for old, new in epochs}
-                raise_fence(connection, self._tenant)
-                facts = {"counts": counts, "dropped": sorted(dropped), "before": before, "after": marks(connection)}
-                self._note(connection, Step.REWRAP, facts)
+            for attempts_left in reversed(range(_ATTEMPTS)):
+                for epoch in epochs:
+                    epoch.prepare(catalogue.reading, self._writing, self.id)
+                with self._writing() as connection:
+                    leaves = sum([epoch.look(connection) for epoch in epochs])
+                    if leaves > LEAVES_AT_ONCE and attempts_left:
+                        continue  # much has come since it was prepared: that would take too long here
+                    counts = {epoch.root: epoch.write(connection) for epoch in epochs}
+                    raise_fence(connection, self._tenant)
+                    facts = {"counts": counts, "dropped": sorted(dropped), "after": marks(connection)}
+                    self._note(connection, Step.REWRAP, facts | {"leaves_in_it": leaves})
+                    return
         except EpochMovedError:
             raise Unavailable("the epoch moved under the tenant's lock; nothing is destroyed") from None
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A write transaction of whoever has the tenant's lock."""
+        with self._with.catalogue.writing() as connection:
+            check_turn(connection, self._tenant, self._turn)
+            yield connection
 
     def _read_back(self) -> None:
         written = self._steps()[Step.REWRAP]
@@ -178,8 +199,7 @@ class Change:
                 for root, n in self._epochs().items()
             }
         batch = self._with.witness.batches.publish(self.id, self._tenant, lambda: self._written(written))
-        with self._with.catalogue.writing() as connection:
-            check_turn(connection, self._tenant, self._turn)
+        with self._writing() as connection:
             query = select(erasures.c.id).where(erasures.c.change == self.id).order_by(erasures.c.serial)
             of_change = {"change": self.id, "erasures": list(connection.scalars(query)), "epochs": self._epochs()}
             self._with.ledger.append(connection, "keys", self._with.clock(), batch.facts() | of_change)
@@ -189,7 +209,7 @@ class Change:
         """The rows of the new epochs, as the catalogue has them now."""
         begun = {root: n + 1 for root, n in self._epochs().items()}
         with self._with.catalogue.reading() as connection:
-            return rows_written(connection, self._tenant, begun, rewrap["before"], rewrap["after"])
+            return rows_written(connection, self._tenant, begun, rewrap["after"])
 
     def _destroy(self) -> None:
         # A restore must know what is destroyed here, and have the keys of what is not, holds' too: see storage/witness.
@@ -222,8 +242,7 @@ class Change:
 
     def _done(self) -> None:
         keys = self._steps()[Step.DESTROY]["keys"]
-        with self._with.catalogue.writing() as connection:
-            check_turn(connection, self._tenant, self._turn)
+        with self._writing() as connection:
             close_graves(connection, self.id)
             query = select(erasures).where(erasures.c.change == self.id).order_by(erasures.c.serial)
             carried_out = connection.execute(query).all()
@@ -260,13 +279,13 @@ class Change:
         dropped = self._steps()[Step.REWRAP]["dropped"]
         sweep = Sweep(self._with.catalogue, self._with.objects, self._with.ledger, self._with.clock)
         counts = sweep.run(self.id, self._tenant, self._epochs(), dropped)
+        clear_prepared(self._with.catalogue.writing, self.id)
         with self._with.catalogue.writing() as connection:  # whoever sweeps needs no turn: only waste is deleted
             connection.execute(update(changes).where(changes.c.id == self.id).values(finished=True))
             self._note(connection, Step.SWEEP, counts)
 
     def _write(self, step: Step, facts: dict[str, Any]) -> None:
-        with self._with.catalogue.writing() as connection:
-            check_turn(connection, self._tenant, self._turn)
+        with self._writing() as connection:
             self._note(connection, step, facts)
 
     def _note(self, connection: Connection, step: Step, facts: dict[str, Any]) -> None:

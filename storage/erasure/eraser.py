@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Collection
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -76,26 +78,42 @@ class Eraser:
                 )
 
     def run(self, erasure: str) -> None:
-        """Carries out what remains of an erasure, with all others that wait. StoreError if a step fails."""
-        with self._with.catalogue.reading() as connection:
-            tenant = TenantId(connection.scalars(select(erasures.c.tenant).where(erasures.c.id == erasure)).one())
-        with tenant_lock(self._with.catalogue, self._with.locks, tenant) as turn:
-            self._advance_unfinished(tenant, turn)
-            if not self._done(erasure):
-                self._begin(tenant, turn, with_erasures=True).advance(Step.DONE)
-        self._sweep(tenant)
+        """Carries out what remains of an erasure, with all others that wait. StoreError if a step fails.
+
+        What the change has made waste is swept as well, unless something from before waits to be swept first: that is
+        left, with this, to `sweep`, so that nobody waits for what somebody else has erased.
+        """
+        tenant = self._tenant_of(erasure)
+        self._sweep_own(tenant, self._carry_out(tenant, erasure))
 
     def rotate(self, tenant: TenantId) -> None:
         """Replaces the tenant's keys at the provider, and what they wrap, with nothing to erase; StoreError.
 
         No recording is sealed again. Copies from before open with the new keys as little as after an erasure.
         """
+        begun = []
         with tenant_lock(self._with.catalogue, self._with.locks, tenant) as turn:
             self._advance_unfinished(tenant, turn)
-            if self._waiting(tenant):
-                self._begin(tenant, turn, with_erasures=True).advance(Step.DONE)
-            self._begin(tenant, turn, with_erasures=False).advance(Step.DONE)
-        self._sweep(tenant)
+            for with_erasures in (True, False) if self._waiting(tenant) else (False,):
+                change = self._begin(tenant, turn, with_erasures=with_erasures)
+                begun.append(change.id)
+                change.advance(Step.DONE)
+        self._sweep_own(tenant, begun)
+
+    def sweep(self) -> int:
+        """Sweeps what waits for it, of each tenant the oldest change first; gives how many changes were swept.
+
+        Every few minutes. What fails is logged, and waits for the next time.
+        """
+        with self._with.catalogue.reading() as connection:
+            found = connection.scalars(select(changes.c.tenant).where(changes.c.finished.is_(False)).distinct()).all()
+        swept = 0
+        for tenant in map(TenantId, found):
+            try:
+                swept += self._sweep(tenant)
+            except StoreError as error:
+                log.error("not swept", extra={"tenant": tenant, **_told(error)})
+        return swept
 
     def erase(self, tenant: TenantId, target: Target, ground: str, actor: str) -> dict[str, Any]:
         """From request to certificate. Sweeping may fail and be left to the next start: the key is gone by then."""
@@ -136,7 +154,8 @@ class Eraser:
         """Finishes what a crash or an absent provider left undone; gives how many erasures and changes it was."""
         finished = 0
         with self._with.catalogue.reading() as connection:
-            waiting = connection.scalars(select(erasures.c.id).where(erasures.c.certificate.is_(None))).all()
+            without = select(erasures.c.id).where(erasures.c.certificate.is_(None))
+            waiting = connection.scalars(without.order_by(erasures.c.serial)).all()
             query = select(erasures.c.id).join(changes, changes.c.id == erasures.c.change)
             unswept = connection.scalars(query.where(changes.c.finished.is_(False))).all()
             rotations = select(changes.c.tenant).where(
@@ -145,7 +164,9 @@ class Eraser:
             rotating = connection.scalars(rotations.distinct()).all()
         for erasure in dict.fromkeys([*waiting, *unswept]):
             try:
-                self.run(erasure)
+                tenant = self._tenant_of(erasure)
+                self._carry_out(tenant, erasure)
+                self._sweep(tenant)
             except StoreError as error:
                 log.error("erasure not finished", extra={"erasure": erasure, **_told(error)})
             else:
@@ -169,25 +190,58 @@ class Eraser:
         for change in self._unfinished(tenant, turn):
             change.advance(Step.DONE)
 
-    def _sweep(self, tenant: TenantId) -> None:
-        """Sweeps every change that is done, the oldest first, unless another thread is at it.
+    def _tenant_of(self, erasure: str) -> TenantId:
+        with self._with.catalogue.reading() as connection:
+            return TenantId(connection.scalars(select(erasures.c.tenant).where(erasures.c.id == erasure)).one())
 
-        Without the tenant's lock: it may take long, and what it deletes is waste.
+    def _carry_out(self, tenant: TenantId, erasure: str) -> list[str]:
+        """Up to the certificate; gives the change that was begun for it, if one was."""
+        with tenant_lock(self._with.catalogue, self._with.locks, tenant) as turn:
+            self._advance_unfinished(tenant, turn)
+            if self._done(erasure):
+                return []
+            change = self._begin(tenant, turn, with_erasures=True)
+            change.advance(Step.DONE)
+            return [change.id]
+
+    def _sweep_own(self, tenant: TenantId, begun: Collection[str]) -> None:
+        """Sweeps changes that were begun here, if nothing from before waits for that."""
+        waiting = self._unswept(tenant)
+        own = list(takewhile(begun.__contains__, waiting))
+        swept = all(self._sweep_one(change, tenant) for change in own)
+        if not swept or len(own) < len(waiting):
+            log.info("left to be swept", extra={"tenant": tenant})
+
+    def _sweep(self, tenant: TenantId) -> int:
+        """Sweeps every change that is done; gives how many.
+
+        Without the tenant's lock: it may take long, and what it deletes is waste. The oldest first, and the next only
+        after it: a later one takes away the rows by which an earlier one finds what it has to delete.
         """
+        swept = 0
+        while (waiting := self._unswept(tenant)) and self._sweep_one(waiting[0], tenant):
+            swept += 1
+        return swept
+
+    def _sweep_one(self, change: str, tenant: TenantId) -> bool:
+        """False if another thread is at it."""
+        with self._lock:
+            if change in self._sweeping:
+                return False
+            self._sweeping.add(change)
+        try:
+            Change(self._with, change, tenant, turn=0).advance(Step.SWEEP)
+        finally:
+            with self._lock:
+                self._sweeping.discard(change)
+        return True
+
+    def _unswept(self, tenant: TenantId) -> list[str]:
+        """The changes that are done and not swept, the oldest first."""
         done = select(change_steps.c.change).where(change_steps.c.step == Step.DONE.value)
         query = select(changes.c.id).where(changes.c.tenant == tenant, changes.c.finished.is_(False))
         with self._with.catalogue.reading() as connection:
-            unswept = connection.scalars(query.where(changes.c.id.in_(done)).order_by(changes.c.serial)).all()
-        for change in unswept:
-            with self._lock:
-                if change in self._sweeping:
-                    continue
-                self._sweeping.add(change)
-            try:
-                Change(self._with, change, tenant, turn=0).advance(Step.SWEEP)
-            finally:
-                with self._lock:
-                    self._sweeping.discard(change)
+            return list(connection.scalars(query.where(changes.c.id.in_(done)).order_by(changes.c.serial)))
 
     def _unfinished(self, tenant: TenantId, turn: int) -> list[Change]:
         query = select(changes.c.id).where(changes.c.tenant == tenant, changes.c.finished.is_(False))

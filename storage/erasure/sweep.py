@@ -98,10 +98,10 @@ class Sweep:
             swept.objects += purged.objects
             swept.kept += purged.kept
         self._delete_objects([row.artefact for row in rows if row.call not in over], swept)
-        for batch in batches([row.artefact for row in rows], AT_ONCE):
+        for batch in self._pace.parts([row.artefact for row in rows], AT_ONCE):
             with self._pace.writing() as connection:
                 _forget_artefacts(connection, batch)
-        for calls_over in batches(sorted(over), AT_ONCE):
+        for calls_over in self._pace.parts(sorted(over), AT_ONCE):
             with self._pace.writing() as connection:
                 _forget_calls(connection, calls_over)
 
@@ -128,8 +128,8 @@ class Sweep:
                     for some in batches(rows, AT_ONCE)
                     for artefact in alive(connection, [ArtefactId(row.id) for row in some], NEVER_DROPPED)
                 }
-            for dying in batches([row for row in rows if row.id not in kept], AT_ONCE):
-                self._delete_objects([row.id for row in dying], swept)
+            self._delete_objects([row.id for row in rows if row.id not in kept], swept)
+            for dying in self._pace.parts([row for row in rows if row.id not in kept], AT_ONCE):
                 with self._pace.writing() as connection:
                     self._end(connection, erasure, [row.id for row in dying], {CallId(row.call) for row in dying})
 

@@ -63,12 +63,13 @@ class Batches:
 
         Unavailable, or DataError: then nothing may be destroyed that relies on it.
         """
-        parts = encode(batch, read_rows())
+        rows = read_rows()
+        parts = encode(batch, rows)
         made = Batch(batch, tenant, digests(parts))
         for name, part in zip(made.names(), parts, strict=True):
             with suppress(AlreadyExists):  # of an attempt before; whether it is the same is seen below
                 self._objects.put(name, part)
-        if self._given_back(made) != encode(batch, read_rows()):
+        if self._given_back(made) != parts or read_rows() != rows:
             raise DataError(f"the witness gives back other rows of key batch {batch}: nothing is destroyed")
         return made
 

@@ -15,14 +15,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, LargeBinary, Table, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import Column, Connection, LargeBinary, Table, and_, delete, func, or_, select, true, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from storage.epochs import ALIVE
 from storage.errors import Malformed
 from storage.liveness import IS_NEWEST, LEAF, NODE
 from storage.model import CallState
-from storage.signing import canonical, parse_json
+from storage.signing import parse_json, written
 from storage.tables import (
     artefact_keys,
     artefacts,
@@ -65,8 +65,9 @@ _HANGING: Mapping[str, tuple[str, Table]] = {
     "documents": ("artefact", artefacts),
 }
 """Tables whose rows are of a row that the catalogue may lack: by which column, and of which table."""
+_COLUMNS = {name: [column.name for column in table.c if column.name != "serial"] for name, (table, _) in _NAMES.items()}
 _GROWING = ("nodes", "artefact_keys", "tags")
-"""Tables whose rows know no epoch: what one transaction wrote is told by its serials."""
+"""Tables whose rows know no epoch: what a change wrote is found below the buckets that it made."""
 _AT_ONCE = 200
 """Rows looked for in one query: below SQLite's oldest limit of 999 values."""
 
@@ -75,23 +76,34 @@ Rows = Sequence[tuple[str, Mapping[str, Any]]]
 
 
 def marks(connection: Connection) -> dict[str, int]:
-    """How far the growing tables go. Asked before and after writing, in one transaction, it tells what was written."""
-    return {name: connection.scalar(select(func.max(_NAMES[name][0].c.serial))) or 0 for name in _GROWING}
+    """How far the tables go. Asked in the transaction that writes last, it tells what had been written by then."""
+    return {name: connection.scalar(select(func.max(_NAMES[name][0].c.serial))) or 0 for name in ("buckets", *_GROWING)}
 
 
-def rows_written(
-    connection: Connection, tenant: str, begun: Mapping[str, int], before: Mapping[str, int], after: Mapping[str, int]
-) -> Rows:
-    """What a change of epoch wrote: the epochs that it began (root → n), and rows between two `marks`."""
+def rows_written(connection: Connection, tenant: str, begun: Mapping[str, int], after: Mapping[str, int]) -> Rows:
+    """What a change of epoch wrote: the epochs that it began (root → n), their buckets, and up to `marks` of then what
+    stands below those that are new, down to the rows of what has another way from before."""
     found: list[tuple[str, Mapping[str, Any]]] = []
     for root, n in sorted(begun.items()):
         found += _read(connection, "epochs", and_(epochs.c.tenant == tenant, epochs.c.root == root, epochs.c.n == n))
+    new: list[str] = []
     for root, n in sorted(begun.items()):
-        of_epoch = and_(buckets.c.tenant == tenant, buckets.c.root == root, buckets.c.epoch == n)
-        found += _read(connection, "buckets", of_epoch)
-    for name in _GROWING:
-        serial = _NAMES[name][0].c.serial
-        found += _read(connection, name, and_(serial > before[name], serial <= after[name]))
+        of_root = and_(buckets.c.tenant == tenant, buckets.c.root == root)
+        by_then = buckets.c.serial <= after["buckets"] if "buckets" in after else true()  # of an earlier release
+        rows = _read(connection, "buckets", and_(of_root, buckets.c.epoch == n, by_then))
+        before = set(connection.scalars(select(buckets.c.id).where(of_root, buckets.c.epoch < n)))
+        new += [row["id"] for _, row in rows if row["id"] not in before]
+        found += rows
+    for _level in ("nodes", "leaves"):
+        rows = _read_each(connection, "nodes", nodes.c.parent, new, after)
+        found += rows
+        ids = [row["id"] for _, row in rows]
+        parents = {row["id"]: row["parent"] for _, row in rows}
+        all_ways = _read_each(connection, "nodes", nodes.c.id, ids, after)
+        elsewhere = {row["id"] for _, row in all_ways if row["parent"] != parents[row["id"]]}
+        new = [id for id in ids if id not in elsewhere]
+    for name in ("artefact_keys", "tags"):
+        found += _read_each(connection, name, _NAMES[name][0].c.leaf, new, after)
     return found
 
 
@@ -187,10 +199,10 @@ def _keys_on(connection: Connection, ways: ColumnElement[bool]) -> list[tuple[st
 
 
 def encode(batch: str, rows: Rows) -> list[bytes]:
-    """The parts of a batch, canonical JSON; at least one."""
+    """The parts of a batch, canonical JSON; at least one. No value in them is a fraction."""
     cut = [rows[start : start + PART_ROWS] for start in range(0, len(rows), PART_ROWS)] or [()]
     return [
-        canonical(
+        written(
             {
                 "format": FORMAT,
                 "batch": batch,
@@ -288,9 +300,17 @@ def _replacing(connection: Connection, new: Sequence[Mapping[str, Any]], rows: R
 
 def _read(connection: Connection, name: str, where: Any) -> list[tuple[str, Mapping[str, Any]]]:
     table = _NAMES[name][0]
-    columns = [column for column in table.c if column.name != "serial"]
-    query = select(*columns).where(where).order_by(*table.primary_key.columns)
-    return [(name, dict(row._mapping)) for row in connection.execute(query)]
+    columns = _COLUMNS[name]
+    query = select(*(table.c[column] for column in columns)).where(where).order_by(*table.primary_key.columns)
+    return [(name, dict(zip(columns, row, strict=True))) for row in connection.execute(query).all()]
+
+
+def _read_each(
+    connection: Connection, name: str, of: Column[Any], ids: Sequence[str], after: Mapping[str, int]
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Rows of a growing table that are there up to a mark, of many ids."""
+    until = _NAMES[name][0].c.serial <= after[name]
+    return [row for batch in _cut(ids) for row in _read(connection, name, and_(of.in_(batch), until))]
 
 
 def _text(value: Any) -> Any:

@@ -69,9 +69,27 @@ def test_what_an_earlier_change_left_unswept_is_swept_before_a_later_one(tmp_pat
     with open_at(tmp_path) as store:
         for target in rest:
             store.erasures.erase(tenant, target, GROUND, ACTOR)
+        assert list(store.objects.list(f"{tenant}/{call.call}/")) != []
+        assert store.sweep_erased() == len(call.artefacts)
         assert store.resume_erasures() == 0
         assert list(store.objects.list(f"{tenant}/{call.call}/")) == []
         assert living(store, call, other) == ids(list(other.artefacts))
+
+
+def test_a_certificate_does_not_wait_for_what_a_killed_erasure_left_to_be_swept(tmp_path: Path) -> None:
+    with open_at(tmp_path) as store:
+        tenant = store.tenant("acme")
+        first, second = stored_call(store, tenant), stored_call(store, tenant)
+    killed_at(Step.DONE, tmp_path, lambda store: store.erase_call(tenant, first.call, ground=GROUND, actor=ACTOR))
+    steps: list[Step] = []
+    with open_at(tmp_path, on_step=steps.append) as store:
+        certificate = store.erase_call(tenant, second.call, ground=GROUND, actor=ACTOR)
+        assert verify_certificate(certificate, store.fingerprint())
+        assert Step.SWEEP not in steps
+        assert all(list(store.objects.list(f"{tenant}/{call.call}/")) for call in (first, second))
+        assert store.sweep_erased() == 2
+        assert not any(list(store.objects.list(f"{tenant}/{call.call}/")) for call in (first, second))
+        assert (store.sweep_erased(), store.resume_erasures()) == (0, 0)
 
 
 @pytest.mark.parametrize("step", [step for step in Step if step is not Step.INTENT])

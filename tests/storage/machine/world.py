@@ -75,6 +75,7 @@ class World:
         self.steps, self._crash_at = [], crash
         try:
             do()
+            self.eraser.sweep()  # as the server does every few minutes: what a change before has left
         except Crash:
             self.restart()
             return False
