@@ -8,14 +8,14 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 # A machine that has it set would compile each module in each of the tests' hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test tools check wheel lock clean
+.PHONY: run test tools check wheel collect lock clean
 
 run: $(VENV)/.run
 	$(BIN)/callvault demo $(ARGS)
 
 test:
 	@$(MAKE) --no-print-directory -j2 --output-sync=target tools $(VENV)/.dev
-	$(MAKE) --no-print-directory -j2 --output-sync=target check wheel
+	$(MAKE) --no-print-directory -j2 --output-sync=target check wheel collect
 	$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not alone"
 	$(BIN)/python -m pytest -q -m alone
 
@@ -30,6 +30,10 @@ check: $(VENV)/.dev
 
 wheel: $(VENV)/.dev
 	tests/wheel.sh $(BIN)/python
+
+# Once, so that not each of the four processes that run the tests compiles all of them.
+collect: $(VENV)/.dev
+	$(BIN)/python -m pytest -q --collect-only | tail -n 1
 
 # The lock has hashes and no index address; the package itself is installed from this tree, without build isolation,
 # so that its build back end comes from the lock too.
