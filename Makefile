@@ -33,7 +33,8 @@ wheel: $(VENV)/.dev
 
 # Once, so that not each of the four processes that run the tests compiles all of them.
 collect: $(VENV)/.dev
-	$(BIN)/python -m pytest -q --collect-only | tail -n 1
+	@$(BIN)/python -m pytest -q --collect-only >$(VENV)/collected || { cat $(VENV)/collected; exit 1; }
+	@tail -n 1 $(VENV)/collected
 
 # The lock has hashes and no index address; the package itself is installed from this tree, without build isolation,
 # so that its build back end comes from the lock too.
