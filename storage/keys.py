@@ -84,7 +84,7 @@ def fresh_key() -> bytes:
 
 
 class WrappingKey:
-    """A key made ready to wrap and unwrap many others; Tampered if it is not 32 bytes, as one a provider gives may be."""
+    """A key made ready to wrap and unwrap many others; Tampered if it is not 32 bytes: a provider may lie."""
 
     __slots__ = ("_cipher",)
 

@@ -16,7 +16,8 @@ from storage.backup.replay import replay as replay_entry
 from storage.errors import Malformed, Refused
 from storage.ledger import entries_of
 from storage.model import TenantId
-from storage.processors import DAY_S, ENTRIES_MAX, Processor
+from storage.processor import Processor
+from storage.processors import DAY_S, ENTRIES_MAX
 from storage.recordings import Recordings
 from storage.tables import processors
 from tests.storage.stores import open_at
@@ -38,9 +39,10 @@ def forked(root: Path, kill_before_commit: bool) -> None:
         try:
             with open_at(root) as store:
                 tenant = store.tenant("acme")
+                register = store.register
                 if kill_before_commit:
-                    store.register._clock = lambda: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, return-value]  # in the transaction
-                store.register.announce(tenant, [CRM])
+                    register._clock = lambda: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, return-value]  # in the transaction
+                register.announce(tenant, [CRM])
                 os.kill(os.getpid(), signal.SIGKILL)
         finally:
             os._exit(1)
