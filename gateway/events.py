@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from storage.model import CallId, ParticipantId, TenantId
-from storage.processors import Notice
+from storage.processor import Notice
 
 QUEUE_EVENTS_MAX = 1000  # a reader this far behind loses its oldest events
 SUBSCRIBERS_MAX = 256  # for each tenant; one more is refused

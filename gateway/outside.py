@@ -19,7 +19,7 @@ from gateway.rights.parts import Part
 from gateway.section import Region, Section
 from storage.errors import Malformed
 from storage.policy.term import Term
-from storage.processors import DESTINATION, Processor
+from storage.processor import DESTINATION, Processor
 from storage.words import names_somebody
 
 URL_CHARACTERS_MAX = 1_000

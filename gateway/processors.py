@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 from gateway.outside import Destination, SubProcessor, is_here, twice
 from gateway.policy import Tenant
 from storage.model import TenantId
-from storage.processors import DESTINATION, Notice, Processor, Told
+from storage.processor import DESTINATION, Notice, Processor, Told
 from storage.regions import is_within
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ from gateway.statistics.publishing import keep_published
 from gateway.tenants import Directory
 from media.ports import PortPool
 from storage.model import CallId, TenantId
-from storage.processors import Notice, Processor
+from storage.processor import Notice, Processor
 from storage.recordings import Recordings
 from storage.spoollock import serving
 

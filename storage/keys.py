@@ -84,11 +84,13 @@ def fresh_key() -> bytes:
 
 
 class WrappingKey:
-    """A key made ready to wrap and unwrap many others."""
+    """A key made ready to wrap and unwrap many others; Tampered if it is not 32 bytes: a provider may lie."""
 
     __slots__ = ("_cipher",)
 
     def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise Tampered("a wrapping key is not 32 bytes")
         self._cipher = AESGCM(key)
 
     def wrap(self, plaintext: bytes, aad: bytes) -> bytes:

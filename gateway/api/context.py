@@ -20,7 +20,7 @@ from gateway.rights.deadlines import Deadlines
 from gateway.rights.orders import OPERATOR
 from storage.errors import Expired
 from storage.model import CallId, Kind, TenantId, is_id
-from storage.processors import Processor
+from storage.processor import Processor
 from storage.recordings import Recordings
 from storage.records import CallRecord
 from storage.tokens import Role, Tokens

@@ -16,7 +16,7 @@ from storage.policy.model import ANY, CONTENT, STATUTORY, NoStorage, Policy, Rul
 from storage.policy.overrides import TENANT
 from storage.policy.reading import as_json
 from storage.policy.term import Term
-from storage.processors import Processor
+from storage.processor import Processor
 from storage.signing import canonical
 
 VERSION_DIGITS = 12

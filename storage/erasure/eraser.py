@@ -67,11 +67,13 @@ class Eraser:
 
     def _tell_first(self, tenant: TenantId) -> None:
         """What holds and consents have placed goes to the witness before the erasure that it outlives, if it can: a
-        restore does both again in this order."""
+        restore does both again in this order. Other records wait: this erasure may be theirs."""
         around = self._with
         if waiting(around.catalogue, tenant):
             try:
-                Keeping(around.catalogue, around.witness, around.ledger, around.clock).publish(tenant=tenant)
+                Keeping(around.catalogue, around.witness, around.ledger, around.clock).publish(
+                    tenant=tenant, placed=True
+                )
             except StoreError as error:
                 log.warning(
                     "an erasure goes before what the witness has to get", extra={"reason": type(error).__name__}

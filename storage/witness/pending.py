@@ -16,13 +16,13 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, or_, select
 
 from storage.catalogue import Catalogue
 from storage.errors import Unavailable
 from storage.ledger import Ledger
 from storage.model import Root, new_id
-from storage.tables import unwitnessed
+from storage.tables import consents, unwitnessed
 from storage.witness import Witness
 from storage.witness.batches import Batch, digests
 from storage.witness.rows import Rows, encode, rows_below, rows_of, rows_published
@@ -76,8 +76,11 @@ class Keeping:
         self._ledger = ledger
         self._clock = clock
 
-    def publish(self, *, tenant: str | None = None, named: str | None = None, limit: int | None = None) -> None:
-        """Puts there what waits, of all or of these, oldest first, and the ledger with it.
+    def publish(
+        self, *, tenant: str | None = None, named: str | None = None, placed: bool = False, limit: int | None = None
+    ) -> None:
+        """Puts there what waits, of all or of these, oldest first, and the ledger with it; `placed`: only holds, and
+        consents with their evidence, which have placed keys.
 
         Unavailable if the witness is away; DataError if it gives back something else.
         """
@@ -86,6 +89,9 @@ class Keeping:
             query = query.where(unwitnessed.c.tenant == tenant)
         if named is not None:
             query = query.where(unwitnessed.c.named == named)
+        if placed:
+            of_consent = unwitnessed.c.named.in_(select(consents.c.id))
+            query = query.where(or_(unwitnessed.c.kind == Kept.HOLD.value, of_consent))
         with self._catalogue.reading() as connection:
             found = connection.execute(query).all()
         for row in found:

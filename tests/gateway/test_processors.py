@@ -27,7 +27,7 @@ from gateway.server import _settle
 from storage.errors import Refused
 from storage.model import TenantId
 from storage.places import Part
-from storage.processors import Processor
+from storage.processor import Processor
 from storage.recordings import Recordings
 from tests.gateway.store import opened
 

@@ -17,7 +17,8 @@ from storage.backup.replay import replay as replay_entry
 from storage.errors import Malformed, Refused
 from storage.ledger import entries_of
 from storage.model import TenantId
-from storage.processors import DAY_S, ENTRIES_MAX, Processor
+from storage.processor import Processor
+from storage.processors import DAY_S, ENTRIES_MAX
 from storage.recordings import Recordings
 from storage.tables import processors
 from tests.storage.stores import open_at

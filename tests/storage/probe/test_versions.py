@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def test_up_14_every_version_of_objects_and_of_the_witness_is_tried(server: Stor
             server.client.remove_object(objects, name)
     for version in list(server.client.list_objects(witness, "keys/", recursive=True)):
         server.client.remove_object(witness, str(version.object_name))
-    shutil.rmtree(tmp_path / "backup" / "batches")
+    assert not (tmp_path / "backup" / "batches").exists()  # what is found of batches is versions in the witness
 
     def probe(with_keys: str) -> Proof:
         today = Today(data, f"file:{tmp_path / with_keys}", *urls)
