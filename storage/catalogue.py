@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from storage.databases import Database, mark_elsewhere, open_database
+from storage.databases.statements import STATEMENTS, make_tables
 from storage.errors import AlreadyExists, Unavailable
-from storage.tables import metadata
 
 HEAD = "0019"
 """The newest migration. Starting at it skips loading Alembic, which takes longer than everything else here."""
@@ -84,7 +84,7 @@ class Catalogue:
     @contextmanager
     def _begun(self, *, writing: bool) -> Iterator[Connection]:
         with self._database.engine.connect() as plain:
-            connection = plain.execution_options(**{_WRITING: writing})
+            connection = plain.execution_options(**{_WRITING: writing}, compiled_cache=STATEMENTS)
             try:
                 transaction = connection.begin()
             except DBAPIError as error:
@@ -104,7 +104,7 @@ class Catalogue:
         with self.writing() as connection:
             version = _version(connection)  # again: somebody else may have been here first
             if version is None:
-                metadata.create_all(connection)  # what the migrations make, too: a test compares them
+                make_tables(connection)  # what the migrations make, too: a test compares them
                 connection.execute(text(_VERSION_TABLE))
                 connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
             elif version != HEAD:

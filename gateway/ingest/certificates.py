@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from gateway.config import SipTls
 from gateway.errors import ConfigError
+from gateway.sip_settings import SipTls
 
 NAMES_MAX = 64  # of one certificate that are looked at; a carrier's has a dozen
 FILE_BYTES_MAX = 1 << 20  # of a certificate's file; a chain has some ten KiB

@@ -40,7 +40,6 @@ def _problems(tenant: Tenant) -> list[str]:
         problems.append(f"purpose {tenant.purpose!r} is none that profile {policy.name} allows: {allowed}")
     if policy.storage.chosen and "record" not in tenant.model_fields_set:
         problems.append(f'profile {policy.name} records only what somebody switched on: say record = "all" or "events"')
-    promised = policy.announcement.stated and policy.announcement.always
-    if promised and tenant.record == "all" and tenant.announcement is None:
+    if policy.announcement_needed and tenant.record == "all" and tenant.announcement is None:
         problems.append(f"profile {policy.name} promises an announcement before every recording: name one")
     return problems

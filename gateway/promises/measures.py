@@ -91,7 +91,8 @@ def availability(live: Live) -> Iterator[Line]:
     if tenant.stores:
         yield "spool", {"size": settings.store.spool_limit_mib}
         yield f"full_{tenant.when_full}", {}
-        yield f"keys_away_{tenant.when_keys_away}", {}
+        held = {"stream": settings.store.held_stream_mib, "total": settings.store.held_total_mib}
+        yield ("keys_away_hold", held) if tenant.when_keys_away == "hold" else ("keys_away_refuse", {})
     yield "emergency", {"numbers": ", ".join(tenant.emergency) or "urn:service:sos"}
 
 

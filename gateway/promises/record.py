@@ -131,7 +131,12 @@ def _why(live: Live, say: Words) -> Block:
 
 def _people(live: Live, say: Words) -> Block:
     lines = [say("record.parties"), say("record.users")]
-    lines += [say("record.keys" if live.tenant.dtmf == "keep" else "record.no_keys")] * live.tenant.stores
+    if live.tenant.stores:
+        lines += [say("record.keys" if live.tenant.dtmf == "keep" else "record.no_keys")]
+        days = live.tenant.telemetry_days
+        lines += [
+            say("record.telemetry", plain=say.counted("units", days, "day")) if days else say("record.no_telemetry")
+        ]
     return Block(say("record.people"), tuple(lines))
 
 
@@ -144,6 +149,8 @@ def _recipients(live: Live, say: Words) -> Block:
     lines += [
         say("others.processor", what=say.phrase(row.what), **say.periods(row.term)) for row in live.policy.processors
     ]
+    days = live.tenant.notice_days
+    lines += [say("record.notice", plain=say.counted("units", days, "day")) if days else say("record.notice_none")]
     lines += [say("record.authorities")]
     return Block(say("record.recipients"), tuple(lines))
 
@@ -156,9 +163,11 @@ def _transfers(live: Live, say: Words) -> Block:
     table = Table(tuple(say(f"record.{name}") for name in ("part", "place", "region")), rows)
     away = outside(live.settings, live.tenant)
     known = [f"{say(f'parts.{place.part.value}')} ({place.region})" for place in away if place.region]
+    others = [entry for entry in register(live.settings, live.tenant) if entry.region and not entry.in_eea]
+    known += [f"{entry.company} ({entry.region})" for entry in others]
     lines = [say("record.transfer", places=say.listed(known))] if known else []
     lines += [say("record.transfer_unknown")] * any(not place.region for place in away)
-    lines += [say("record.transfer_none")] * (not away)
+    lines += [say("record.transfer_none")] * (not away and not others)
     rule = say.listed(list(live.tenant.regions))
     lines += [say("record.regions", regions=rule) if live.tenant.regions else say("record.anywhere")]
     lines += [say("record.destinations_where")] * bool(live.tenant.destinations)

@@ -3,7 +3,7 @@
     (empty)         SQLite, a file in the data folder: one machine, nothing to run beside it
     postgresql://   PostgreSQL 14 or newer, a database of the catalogue's own: where one machine is outgrown
 
-Two of them are as many as `storage.catalogue` knows to be different; its suite runs over both.
+Two of them are as many as `storage.catalogue` knows to be different; what tells them apart is tested over both.
 """
 
 from __future__ import annotations

@@ -153,8 +153,8 @@ class Place(Stated):
 
 @dataclass(frozen=True, slots=True)
 class Storage(Stated):
-    """Whether calls can be handled without keeping anything of them; `chosen`: nothing is recorded of a tenant that has
-    not said itself that it records."""
+    """Whether calls can be handled without keeping anything of them; `chosen`: defaults are safe (CT-10), nothing is
+    recorded of a tenant that has not said itself that it records. It holds whoever says so, the source or we."""
 
     without: NoStorage
     chosen: bool = False
@@ -250,6 +250,12 @@ class Policy:
         """What says how long such a thing is kept; of several the one that means it most, the first of equals."""
         found = [rule for rule in self.retention if rule.covers(kind, purpose)]
         return max(found, key=lambda rule: rule.precision(kind))
+
+    @property
+    def announcement_needed(self) -> bool:
+        """Whether a tenant that records has to have an announcement: where the source says that every recording is
+        announced, and where defaults are safe (`Storage.chosen`), whoever says so."""
+        return self.announcement.always and (self.announcement.stated or self.storage.chosen)
 
     def holds_least(self, kind: Kind) -> bool:
         """Whether the term of such a thing is the least that a law asks for, and not the most that is promised."""

@@ -1,6 +1,10 @@
 """What most tests here begin with: a fresh store in a folder of the test's own, a tenant of it, key providers.
 
-A module marked with `usefixtures("database")` runs twice, over each of the databases that a catalogue can be in.
+The rule of the databases. What asks for `database` (a module by `usefixtures("database")`) runs over SQLite, and over
+PostgreSQL as well only if it is marked `postgresql("what of the database it is about")`. That is where the two differ:
+locks, transactions and their end by a crash, writers at once, uniqueness, the order of rows, many rows at once, files
+and dumps of a server's; and one path from end to end of each scope and of each part that keeps tables. What SQL says is
+the same for both. With `CALLVAULT_BOTH_DATABASES=1` every one of these tests runs over both; a run says which it was.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import pytest
 
 from storage.model import TenantId
 from storage.recordings import Recordings
+from tests.bothdatabases import BOTH
 from tests.gateway.ingest.authority import Authority
 from tests.storage.keyservers import OpenBao, Rig, SoftHsm, file_rig, openbao_rig, pkcs11_rig
 from tests.storage.postgres import Cluster, cluster, needs_postgres
@@ -24,7 +29,25 @@ def postgres() -> Iterator[Cluster]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The databases of a test: see above. One that names its own (`parametrize`) has those."""
+    marked = metafunc.definition.get_closest_marker("postgresql")
+    if "database" not in metafunc.fixturenames:
+        own = any(mark is marked for mark in metafunc.definition.own_markers)
+        assert marked is None or not own, (
+            f"{metafunc.definition.nodeid} is marked `postgresql` and asks for no database"
+        )
+        return
+    assert marked is None or marked.args, f"{metafunc.definition.nodeid} does not say what of PostgreSQL it is about"
+    if any("database" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")):
+        return
+    kinds: list[object] = ["sqlite"]
+    if marked is not None or BOTH:
+        kinds.append(pytest.param("postgresql", marks=needs_postgres))
+    metafunc.parametrize("database", kinds, indirect=True)
+
+
+@pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where the catalogues of this test are; `open_at` and `catalogue_at` find them there."""
     if request.param == "sqlite":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from storage.catalogue import HEAD, Catalogue
 from storage.errors import AlreadyExists, Refused, Unavailable
 from storage.model import new_id
 from storage.tables import buckets, metadata, tenants, tombstones
+from tests.storage.killing import processes
 from tests.storage.postgres import Cluster
 from tests.storage.stores import catalogue_at, files_below, put_catalogue
 
@@ -64,6 +64,9 @@ _ENDS = {"due"}
 _SIGNED_WITHOUT_PERSONS = {"body", "certificate", "facts", "target", "ground"}
 """JSON of ids, hashes, counts and times of erasures, of terms and laws, words that may stand in the ledger; documents
 in manifests are ciphertext."""
+
+
+pytestmark = pytest.mark.postgresql("the catalogue itself")
 
 
 @pytest.fixture
@@ -223,7 +226,7 @@ def test_several_processes_open_a_fresh_store_at_once_and_write(
     if database == "postgresql":  # without tables
         server: Cluster = request.getfixturevalue("postgres")
         put_catalogue(tmp_path, server, template="template0")
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
+    with processes(4, __name__) as pool:
         pool.map(_open_and_write, [tmp_path] * 4)
     catalogue = catalogue_at(tmp_path)
     with catalogue.reading() as connection:

@@ -129,6 +129,7 @@ def test_the_evidence_ends_with_its_own_term(store: Recordings, tenant: TenantId
     assert found.given is None
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_up_17_withdrawal_shreds_what_rested_on_it(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
     """Of a call whose own term is over: what training alone has kept dies, and of the other participant nothing."""
     call = stored_call(store, tenant)
@@ -206,6 +207,7 @@ def test_what_is_made_later_rests_on_the_consent_as_well(store: Recordings, tena
         store.document(tenant, text)
 
 
+@pytest.mark.postgresql("a transaction that must not commit")
 def test_what_is_derived_for_a_withdrawn_purpose_is_never_committed(store: Recordings, tenant: TenantId) -> None:
     call = stored_call(store, tenant)
     first, second = (track(call, number).ref for number in range(2))
@@ -293,6 +295,7 @@ def test_what_is_no_consent_is_refused(store: Recordings, tenant: TenantId, chan
     assert store.consents.of_call(tenant, call.call) == []
 
 
+@pytest.mark.postgresql("uniqueness")
 def test_a_consent_is_of_somebody_in_the_call_and_stands_once(store: Recordings, tenant: TenantId) -> None:
     call, strange = stored_call(store, tenant), stored_call(store, store.tenant("another"))
     who = track(call, 0).ref.participant

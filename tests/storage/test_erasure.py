@@ -80,6 +80,7 @@ def assert_erased(store: Recordings, new: NewCall) -> None:
 # What dies and what lives.
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_an_erased_call_does_not_open_and_its_neighbours_do(store: Recordings, tenant: TenantId) -> None:
     erased, neighbour = stored_call(store, tenant), stored_call(store, tenant)
     other = stored_call(store, store.tenant("another"))
@@ -175,6 +176,7 @@ def test_erasing_again_gives_the_same_certificate(store: Recordings, tenant: Ten
     store.check()
 
 
+@pytest.mark.postgresql("writers at once")
 def test_calls_erased_at_once_are_all_erased(store: Recordings, tenant: TenantId) -> None:
     survivor = stored_call(store, tenant)
     doomed = [save_call(store, tenant) for _ in range(4)]
@@ -195,6 +197,7 @@ def test_calls_erased_at_once_are_all_erased(store: Recordings, tenant: TenantId
 # Backups.
 
 
+@pytest.mark.postgresql("a dump as the backup")
 def test_a_backup_and_todays_keyring_open_nothing_of_it(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
     erased, live = stored_call(store, tenant), save_call(store, tenant)
     spool(store, [(audio_of(live)[0], [b"still in the spool"])])
@@ -231,6 +234,7 @@ def test_the_backup_opens_as_long_as_the_old_keyring_is_there(
         assert_opens(restored, new)
 
 
+@pytest.mark.postgresql("dumps of before and after")
 def test_no_path_to_the_key_is_left(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
     """Everything from before and everything of today, tried by hand against each other."""
     erased, survivor = stored_call(store, tenant), stored_call(store, tenant)
@@ -275,6 +279,7 @@ def _wrapped_of(root: Path, tenant: TenantId) -> list[bytes]:
 
 
 @pytest.mark.parametrize("step", Step)
+@pytest.mark.postgresql("a crash between transactions")
 def test_killed_after_any_step_the_next_start_finishes(tmp_path: Path, step: Step) -> None:
     with open_at(tmp_path) as store:
         tenant = store.tenant("acme")
@@ -447,6 +452,7 @@ with open_at(Path(sys.argv[1])) as store, store.stream(sys.argv[2], sys.argv[3])
 """
 
 
+@pytest.mark.postgresql("a reader in another process")
 def test_a_read_under_way_in_another_process_is_refused_within_a_second(tmp_path: Path) -> None:
     with open_at(tmp_path) as store:
         tenant = store.tenant("acme")
@@ -481,6 +487,7 @@ with open_at(Path(sys.argv[1])) as store:
 """
 
 
+@pytest.mark.postgresql("writers at once")
 def test_calls_that_begin_while_epochs_change_are_not_lost(tmp_path: Path) -> None:
     """Another process goes on saving calls under prepared keys, while here one epoch follows the other."""
     with open_at(tmp_path) as store:

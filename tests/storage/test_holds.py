@@ -54,6 +54,7 @@ def derive(store: Recordings, call: NewCall, text: bytes = b"words", purpose: st
     return store.document(source.tenant, made)
 
 
+@pytest.mark.postgresql("an erasure that a row stops")
 def test_up_19_erasure_of_what_is_held_is_refused_and_the_ground_named(store: Recordings, tenant: TenantId) -> None:
     call = stored_call(store, tenant)
     store.holds.place(tenant, [call.call], CLAIM, ACTOR)
@@ -80,6 +81,7 @@ def test_a_persons_other_calls_go_and_the_certificate_names_what_is_held(store: 
     assert store.call(tenant, goes.call).state is CallState.ERASED
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_a_held_call_outlives_its_term_and_nothing_is_left_of_it_after_the_release(
     store: Recordings, tenant: TenantId, clock: Clock, tmp_path: Path
 ) -> None:
@@ -206,6 +208,7 @@ def test_a_hold_that_cannot_be_placed_holds_nothing(store: Recordings, tenant: T
     assert not store.call(tenant, call.call).held
 
 
+@pytest.mark.postgresql("uniqueness")
 def test_a_hold_is_released_by_its_tenant_once(store: Recordings, tenant: TenantId) -> None:
     call = stored_call(store, tenant)
     hold = store.holds.place(tenant, [call.call], CLAIM, ACTOR)

@@ -32,6 +32,7 @@ def ended_call(store: Recordings, *jobs: str) -> NewCall:
     return new
 
 
+@pytest.mark.postgresql("the order of rows")
 def test_jobs_are_written_with_their_cause_and_read_oldest_first(store: Recordings) -> None:
     first, second = ended_call(store, "transcribe"), ended_call(store, "transcribe", "rate")
     rows = store.outbox_pending()
@@ -41,6 +42,7 @@ def test_jobs_are_written_with_their_cause_and_read_oldest_first(store: Recordin
     assert len({row.id for row in rows}) == store.jobs.waiting() == 3
 
 
+@pytest.mark.postgresql("a transaction that is rolled back")
 def test_a_change_that_cannot_be_made_leaves_no_job(store: Recordings) -> None:
     new = ended_call(store)
     store.erase_call(new.tenant, new.call, ground="request", actor="test")
@@ -56,6 +58,7 @@ def test_only_what_was_sent_is_forgotten(store: Recordings) -> None:
     assert store.outbox_pending() == [second]
 
 
+@pytest.mark.postgresql("uniqueness")
 def test_a_dead_job_keeps_its_reason_and_day_and_stands_there_once(store: Recordings) -> None:
     new = ended_call(store)
     store.jobs.bury(new.tenant, new.call, "transcribe", "Unavailable", 20)

@@ -120,6 +120,7 @@ def some(counts: dict[str, int]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
+@pytest.mark.postgresql("two processes")
 def test_placed_keys_open_again_also_for_another_process(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
@@ -157,6 +158,7 @@ def count_of(catalogue: Catalogue, table: Table) -> int:
         return connection.scalar(select(func.count()).select_from(table)) or 0
 
 
+@pytest.mark.postgresql("writers in several processes")
 def test_a_leaf_is_filled_before_the_next_by_other_processes_too(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_leaf_is_filled_before_the_next_by_other_processes_too(
         assert key_of(catalogue, tree_without_ends(catalogue, provider), item) == item.key.reveal()
 
 
+@pytest.mark.postgresql("writers at once")
 def test_the_keys_of_a_call_are_in_one_leaf_however_many_calls_are_placed_at_once(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
@@ -195,6 +198,7 @@ def test_keys_that_are_prepared_hold_where_the_day_is_by_then(
     assert numbered(leaves_of(catalogue, items)) == [0] * LEAF_KEYS + [1] * (LEAF_KEYS // 2)
 
 
+@pytest.mark.postgresql("a transaction that is rolled back")
 def test_what_a_rolled_back_transaction_made_is_made_again(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
@@ -241,6 +245,7 @@ def test_a_change_replaces_one_leaf_of_a_day_with_what_is_above_it_and_carries_t
     assert leaves_of(catalogue, more)[0] not in after
 
 
+@pytest.mark.postgresql("many rows at once")
 def test_an_erasure_in_a_bucket_of_ten_thousand_keys_writes_a_leaf_its_siblings_and_the_nodes(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
@@ -324,6 +329,7 @@ def test_keys_wrapped_under_an_epoch_that_is_over_are_refused(
     assert key_of(catalogue, tree, items[1]) == bytes([1] * 32)
 
 
+@pytest.mark.postgresql("writers at once")
 def test_two_changes_to_the_same_epoch_exclude_each_other(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
@@ -336,6 +342,7 @@ def test_two_changes_to_the_same_epoch_exclude_each_other(
         change_epoch(connection, open_secret(provider, row), make_epoch(provider, tenant, Root.CONTENT, 1), ())
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_a_change_replaces_the_buckets_of_the_named_leaves_and_carries_the_others_over(
     catalogue: Catalogue, provider: KeyProvider, tree: KeyTree, tenant: TenantId
 ) -> None:
@@ -431,6 +438,7 @@ def test_an_artefact_that_is_not_alive_is_erased_even_while_its_key_is_there(
         key_of(catalogue, tree, items[0])
 
 
+@pytest.mark.postgresql("uniqueness")
 def test_an_artefact_is_placed_once(catalogue: Catalogue, tree: KeyTree, tenant: TenantId) -> None:
     items = make_items(catalogue, tenant)
     place(catalogue, tree, items)

@@ -7,6 +7,7 @@ import signal
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -30,7 +31,7 @@ CRM = replace(STORE, name="destination:crm", company="Example CRM Inc.", region=
 
 
 def forked(root: Path, kill_before_commit: bool) -> None:
-    """Announces in a process that is killed (-9): just before the notice is durable, or just after."""
+    """Announces in a process that is killed (-9): with the notice written and not committed, or just after that."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads: none of ours is running
         child = os.fork()
@@ -38,10 +39,18 @@ def forked(root: Path, kill_before_commit: bool) -> None:
         try:
             with open_at(root) as store:
                 tenant = store.tenant("acme")
+                register = store.register
                 if kill_before_commit:
-                    store.register._clock = lambda: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment, return-value]  # in the transaction
-                store.register.announce(tenant, [CRM])
-                os.kill(os.getpid(), signal.SIGKILL)
+                    tell = register._tell
+
+                    def told(*given: Any) -> None:
+                        tell(*given)
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+                    register._tell = told  # type: ignore[method-assign, assignment]  # in the transaction
+                register.announce(tenant, [CRM])
+                if not kill_before_commit:
+                    os.kill(os.getpid(), signal.SIGKILL)
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

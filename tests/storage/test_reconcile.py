@@ -73,6 +73,7 @@ def test_search_tags_that_lead_nowhere_are_unexplained(store: Recordings, tenant
     }
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_stored_call_is_accounted_for_to_the_last_hash(store: Recordings, tenant: TenantId) -> None:
     stored_call(store, tenant)
     audit = look(store, hashes=True)
@@ -285,6 +286,7 @@ def test_more_findings_than_can_be_named_are_counted(store: Recordings) -> None:
     assert len(list(audits[1].named(Weight.UNEXPLAINED))) == NAMED_MAX
 
 
+@pytest.mark.postgresql("the order of rows")
 def test_calls_of_several_pages_are_all_looked_at(store: Recordings, tenant: TenantId) -> None:
     many = [begin_call(store, tenant) for _ in range(2 * CALLS_AT_ONCE + 1)]
     store.save(many)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -42,6 +40,7 @@ from storage.records import Change, Derived, NewCall, Wanted
 from storage.tables import documents
 from storage.tokens import Role
 from storage.uploader import Uploader
+from tests.storage.killing import processes
 from tests.storage.stores import (
     ACTOR,
     GROUND,
@@ -73,6 +72,7 @@ def identity_of(new: NewCall) -> ArtefactId:
 # Opening.
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_a_store_opens_again_as_itself(tmp_path: Path) -> None:
     with open_at(tmp_path) as store:
         fingerprint, tenant = store.fingerprint(), store.tenant("acme")
@@ -124,6 +124,7 @@ def test_a_tenant_is_made_once_and_its_name_is_not_stored(store: Recordings, tmp
     assert b"Very Private" not in files_below(tmp_path)
 
 
+@pytest.mark.postgresql("uniqueness among writers at once")
 def test_threads_that_name_a_new_tenant_at_once_get_the_same(tmp_path: Path) -> None:
     found: set[TenantId] = set()
     with open_at(tmp_path) as first, open_at(tmp_path) as second:
@@ -168,6 +169,7 @@ def test_a_saved_call_is_live_and_listed(store: Recordings, tenant: TenantId) ->
     assert store.live_calls() == [(tenant, new.call)]
 
 
+@pytest.mark.postgresql("a transaction that is rolled back")
 def test_a_batch_is_saved_whole_or_not_at_all(store: Recordings, tenant: TenantId) -> None:
     first, second = begin_call(store, tenant), begin_call(store, tenant)
     store.save([first])
@@ -184,6 +186,7 @@ def test_a_batch_may_hold_calls_of_several_tenants(store: Recordings, tenant: Te
     assert (len(store.calls(tenant)), len(store.calls(other))) == (2, 1)
 
 
+@pytest.mark.postgresql("the order of rows")
 def test_calls_are_listed_newest_first_and_paged(store: Recordings, tenant: TenantId) -> None:
     ids = [save_call(store, tenant).call for _ in range(5)]
     newest = [record.id for record in store.calls(tenant, limit=2)]
@@ -252,6 +255,7 @@ def test_a_call_that_is_resumed_the_day_after_is_still_of_the_day_on_which_it_be
 # Documents.
 
 
+@pytest.mark.postgresql("what one transaction commits")
 def test_a_document_and_the_state_come_together(store: Recordings, tenant: TenantId) -> None:
     new = save_call(store, tenant)
     with pytest.raises(NotReady):
@@ -433,6 +437,7 @@ def test_the_document_of_a_stream_is_its_facts_and_never_its_content(store: Reco
         store.document(tenant, audio_of(without)[0].ref.artefact)
 
 
+@pytest.mark.postgresql("savepoints")
 def test_of_a_group_of_changes_the_impossible_ones_are_told_and_the_others_made(
     store: Recordings, tenant: TenantId
 ) -> None:
@@ -448,6 +453,7 @@ def test_of_a_group_of_changes_the_impossible_ones_are_told_and_the_others_made(
     assert [json.loads(row.body)["call"] for row in store.outbox_pending()] == [kept.call]
 
 
+@pytest.mark.postgresql("rows written twice in a transaction")
 def test_of_two_changes_of_one_call_in_a_group_the_later_ones_document_stands(
     store: Recordings, tenant: TenantId
 ) -> None:
@@ -494,6 +500,7 @@ def test_a_call_is_saved_with_its_first_documents_and_they_can_be_replaced(store
     assert store.document(tenant, identity_of(new)) == b"second"
 
 
+@pytest.mark.postgresql("uniqueness")
 def test_of_two_workers_with_the_same_job_the_second_stores_nothing(store: Recordings, tenant: TenantId) -> None:
     new = stored_call(store, tenant)
     source = audio_of(new)[0].ref
@@ -525,6 +532,7 @@ def test_jobs_carry_ids_only_and_wait_until_they_are_sent(store: Recordings, ten
 # Ends.
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_a_call_is_stored_once_its_streams_are_complete(store: Recordings, tenant: TenantId) -> None:
     new = save_call(store, tenant)
     store.put_documents(new, {}, CallState.ENDED)
@@ -568,6 +576,7 @@ def test_orphans_are_swept_and_nothing_else(store: Recordings, tenant: TenantId)
 # Nothing in clear.
 
 
+@pytest.mark.postgresql("the server's files and log")
 def test_nothing_of_a_call_stands_anywhere_in_clear(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="storage")
     secret = b"+31207940800 said the magic words"
@@ -589,22 +598,19 @@ def test_nothing_of_a_call_stands_anywhere_in_clear(tmp_path: Path, caplog: pyte
 
 # Other processes.
 
-_WRITE_IN_CHILD = """
-import sys
-from pathlib import Path
-from tests.storage.stores import open_at, save_call
 
-with open_at(Path(sys.argv[1])) as store:
-    for _ in range(20):
-        save_call(store, store.tenant("acme"))
-"""
-
-
+@pytest.mark.postgresql("writers in several processes")
 def test_several_processes_save_into_one_store(tmp_path: Path) -> None:
-    children = [subprocess.Popen([sys.executable, "-c", _WRITE_IN_CHILD, str(tmp_path)]) for _ in range(3)]
-    assert [child.wait(timeout=60) for child in children] == [0, 0, 0]
+    with processes(3, __name__) as pool:
+        pool.map(_save_calls, [tmp_path] * 3, chunksize=1)
     with open_at(tmp_path) as store:
         assert len(store.calls(store.tenant("acme"))) == 60
+
+
+def _save_calls(root: Path) -> None:
+    with open_at(root) as store:
+        for _ in range(20):
+            save_call(store, store.tenant("acme"))
 
 
 def test_the_uploader_takes_the_store_for_its_catalogue(store: Recordings) -> None:

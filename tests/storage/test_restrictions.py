@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("database")
 CONTESTED = "accuracy contested, Art. 18(1)(a)"
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_up_17_restriction_blocks_play_transcribe_export_and_keeps_the_bytes(
     store: Recordings, tenant: TenantId
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_restricted_call_is_erased_like_any_other(store: Recordings, tenant: T
         store.document(tenant, call.artefacts[0].ref.artefact)
 
 
+@pytest.mark.postgresql("uniqueness")
 def test_one_restriction_stands_at_a_time_and_each_has_its_entries(
     store: Recordings, tenant: TenantId, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def kinds(store: Recordings, call: NewCall) -> dict[Kind, Retained]:
     return {one.kind: one for one in store.retained(call.tenant, call.call).artefacts}
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_sp_07_two_purposes_have_each_their_own_date_and_the_later_one_keeps_it(
     store: Recordings, tenant: TenantId, clock: Clock
 ) -> None:

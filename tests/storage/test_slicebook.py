@@ -70,6 +70,7 @@ def test_one_refused_slice_does_not_fail_the_others(store: Recordings, tenant: T
     assert states(store, alive) == [(ArtefactState.COMPLETE, 100)] * 2
 
 
+@pytest.mark.postgresql("what one transaction commits")
 def test_stream_ends_in_the_transaction_of_its_last_slice(store: Recordings, tenant: TenantId) -> None:
     new = save_call(store, tenant)
     going, ending = streams_of(new)
@@ -98,6 +99,7 @@ def test_interruption_once_noted_stays(store: Recordings, tenant: TenantId) -> N
         ({"first_seq": 10, "slice_no": 0}, "its number is taken"),
     ],
 )
+@pytest.mark.postgresql("uniqueness")
 def test_what_is_there_already_is_refused_and_ends_nothing(
     store: Recordings, tenant: TenantId, second: dict[str, int], why: str
 ) -> None:
@@ -114,6 +116,7 @@ def test_what_is_there_already_is_refused_and_ends_nothing(
     ]
 
 
+@pytest.mark.postgresql("many rows at once")
 def test_erased_call_between_others_gets_no_manifest_and_they_do(store: Recordings, tenant: TenantId) -> None:
     new_calls = [save_call(store, tenant) for _ in range(3)]
     for new in new_calls:

@@ -60,6 +60,7 @@ def rows(root: Path, table: str, columns: str, data: str = "data") -> list[tuple
     return [tuple(row) for row in read]
 
 
+@pytest.mark.postgresql("one path from end to end")
 def test_a_call_is_found_by_each_of_its_identifiers_and_by_no_other(store: Recordings, tenant: TenantId) -> None:
     new, neighbour = saved_with(store, tenant, NUMBER, SESSION), saved_with(store, tenant, OTHER)
     assert found(store, tenant, NUMBER) == found(store, tenant, SESSION) == [new.call]
@@ -79,6 +80,7 @@ def test_another_tenant_finds_nothing(store: Recordings, tenant: TenantId) -> No
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 8, 9, 33, 100, 307])
+@pytest.mark.postgresql("many rows at once")
 def test_all_calls_of_a_number_are_found_however_many(store: Recordings, tenant: TenantId, count: int) -> None:
     group = [replace(begin_call(store, tenant), identifiers=(NUMBER,)) for _ in range(count)]
     store.save([*group, begin_call(store, tenant)])
@@ -113,6 +115,7 @@ def test_what_is_learned_the_day_after_dies_with_the_call_as_well(tmp_path: Path
         assert rows(tmp_path, "tags", "leaf") == []
 
 
+@pytest.mark.postgresql("the order of rows")
 def test_pages_follow_each_other_over_days_and_purposes(tmp_path: Path) -> None:
     now = [1_000_000.0]
     with open_at(tmp_path, clock=lambda: now[0]) as store:
@@ -144,6 +147,7 @@ def test_no_two_rows_are_equal_and_none_shows_what_it_stands_for(
 # Erasing.
 
 
+@pytest.mark.postgresql("rows that an erasure moves")
 def test_an_erased_call_is_found_no_more_and_its_neighbours_are(store: Recordings, tenant: TenantId) -> None:
     first, erased, last = (saved_with(store, tenant, NUMBER, SESSION) for _ in range(3))
     for _ in range(2):  # the second change moves what the first has moved

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from gateway.config import Settings, SipTls
+from gateway.config import Settings
 from gateway.ingest.certificates import contexts
 from gateway.ingest.identity import Identity
 from gateway.ingest.listeners import Listeners
@@ -19,6 +19,7 @@ from gateway.sip.events import Acknowledged, Ended, Event, Invited, Reinvited
 from gateway.sip.events import Settings as AgentSettings
 from gateway.sip.flow import Flow
 from gateway.sip.uas import UserAgent
+from gateway.sip_settings import SipTls
 from gateway.tenants import Directory
 from tests.gateway.sip.harness import ANSWER, HOST
 

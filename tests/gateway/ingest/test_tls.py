@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from gateway.config import SipTls
 from gateway.errors import ConfigError
 from gateway.ingest.certificates import contexts, expiry, refuse_expired
 from gateway.ingest.handshakes import HANDSHAKE_S, PER_STRANGER_MAX
 from gateway.ingest.tcp import STRANGER_IDLE_S
 from gateway.peers import PeerName
 from gateway.sip.grammar import Uri
+from gateway.sip_settings import SipTls
 from gateway.tenants import Directory
 from tests.gateway.ingest.answering import ListeningServer
 from tests.gateway.ingest.authority import DAY, Authority

@@ -22,7 +22,8 @@ def settings_with(folder: Path, credentials: str | None = None, mode: int = 0o60
         path.write_text(credentials)
         path.chmod(mode)
         queue["credentials"] = str(path)
-    return Settings.model_validate({"data": str(folder), "queue": queue})
+    ours = {"name": "ours", "own": True, "hosts": ["queue.example"]}
+    return Settings.model_validate({"data": str(folder), "queue": queue, "processors": [ours]})
 
 
 def test_the_embedded_server_is_where_it_says(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ WHOLE = {"name": "Acme BV", "contact": "Dam 1, Amsterdam", "representative": "no
 TRUNK = {"name": "carrier", "tenant": "acme", "sources": ["192.0.2.32/28"]}
 DESTINATION = {
     **{"name": "crm", "to": "Example CRM Ltd", "authorised_by": "the board", "authorised_on": "2026-01-01"},
-    "parts": ["audio"],
+    **{"company": "Example CRM Ltd", "region": "NL", "retention": "30 days", "encryption": "TLS 1.3"},
+    **{"dpa": "2026-01-01", "parts": ["audio"]},
 }
 USER = {"name": "carrier", "sha256": "0" * 64}
 KEY = "cvx1-public-" + "0" * 64
@@ -52,6 +53,19 @@ def text(found: Settings, language: str = "en", **facts: str) -> str:
 
 
 S3 = "s3://s3.example.com/calls"
+
+BAO = "openbao://bao.example.com/t?token-file=/t"
+
+
+def ours(host: str) -> dict[str, Any]:
+    """The processors of a configuration that uses that host: it is our own machine, and nobody says where it is."""
+    return {"processors": [{"name": "ours", "own": True, "hosts": [host]}]}
+
+
+THEIRS = {
+    **{"name": "example-storage", "company": "Example Storage BV", "hosts": ["s3.example.com"], "region": "NL"},
+    **{"retention": "30 days", "encryption": "sealed by us; TLS 1.3", "dpa": "2026-01-01"},
+}
 FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "region": ({"region": "US"}, {"region": "NL"}, "Outside the European", "nothing is transferred"),
     "operator": ({}, {"operator": WHOLE}, "not stated in the configuration", "D. Poortman"),
@@ -76,42 +90,71 @@ FLIPS: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     "http.listen": ({}, {"http": {"listen": "192.0.2.1:8080"}}, "this machine alone", "TLS has to be put in front"),
     "http.metrics_networks": ({}, {"http": {"metrics_networks": ["10.1.0.0/16"]}}, "127.0.0.0/8, ::1", "10.1.0.0/16"),
     "whip.sessions_max": ({}, {"whip": {"sessions_max": 5}}, "sealed", "over WebRTC"),
-    "store.objects": ({}, {"store": {"objects": S3}}, "folder of this machine", "s3.example.com over TLS"),
+    "store.objects": (
+        {},
+        {"store": {"objects": S3}, **ours("s3.example.com")},
+        "folder of this machine",
+        "s3.example.com over TLS",
+    ),
     "store.objects_region": (
-        {"region": "NL", "store": {"objects": S3, "objects_region": "NL"}},
-        {"region": "NL", "store": {"objects": S3, "objects_region": "US"}},
+        {"region": "NL", "store": {"objects": S3, "objects_region": "NL"}, **ours("s3.example.com")},
+        {"region": "NL", "store": {"objects": S3, "objects_region": "US"}, **ours("s3.example.com")},
         *("nothing is transferred", "Outside the European Economic Area: sealed recordings (US)"),
     ),
     "store.catalogue": (
         {},
-        {"store": {"catalogue": "postgresql://u@db.example.com/c?sslmode=require"}},
+        {"store": {"catalogue": "postgresql://u@db.example.com/c?sslmode=require"}, **ours("db.example.com")},
         *("database is a file", "NOT checked"),
     ),
     "store.keys": (
         {},
-        {"store": {"keys": "openbao://bao.example.com/transit?token-file=/t&finality=30d"}},
+        {"store": {"keys": "openbao://bao.example.com/transit?token-file=/t&finality=30d"}, **ours("bao.example.com")},
         *("folder of files of this machine", "for 30d"),
     ),
     "store.keys_region": (
-        {"region": "NL", "store": {"keys": "openbao://bao.example.com/t?token-file=/t"}},
-        {"region": "NL", "store": {"keys": "openbao://bao.example.com/t?token-file=/t", "keys_region": "NL"}},
+        {"region": "NL", "store": {"keys": BAO}, **ours("bao.example.com")},
+        {"region": "NL", "store": {"keys": BAO, "keys_region": "NL"}, **ours("bao.example.com")},
         *("does not say where they are", "nothing is transferred"),
     ),
-    "store.witness": ({}, {"store": {"witness": S3}}, "witness is a folder of this", "witness is at s3.example.com"),
+    "store.witness": (
+        {},
+        {"store": {"witness": S3}, **ours("s3.example.com")},
+        *("witness is a folder of this", "witness is at s3.example.com"),
+    ),
+    "store.witness_region": (
+        {"region": "NL", "store": {"witness": S3, "witness_region": "NL"}, **ours("s3.example.com")},
+        {"region": "NL", "store": {"witness": S3, "witness_region": "US"}, **ours("s3.example.com")},
+        *("nothing is transferred", "Outside the European Economic Area: the ledger of erasures"),
+    ),
     "store.spool_limit_mib": ({}, {"store": {"spool_limit_mib": 2048}}, "4096 MiB", "2048 MiB"),
+    "store.held_stream_mib": (
+        {"tenant": {"when_keys_away": "hold"}},
+        {"tenant": {"when_keys_away": "hold"}, "store": {"held_stream_mib": 16}},
+        *("up to 32 MiB of a stream", "up to 16 MiB of a stream"),
+    ),
+    "store.held_total_mib": (
+        {"tenant": {"when_keys_away": "hold"}},
+        {"tenant": {"when_keys_away": "hold"}, "store": {"held_total_mib": 2048}},
+        *("1024 MiB in each", "2048 MiB in each"),
+    ),
     "queue.url": (
         {},
-        {"queue": {"url": "nats://q.example.com:4222"}},
+        {"queue": {"url": "nats://q.example.com:4222"}, **ours("q.example.com")},
         "queue runs on this",
         "WITHOUT encryption; jobs",
     ),
     "queue.region": (
-        {"region": "NL", "queue": {"url": "tls://q.example.com:4222"}},
-        {"region": "NL", "queue": {"url": "tls://q.example.com:4222", "region": "NL"}},
+        {"region": "NL", "queue": {"url": "tls://q.example.com:4222"}, **ours("q.example.com")},
+        {"region": "NL", "queue": {"url": "tls://q.example.com:4222", "region": "NL"}, **ours("q.example.com")},
         *("does not say where they are", "nothing is transferred"),
     ),
     "log.level": ({}, {"log": {"level": "debug"}}, "(level info)", "(level debug)"),
     "transcription.workers": ({}, {"transcription": {"workers": 0}}, "| transcription |", "sealed"),
+    "processors": (
+        {"region": "NL", "store": {"objects": S3}, **ours("s3.example.com")},
+        {"region": "NL", "store": {"objects": S3}, "processors": [THEIRS]},
+        *("Nobody but the provider itself gets", "| Example Storage BV | NL, in the European Economic Area |"),
+    ),
     "transcription.names_model": ({}, {"transcription": {"names_model": "off"}}, "model for names besides", "is off"),
 }
 """Settings, two values of each, and what the record says under the one and the other."""
@@ -122,7 +165,7 @@ OF_TENANT: dict[str, tuple[dict[str, Any], str, str]] = {
     "media_security": ({"media_security": "srtp"}, "WITHOUT encryption otherwise", "not encrypted (SRTP) are refused"),
     "when_full": ({"when_full": "unrecorded"}, "is full, new calls are refused", "NOT recorded"),
     "keys": ({"keys": "pkcs11:token=t?module-path=/m.so&pin-file=/p"}, "of the installation", "provider of its own"),
-    "when_keys_away": ({"when_keys_away": "hold"}, "two days, new calls are refused", "lost after that"),
+    "when_keys_away": ({"when_keys_away": "hold"}, "two days, new calls are refused", "lost if the system stops"),
     "purpose": ({"purpose": "training"}, "recorded for: service", "recorded for: training"),
     "transcribe": ({"transcribe": False}, "transcribed automatically", "not made at present"),
     "emergency": ({"emergency": ("112", "110")}, "(112)", "(112, 110)"),
@@ -141,6 +184,8 @@ OF_TENANT: dict[str, tuple[dict[str, Any], str, str]] = {
         {"destinations": [{**DESTINATION, "key": KEY}]},
         *("No destination for copies", "crm are sealed for its key"),
     ),
+    "notice_days": ({"notice_days": 30}, "no time has to pass in between", "the time in between is 30 days"),
+    "telemetry_days": ({"telemetry_days": 7}, "single tracks were heard is not kept", "heard is kept for 7 days"),
     "regions": ({"regions": ["NL"]}, "No rule limits", "every place outside of: NL"),
 }
 
@@ -219,7 +264,17 @@ def test_up_22_what_the_record_says_follows_each_setting_of_its_trunks(name: str
     ],
 )
 def test_up_22_how_the_database_is_reached_is_told_as_the_store_does_it(url: str, told: str) -> None:
-    assert told in text(settings(store={"catalogue": url}))
+    outside = {} if "127.0.0.1" in url else ours("db.example.com")
+    assert told in text(settings(store={"catalogue": url}, **outside))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_up_22_a_recipient_in_a_third_country_is_a_transfer_also_where_our_places_are_in_none(language: str) -> None:
+    away, none = (words(language, "record")("record." + name) for name in ("transfer", "transfer_none"))
+    within = text(settings({"destinations": [DESTINATION]}, region="NL"), language)
+    beyond = text(settings({"destinations": [{**DESTINATION, "region": "US"}]}, region="NL"), language)
+    assert none in within and none not in beyond
+    assert away.format(places="Example CRM Ltd (US)") in re.sub(r"\\", "", beyond)
 
 
 def test_a_trunk_is_told_by_what_proves_who_it_is() -> None:

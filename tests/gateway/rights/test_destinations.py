@@ -16,7 +16,8 @@ from storage.errors import Refused
 DAY = date(2026, 3, 1)
 CRM: dict[str, Any] = {
     **{"name": "crm", "to": "CRM", "authorised_by": "board", "authorised_on": "2026-03-01", "until": "2026-03-31"},
-    "parts": ["audio", "detail"],
+    **{"company": "CRM Ltd", "region": "NL", "retention": "30 days", "encryption": "TLS 1.3", "dpa": "2026-01-01"},
+    **{"parts": ["audio", "detail"], "fields": {"detail": ["started"]}},
 }
 
 
@@ -51,3 +52,10 @@ def test_up_09_an_authorisation_says_who_when_and_what(wrong: dict[str, Any]) ->
 def test_a_destination_stands_once() -> None:
     with pytest.raises(ValidationError, match="twice"):
         tenant(CRM, CRM)
+
+
+@pytest.mark.parametrize("lacks", ["company", "region", "retention", "encryption", "dpa"])
+def test_ct_04_a_destination_that_lacks_a_fact_gets_nothing(lacks: str) -> None:
+    known = tenant({name: value for name, value in CRM.items() if name != lacks}).destinations
+    with pytest.raises(Refused, match=f"gets nothing: nobody has said its {lacks}$"):
+        authorised(known, "crm", [Part.AUDIO], DAY)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
 
 from storage.backup.restore import heads_of
+from storage.erasure import Step
 from storage.errors import DataError, NotFound, NotReady, Refused, RolledBack, Tampered, Unavailable
 from storage.model import TenantId
 from storage.recordings import Recordings
 from storage.records import Identifier
 from tests.storage.backup.drill import back_up, erase, is_gone, is_whole, lose, restore_at
+from tests.storage.killing import die, killed_at, killed_in
 from tests.storage.stores import audio_of, copy_data, open_at, save_call, spool, stored_call, upload
 
 NUMBER, OTHER = Identifier("number", "+31201234567"), Identifier("number", "+31207654321")
@@ -122,13 +122,13 @@ def test_an_erasure_that_was_under_way_is_finished_by_the_next_start(tmp_path: P
         tenant = store.tenant("acme")
         erased, living = stored_call(store, tenant), stored_call(store, tenant)
         back_up(store, tmp_path)
-    for step in ("intent", "next_key", "rewrap", "read_back", "destroy", "done"):
-        _erase_killed_after(tmp_path, step, tenant, erased.call)
+    for step in [step for step in Step if step is not Step.SWEEP]:
+        killed_at(step, tmp_path, lambda store: erase(store, erased))  # noqa: B023  # done before the next
         lose(tmp_path)
         restore_at(tmp_path)
         with open_at(tmp_path) as store:
             assert (is_gone(store, erased), is_whole(store, living)) == (True, True)
-        if step != "done":
+        if step is not Step.DONE:
             lose(tmp_path)  # and once more, before anybody has gone on with it
             restore_at(tmp_path)
         with open_at(tmp_path) as store:
@@ -139,25 +139,6 @@ def test_an_erasure_that_was_under_way_is_finished_by_the_next_start(tmp_path: P
             back_up(store, tmp_path)
     left = {path.name for path in (tmp_path / "keys").glob("*-content-*.key")}
     assert len(left) == 1  # every key that wrapped one of them is destroyed
-
-
-_ERASE_IN_CHILD = """
-import os, signal, sys
-from pathlib import Path
-from tests.storage.stores import ACTOR, GROUND, open_at
-
-def stop(step):
-    if step == sys.argv[4]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-with open_at(Path(sys.argv[1]), on_step=stop) as store:
-    store.erase_call(sys.argv[2], sys.argv[3], ground=GROUND, actor=ACTOR)
-"""
-
-
-def _erase_killed_after(root: Path, step: str, tenant: str, call: str) -> None:
-    child = [sys.executable, "-c", _ERASE_IN_CHILD, str(root), tenant, call, step]
-    assert subprocess.run(child, timeout=120, check=False).returncode == -signal.SIGKILL
 
 
 # What is refused.
@@ -213,14 +194,24 @@ def test_a_keyring_of_another_installation_is_refused(tmp_path: Path) -> None:
         restore_at(tmp_path, keys="others")
 
 
-def _prepared(root: Path) -> None:
-    """A backup, an erasure after it with a batch of keys in the witness, and the data folder gone."""
+@pytest.fixture(scope="module")
+def lost(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To copy: a backup, an erasure after it with a batch of keys in the witness, and the data folder gone."""
+    root = tmp_path_factory.mktemp("lost")
     with open_at(root) as store:
         tenant = store.tenant("acme")
         erased, _living = stored_call(store, tenant), stored_call(store, tenant)
         back_up(store, root)
         erase(store, erased)
     lose(root)
+    return root
+
+
+@pytest.fixture
+def prepared(lost: Path, tmp_path: Path) -> Path:
+    """A copy of it in the test's own folder."""
+    shutil.copytree(lost, tmp_path, dirs_exist_ok=True)
+    return tmp_path
 
 
 def _refused(root: Path) -> None:
@@ -251,8 +242,8 @@ def _flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["changed", "swapped", "removed", "cut", "reordered"])
+@pytest.mark.usefixtures("prepared")
 def test_up_14_a_forged_ledger_in_the_witness_is_told(tmp_path: Path, what: str) -> None:
-    _prepared(tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / "data-witness").rglob("*") if path.is_file()}
     entry, following = _entry(tmp_path, 3), _entry(tmp_path, 4)
     if what == "changed":
@@ -278,8 +269,8 @@ def test_up_14_a_forged_ledger_in_the_witness_is_told(tmp_path: Path, what: str)
 
 
 @pytest.mark.parametrize(("what", "error"), [("changed", Tampered), ("cut", Tampered), ("removed", RolledBack)])
+@pytest.mark.usefixtures("prepared")
 def test_up_14_a_key_batch_that_is_not_the_ledgers_is_told(tmp_path: Path, what: str, error: type[DataError]) -> None:
-    _prepared(tmp_path)
     part = _part(tmp_path)
     kept = part.read_bytes()
     if what == "changed":
@@ -311,8 +302,8 @@ def test_up_14_a_swapped_key_batch_is_told(tmp_path: Path) -> None:
     _refused(tmp_path)
 
 
+@pytest.mark.usefixtures("prepared")
 def test_up_14_a_ledger_that_ends_before_a_head_that_somebody_kept_is_refused(tmp_path: Path) -> None:
-    _prepared(tmp_path)
     newest = _newest(tmp_path)
     receipt = heads_of(_entry(tmp_path, newest).read_bytes())
     for number in range(newest, newest - 3, -1):  # an old copy of the witness
@@ -351,17 +342,9 @@ def test_a_backup_whose_files_were_changed_is_told(tmp_path: Path) -> None:
 
 # Crashes.
 
-_RESTORE_IN_CHILD = """
-import os, signal, sys
-from pathlib import Path
-from tests.storage.backup.drill import restore_at
 
-def stop(step):
-    if step == sys.argv[2]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-restore_at(Path(sys.argv[1]), on_step=stop)
-"""
+def _restore_killed_at(root: Path, step: str) -> None:
+    killed_in(lambda: restore_at(root, on_step=lambda at: die() if at == step else None))
 
 
 def test_up_14_killed_in_the_middle_it_is_begun_again(tmp_path: Path) -> None:
@@ -372,8 +355,7 @@ def test_up_14_killed_in_the_middle_it_is_begun_again(tmp_path: Path) -> None:
         erase(store, erased)
     lose(tmp_path)
     for step in ("copy", "ledger", "objects", "keys", "signed"):
-        child = [sys.executable, "-c", _RESTORE_IN_CHILD, str(tmp_path), step]
-        assert subprocess.run(child, timeout=120, check=False).returncode == -signal.SIGKILL
+        _restore_killed_at(tmp_path, step)
         with pytest.raises(Refused):
             restore_at(tmp_path)
         _refused(tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,32 @@ from storage.erasure import Scope, Step, Target
 from storage.errors import Erased, Unavailable
 from storage.ledger import verify_certificate
 from storage.model import ArtefactId, Kind, TenantId
-from storage.recordings import Recordings
 from storage.records import NewCall
 from tests.storage.erasure.test_scopes import ids, living
 from tests.storage.killing import killed_at
 from tests.storage.stores import ACTOR, GROUND, PURPOSE, audio_of, copy_data, open_at, stored_call
 
 
-def targets(store: Recordings, tenant: TenantId, calls: list[NewCall]) -> dict[Scope, tuple[str, set[ArtefactId]]]:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A store that nobody has open, for each test to copy: three calls of a tenant, and one of another's."""
+
+    root: Path
+    tenant: TenantId
+    calls: list[NewCall]
+    other: NewCall
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    root = tmp_path_factory.mktemp("stored")
+    with open_at(root) as store:
+        tenant = store.tenant("acme")
+        calls, other = [stored_call(store, tenant) for _ in range(3)], stored_call(store, store.tenant("another"))
+    return Stored(root, tenant, calls, other)
+
+
+def targets(calls: list[NewCall]) -> dict[Scope, tuple[str, set[ArtefactId]]]:
     """Of each scope a target among these calls, as JSON, and what is left of them."""
     first, everything = calls[0], ids([artefact for call in calls for artefact in call.artefacts])
     gone = audio_of(first)[0].ref
@@ -44,11 +64,12 @@ def targets(store: Recordings, tenant: TenantId, calls: list[NewCall]) -> dict[S
 
 @pytest.mark.parametrize("step", Step)
 @pytest.mark.parametrize("scope", [scope for scope in Scope if scope not in (Scope.CALL, Scope.RELEASE)])
-def test_killed_after_any_step_of_any_scope_the_next_start_finishes(tmp_path: Path, scope: Scope, step: Step) -> None:
-    with open_at(tmp_path) as store:
-        tenant = store.tenant("acme")
-        calls, other = [stored_call(store, tenant) for _ in range(3)], stored_call(store, store.tenant("another"))
-        target, left = targets(store, tenant, calls)[scope]
+def test_killed_after_any_step_of_any_scope_the_next_start_finishes(
+    stored: Stored, tmp_path: Path, scope: Scope, step: Step
+) -> None:
+    shutil.copytree(stored.root, tmp_path, dirs_exist_ok=True)
+    tenant, calls, other = stored.tenant, stored.calls, stored.other
+    target, left = targets(calls)[scope]
     killed_at(step, tmp_path, lambda store: store.erasures.erase(tenant, Target.parse(target), GROUND, ACTOR))
     with open_at(tmp_path) as store:
         assert living(store, *calls) == left
@@ -93,24 +114,26 @@ def test_a_certificate_does_not_wait_for_what_a_killed_erasure_left_to_be_swept(
 
 
 @pytest.mark.parametrize("step", [step for step in Step if step is not Step.INTENT])
-def test_killed_after_any_step_of_a_rotation_the_next_start_finishes(tmp_path: Path, step: Step) -> None:
-    with open_at(tmp_path) as store:
-        tenant = store.tenant("acme")
-        call = stored_call(store, tenant)
+def test_killed_after_any_step_of_a_rotation_the_next_start_finishes(
+    stored: Stored, tmp_path: Path, step: Step
+) -> None:
+    shutil.copytree(stored.root, tmp_path, dirs_exist_ok=True)
+    tenant, calls = stored.tenant, [*stored.calls, stored.other]
+    left = ids([artefact for call in calls for artefact in call.artefacts])
     killed_at(step, tmp_path, lambda store: store.erasures.rotate(tenant))
     with open_at(tmp_path) as store:
-        assert living(store, call) == ids(list(call.artefacts))
+        assert living(store, *calls) == left
         assert store.resume_erasures() == (0 if step is Step.SWEEP else 1)
         assert store.resume_erasures() == 0
-        assert living(store, call) == ids(list(call.artefacts))
+        assert living(store, *calls) == left
     assert [path.name for path in (tmp_path / "keys").glob(f"{tenant}-*.key")] == [f"{tenant}-content-1.key"]
 
 
 @pytest.mark.parametrize("step", Step)
-def test_killed_after_any_step_of_a_release_the_next_start_finishes(tmp_path: Path, step: Step) -> None:
+def test_killed_after_any_step_of_a_release_the_next_start_finishes(stored: Stored, tmp_path: Path, step: Step) -> None:
+    shutil.copytree(stored.root, tmp_path, dirs_exist_ok=True)
+    tenant, (expired, stays, twice) = stored.tenant, stored.calls
     with open_at(tmp_path) as store:
-        tenant = store.tenant("acme")
-        expired, stays, twice = (stored_call(store, tenant) for _ in range(3))
         hold = store.holds.place(tenant, [expired.call, twice.call], GROUND, ACTOR)
         store.holds.place(tenant, [twice.call], GROUND, ACTOR)
         store.erasures.erase(tenant, Target.of_purpose(PURPOSE, [expired.call, twice.call]), GROUND, ACTOR)

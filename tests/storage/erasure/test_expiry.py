@@ -90,6 +90,7 @@ def test_reads_are_refused_at_the_second_and_the_rest_of_the_call_lives_on(
     assert store.expiry.run() == 0
 
 
+@pytest.mark.postgresql("one path from end to end of an expiry")
 def test_one_change_of_epoch_whatever_the_number_and_no_survivor_is_rewrapped(
     store: Recordings, tenant: TenantId, clock: Clock, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def body(certificate: dict[str, Any], number: int = 1) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.postgresql("one path from end to end of an artefact")
 def test_up_16_the_audio_goes_and_the_rest_of_the_call_stays(store: Recordings, tenant: TenantId) -> None:
     call, neighbour = stored_call(store, tenant), stored_call(store, tenant)
     certificate = erase(store, tenant, Target.of_artefacts(call.call, sorted(ids(audio_of(call)))))
@@ -82,6 +83,7 @@ def test_a_call_whose_parts_are_erased_one_by_one_is_erased_in_the_end(store: Re
         erase(store, tenant, Target.of_artefacts(call.call, [call.artefacts[0].ref.artefact]))
 
 
+@pytest.mark.postgresql("one path from end to end of a participant")
 def test_a_participant_goes_with_what_speaks_of_all_and_the_others_track_stays(
     store: Recordings, tenant: TenantId
 ) -> None:
@@ -100,6 +102,7 @@ def test_a_participant_goes_with_what_speaks_of_all_and_the_others_track_stays(
         erase(store, tenant, Target.of_participant(call.call, ParticipantId(new_id())))
 
 
+@pytest.mark.postgresql("one path from end to end of a person")
 def test_a_persons_calls_go_in_one_change_of_epoch(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
     of_person = [stored_call(store, tenant) for _ in range(5)]
     other = stored_call(store, tenant)
@@ -157,6 +160,7 @@ def test_up_19_what_the_law_obliges_to_keep_is_refused_and_the_ground_named(
     assert store.document(tenant, rating) == RATED
 
 
+@pytest.mark.postgresql("one path from end to end of a tenant")
 def test_a_tenant_is_closed_and_nothing_of_another_is_touched(store: Recordings, tenant: TenantId) -> None:
     calls = [stored_call(store, tenant) for _ in range(3)]
     source = audio_of(calls[0])[0].ref
@@ -174,6 +178,7 @@ def test_a_tenant_is_closed_and_nothing_of_another_is_touched(store: Recordings,
         assert list(store.objects.list(f"{tenant}/{call.call}/")) == []
 
 
+@pytest.mark.postgresql("writers at once")
 def test_erasures_asked_for_during_a_change_share_the_next_one(tmp_path: Path) -> None:
     """Eight requests, and at most three keys are destroyed: of the first, of those that waited, and of stragglers."""
     with open_at(tmp_path) as store:
@@ -203,6 +208,7 @@ def test_a_backup_from_before_opens_nothing_that_was_named(tmp_path: Path) -> No
                     restored.document(tenant, artefact.ref.artefact)
 
 
+@pytest.mark.postgresql("one path from end to end of a purpose")
 def test_calls_that_end_with_a_purpose_have_its_certificate(store: Recordings, tenant: TenantId) -> None:
     calls = [stored_call(store, tenant) for _ in range(2)]
     certificate = erase(store, tenant, Target.of_purpose(PURPOSE))
@@ -211,6 +217,7 @@ def test_calls_that_end_with_a_purpose_have_its_certificate(store: Recordings, t
         assert store.certificate(tenant, call.call) == certificate
 
 
+@pytest.mark.postgresql("one path from end to end of a rotation")
 def test_ip_12_keys_are_replaced_and_no_recording_is_sealed_again(
     store: Recordings, tenant: TenantId, tmp_path: Path
 ) -> None:

@@ -168,8 +168,12 @@ def test_cl_12_sub_processors_have_periods_of_their_own() -> None:
 def test_ct_10_the_customer_is_controller_and_defaults_are_safe() -> None:
     found = profile("cloudtalk")
     assert found.law.controller is Answers.CUSTOMER and found.announcement.always and found.egress.opt_in
-    assert found.storage.chosen and found.announcement.stated
-    assert not any(profile(name).storage.chosen for name in FIVE if name != "cloudtalk")
+    assert found.storage.chosen and found.announcement_needed
+    assert not (
+        found.storage.stated or found.announcement.stated
+    )  # they publish neither: they are safe because we say so
+    assert [name for name in FIVE if profile(name).storage.chosen] == ["cloudtalk"]
+    assert [name for name in FIVE if profile(name).announcement_needed] == ["speakup", "cloudtalk"]
 
 
 def test_ct_07_and_cl_01_are_opposites_as_data() -> None:

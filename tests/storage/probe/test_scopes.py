@@ -81,6 +81,7 @@ def test_a_person_but_for_what_was_held(store: Recordings, tenant: TenantId, tmp
 
 
 @pytest.mark.usefixtures("database")
+@pytest.mark.postgresql("one path from end to end of a consent")
 def test_up_17_a_consent_that_was_withdrawn(store: Recordings, tenant: TenantId, tmp_path: Path) -> None:
     """Of one participant's track only the wrap for training dies while its own term runs, and all of it afterwards."""
     call, _living = stored_call(store, tenant), stored_call(store, tenant)
@@ -124,6 +125,7 @@ def test_a_hold_and_its_release(store: Recordings, tenant: TenantId, tmp_path: P
 
 
 @pytest.mark.usefixtures("database")
+@pytest.mark.postgresql("one path from end to end of an expiry")
 def test_sp_04_what_has_expired(store: Recordings, tenant: TenantId, tmp_path: Path, clock: Clock) -> None:
     calls = [stored_call(store, tenant) for _ in range(2)]
     clock.pass_days(60)
@@ -172,6 +174,7 @@ def test_cl_04_a_tenant_that_was_closed(store: Recordings, tenant: TenantId, tmp
 
 
 @pytest.mark.usefixtures("database")
+@pytest.mark.postgresql("one path from end to end of a tenant")
 def test_cl_04_a_closed_tenant_of_which_a_hold_keeps_a_call(
     store: Recordings, tenant: TenantId, tmp_path: Path
 ) -> None:
