@@ -46,7 +46,7 @@ from gateway.operations.sweeper import Sweeper
 from gateway.outside import Destination
 from gateway.places import visited
 from gateway.policy import Tenant
-from gateway.processes.child import protect_memory
+from gateway.processes.guarding import protect_memory
 from gateway.processes.jobs import Jobs
 from gateway.processes.opening import open_recordings
 from gateway.processes.supervisor import Child
@@ -170,7 +170,7 @@ class Server:
         sip.secure(self._contexts)
         whip = WhipIngest(settings, recordings, board, ports)
         board.hang_up, board.probe = _each(sip.hang_up, whip.hang_up), _each(sip.probe, whip.probe)
-        media = MediaKeeper(settings.model_dump_json(), settings.media.workers, board, self._take_announcements())
+        media = MediaKeeper(settings, board, self._take_announcements())
         children |= {
             "uploader": lambda: uploader.restarts,
             "media": lambda: media.restarts,

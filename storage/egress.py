@@ -19,24 +19,21 @@ from sqlalchemy import Connection, func, select, update
 
 from storage.catalogue import Catalogue
 from storage.dossiers import DossierRecord, Dossiers
-from storage.errors import Erased, Malformed, NotReady, Refused, WrongKey
+from storage.errors import Erased, NotReady, Refused
 from storage.model import ArtefactId, CallId, CallState, Kind, TenantId, new_id
+from storage.notices import NOTICE_FORMAT, NOTICE_LABEL
 from storage.records import Day
-from storage.signing import Signer, canonical, fingerprint_of, parse_json, verify_signature
+from storage.signing import Signer, canonical
 from storage.tables import calls, egress
 from storage.tags import batches
 from storage.times import day_of, utc
 
-NOTICE_FORMAT = "callvault deletion request v1"
 CALLS_AT_ONCE = 400
 """In one record: with some ten artefacts a call, half of what a dossier holds. A copy of more calls has several."""
-NOTICE_BYTES_MAX = 1 << 20
 NAMED_MAX = 1_000
 """Copies that a certificate names, in 34 KiB; more are counted."""
 _CALLS_LOOKED_UP = 500
 """With one query: below SQLite's oldest limit of 999 values."""
-
-_LABEL = "callvault deletion request v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +138,7 @@ class EgressLedger:
         if not erased:
             raise NotReady(f"no call of copy {id} is erased")
         statement = {**unsigned_notice(id, tenant, body, erased), "public_key": self._signer.public_key}
-        return {**statement, "signature": self._signer.sign(_LABEL, canonical(statement))}
+        return {**statement, "signature": self._signer.sign(NOTICE_LABEL, canonical(statement))}
 
     def told(self, tenant: TenantId, id: CallId, by: str, of: Collection[CallId] | None = None) -> None:
         """The recipient was told of these calls of the copy; by default of every one that is erased by now."""
@@ -224,16 +221,3 @@ def exceptions_of(
     named = ", ".join(copy.id for copy in copies[:NAMED_MAX])
     more = f" and {len(copies) - NAMED_MAX} more" if len(copies) > NAMED_MAX else ""
     return [f"{len(copies)} copies on record as having left: {named}{more}"]
-
-
-def verify_notice(text: bytes, fingerprint: str) -> dict[str, Any]:
-    """A request to delete, as its recipient checks it. Malformed, WrongKey (another installation's), Tampered."""
-    document = parse_json(text, NOTICE_BYTES_MAX)
-    if not isinstance(document, dict) or document.get("format") != NOTICE_FORMAT:
-        raise Malformed("not a request to delete of a version that is known here")
-    public_key = str(document.get("public_key"))
-    if fingerprint_of(public_key) != fingerprint.strip().lower():
-        raise WrongKey("the request is signed by another key than the pinned one")
-    statement = {name: value for name, value in document.items() if name != "signature"}
-    verify_signature(public_key, _LABEL, canonical(statement), document.get("signature"))
-    return document

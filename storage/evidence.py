@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.chain import Entry
-from storage.egress import NOTICE_FORMAT, verify_notice
 from storage.ledger import parse_certificate, verify_certificate
+from storage.notices import NOTICE_FORMAT, verify_notice
 from storage.probe import is_report, verify_report
 from storage.signing import parse_json
 from storage.vcon import VCON_BYTES_MAX, verify_vcon

@@ -30,7 +30,7 @@ def client_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         "--srtp", nargs="?", const=SUITE, default="", metavar="SUITE", help=f"encrypt the media (default: {SUITE})"
     )
     call.add_argument("--mux", action="store_true", help="offer one port for audio and reports (RFC 5761)")
-    calls = command(commands, "calls", "gateway.commands.short:calls", "list a tenant's calls")
+    calls = command(commands, "calls", "gateway.commands.asking:calls", "list a tenant's calls")
     calls.add_argument("--limit", type=int, default=50)
     calls.add_argument(
         "--find",
@@ -40,7 +40,7 @@ def client_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     calls.add_argument("--utc", action="store_true", help="show times as they are kept, not in the tenant's time zone")
     api(calls)
     get = command(
-        commands, "get", "gateway.commands.short:get", "download a call's audio, transcript, detail or manifest"
+        commands, "get", "gateway.commands.asking:get", "download a call's audio, transcript, detail or manifest"
     )
     get.add_argument("call")
     get.add_argument("what", choices=("audio", "transcript", "detail", "manifest", "certificate"))
@@ -60,7 +60,7 @@ def client_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     statistics = command(
         commands,
         "statistics",
-        "gateway.commands.short:statistics",
+        "gateway.commands.asking:statistics",
         "a day's or month's anonymous statistics; without one, the periods that there are",
     )
     statistics.add_argument("period", nargs="?", help="YYYY-MM-DD or YYYY-MM, UTC")
@@ -79,7 +79,7 @@ def client_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     api(ratings)
     erase_command(commands)
     text = "check a certificate of erasure, a report of prove-erased, or a request to delete a copy, offline"
-    verify = command(commands, "verify", "gateway.commands.short:verify", text)
+    verify = command(commands, "verify", "gateway.commands.verifying:verify", text)
     verify.add_argument("certificate", type=Path)
     verify.add_argument("--fingerprint", required=True, help="the installation's, obtained by a way you trust")
     verify.add_argument(

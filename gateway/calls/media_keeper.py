@@ -16,7 +16,9 @@ from itertools import chain, repeat
 from gateway.calls.announcement import Announcements
 from gateway.calls.media_link import MediaLink
 from gateway.calls.switchboard import Switchboard
+from gateway.config import Settings
 from gateway.errors import Unavailable
+from gateway.processes.media_told import MediaTold
 from gateway.processes.supervisor import BACKOFF_S, STEADY_S
 from media.messages import Message, Stats
 
@@ -32,9 +34,9 @@ SPARE_LATE_S = 10.0  # a start takes a second, on a busy machine some
 class MediaKeeper:
     """The media workers, and the announcements that each one is told first."""
 
-    def __init__(self, settings_json: str, wanted: int, board: Switchboard, announcements: Announcements) -> None:
-        self._settings_json = settings_json
-        self._wanted = wanted
+    def __init__(self, settings: Settings, board: Switchboard, announcements: Announcements) -> None:
+        self._told = _told(settings)
+        self._wanted = settings.media.workers
         self._board = board
         self._announcements = announcements
         self._spare: MediaLink | None = None
@@ -104,7 +106,7 @@ class MediaKeeper:
         return [*self._board.workers, *spare]
 
     def _link(self) -> MediaLink:
-        return MediaLink(self._settings_json, self._hear, self._lost, self._announcements.commands())
+        return MediaLink(self._told, self._hear, self._lost, self._announcements.commands())
 
     def _hear(self, link: MediaLink, event: Message) -> None:
         if isinstance(event, Stats):
@@ -176,3 +178,16 @@ class MediaKeeper:
 
 def _pauses_s() -> Iterator[float]:
     return chain(BACKOFF_S, repeat(BACKOFF_S[-1]))
+
+
+def _told(settings: Settings) -> MediaTold:
+    store = settings.store
+    return MediaTold(
+        log_level=settings.log.level,
+        spool_folder=str(settings.data_folder / "spool"),
+        file_mib=store.spool_file_mib,
+        limit_mib=store.spool_limit_mib,
+        held_stream_mib=store.held_stream_mib,
+        held_total_mib=store.held_total_mib,
+        native=settings.media.native,
+    )

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from gateway.errors import Unavailable
 from gateway.processes.channel import Channel
+from gateway.processes.media_told import MediaTold
 from media.datagrams import apart
 from media.messages import MESSAGE_BYTES_MAX, Close, Command, Message, Open, Ready, decode, encode
 
@@ -32,12 +33,12 @@ class MediaLink:
 
     def __init__(
         self,
-        settings_json: str,
+        told: MediaTold,
         on_event: Callable[[MediaLink, Message], None],
         on_lost: Callable[[MediaLink], None],
         first: Sequence[tuple[Command, Sequence[File]]] = (),
     ) -> None:
-        self._settings_json = settings_json
+        self._told = told
         self._first = first
         self._on_event = on_event
         self._on_lost = on_lost
@@ -67,7 +68,7 @@ class MediaLink:
     async def start(self) -> None:
         """Start the process and wait until it says that it is ready. Raises Unavailable."""
         commands = [(encode(command), _descriptors(files)) for command, files in self._first]
-        await self._channel.start(first=[(self._settings_json.encode(), ()), *commands])
+        await self._channel.start(first=[(self._told.encode(), ()), *commands])
 
     def send(self, command: Command, files: Sequence[File] = ()) -> None:
         """Queue a command; with it, duplicates of `files` go to the worker. Raises Unavailable when it is gone."""

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from gateway.config import Settings
 from gateway.operations import logs
-from gateway.processes.child import lock_memory, protect_memory
+from gateway.processes.guarding import lock_memory, protect_memory
+from gateway.processes.media_told import MediaTold
 from media.messages import MESSAGE_BYTES_MAX
 from media.native import CORE
 from media.sink import SinkHealth
@@ -108,28 +108,27 @@ def main(fd: int) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # four descriptors a two-track call
     control = socket.socket(fileno=fd)
-    settings = Settings.model_validate_json(control.recv(MESSAGE_BYTES_MAX))
-    logs.set_level(settings.log.level)
-    folder = settings.data_folder / "spool"
+    told = MediaTold.parse(control.recv(MESSAGE_BYTES_MAX))
+    logs.set_level(told.log_level)
     try:
-        with writing_beside_others(folder):
-            _work(control, settings, folder)
+        with writing_beside_others(Path(told.spool_folder)):
+            _work(control, told)
     except StoreError as error:
         log.error("media worker cannot write the spool", extra={"reason": str(error)})
         sys.exit(1)
 
 
-def _work(control: socket.socket, settings: Settings, folder: Path) -> None:
+def _work(control: socket.socket, told: MediaTold) -> None:
     spool = SpoolWriter(
-        folder,
+        Path(told.spool_folder),
         node=str(os.getpid()),
-        file_bytes=settings.store.spool_file_mib << 20,
-        limit_bytes=settings.store.spool_limit_mib << 20,
-        held=HeldLimits(settings.store.held_stream_mib << 20, settings.store.held_total_mib << 20),
+        file_bytes=told.file_mib << 20,
+        limit_bytes=told.limit_mib << 20,
+        held=HeldLimits(told.held_stream_mib << 20, told.held_total_mib << 20),
     )
     spool.start()
     try:
-        Worker(control, SpoolSink(spool), CORE if settings.media.native else None).run()
+        Worker(control, SpoolSink(spool), CORE if told.native else None).run()
     finally:
         spool.stop()
 

@@ -9,7 +9,7 @@ import socket
 import sys
 
 from gateway.operations import logs
-from gateway.processes.child import protect_memory
+from gateway.processes.guarding import protect_memory
 from media.webrtc.worker import Worker
 
 

@@ -15,7 +15,8 @@ from os import getpid, kill
 from gateway.config import Settings, from_environment
 from gateway.errors import ConfigError
 from gateway.operations import logs
-from gateway.processes.child import protect_memory, settings_from_stdin
+from gateway.processes.child import settings_from_stdin
+from gateway.processes.guarding import protect_memory
 from gateway.processes.opening import open_recordings
 from gateway.processes.queue_address import queue_address
 from storage.errors import StoreError

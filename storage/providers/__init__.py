@@ -8,7 +8,7 @@ from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from storage.errors import Malformed
-from storage.providers import file, openbao
+from storage.providers import file
 from storage.providers.options import URL_CHARACTERS_MAX
 
 
@@ -81,9 +81,15 @@ def _open_pkcs11(parts: SplitResult, data_folder: Path) -> KeyProvider:
     return pkcs11.from_url(parts, data_folder)
 
 
+def _open_openbao(parts: SplitResult, data_folder: Path) -> KeyProvider:
+    from storage.providers import openbao  # noqa: PLC0415  # urllib3 is a tenth of the store's start
+
+    return openbao.from_url(parts, data_folder)
+
+
 _SCHEMES: dict[str, Callable[[SplitResult, Path], KeyProvider]] = {
     "file": file.from_url,
     "pkcs11": _open_pkcs11,
-    "openbao": openbao.from_url,
-    "openbao+http": openbao.from_url,
+    "openbao": _open_openbao,
+    "openbao+http": _open_openbao,
 }

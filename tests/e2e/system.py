@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.client import ApiError, Client
+from gateway.config import load
+from gateway.processes.opening import open_recordings
+from gateway.rights.orders import OPERATOR
+from storage.model import TenantId
+from storage.tokens import Role
 
 Found = TypeVar("Found")
 
@@ -66,12 +71,14 @@ class System:
         return subprocess.run(argv, env=self.environ, capture_output=True, text=True, timeout=60, check=False)
 
     def client(self, tenant: str = "default", role: str = "admin") -> Client:
-        """The API with a token of that tenant and role."""
+        """The API with a token of that tenant and role, made here: each command would load the whole store first."""
         key = (tenant, role)
         if key not in self.tokens:
-            made = self.command("token", "create", "--tenant", tenant, "--role", role)
-            assert made.returncode == 0, made.stderr
-            self.tokens[key] = made.stdout.split()[-1]
+            named = self.environ.get("CALLVAULT_CONFIG")
+            settings = load(Path(named) if named else None, self.environ).settings
+            with open_recordings(settings, node="cli") as recordings:
+                of = TenantId(OPERATOR) if role == Role.OPERATOR.value else recordings.tenant(tenant)
+                self.tokens[key] = recordings.tokens.create(of, Role(role), "")
         return Client(f"http://127.0.0.1:{self.http}", self.tokens[key])
 
     def children(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main, parser
-from gateway.commands.short import shown
+from gateway.commands.asking import shown
 
 COMMANDS = (
     "serve",

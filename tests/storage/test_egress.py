@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from storage.egress import CALLS_AT_ONCE, NAMED_MAX, Copy, Leaving, copies_of, verify_notice
+from storage.egress import CALLS_AT_ONCE, NAMED_MAX, Copy, Leaving, copies_of
 from storage.erasure import Target
 from storage.errors import Malformed, NotFound, NotReady, Refused, Tampered, WrongKey
 from storage.ledger import verify_certificate
 from storage.model import ArtefactId, CallId, CallState, Kind, TenantId, new_id
+from storage.notices import verify_notice
 from storage.policy.library import profile
 from storage.policy.overrides import Override, overridden
 from storage.policy.term import Term, Unit

@@ -12,7 +12,7 @@ from gateway.addresses import parse_address
 from gateway.client import ApiError, Client
 from gateway.config import Settings
 from gateway.operations.doctor.row import Row, State, graded
-from gateway.processes.child import may_lock
+from gateway.processes.guarding import may_lock
 from storage.spoollock import has_writer
 
 MEMORY_SHARE_MAX = 0.5  # of the machine's: the rest is everybody else's

@@ -22,8 +22,8 @@ from gateway.outside import Destination
 from gateway.rights.deadlines import Deadlines
 from gateway.rights.fields import DOCUMENTS, known_fields
 from gateway.rights.parts import Part
-from storage.egress import verify_notice
 from storage.model import CallId, TenantId
+from storage.notices import verify_notice
 from storage.recordings import Recordings
 from storage.sealedexport import RecipientKey, opened
 from storage.tokens import Role

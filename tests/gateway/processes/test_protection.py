@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.processes.child import may_lock
+from gateway.processes.guarding import may_lock
 
 DIES = "import os; os.abort()"
-PROTECTED = "from gateway.processes.child import protect_memory; protect_memory()\n"
+PROTECTED = "from gateway.processes.guarding import protect_memory; protect_memory()\n"
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 
 
@@ -50,7 +50,7 @@ def test_up_06_a_protected_process_cannot_be_dumped() -> None:
 
 LOCKS = """
 import resource, sys
-from gateway.processes.child import lock_memory
+from gateway.processes.guarding import lock_memory
 if sys.argv[1:] == ["limited"]:  # as whoever has neither the right nor the limit
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
     import ctypes

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from gateway.commands.short import verify
+from gateway.commands.verifying import verify
 from gateway.operations.alarms import Alarm, Alarms
 from gateway.operations.metrics import Metrics, Snapshot
 from gateway.outside import Destination
 from gateway.posting import NoAnswer, post
 from gateway.rights.telling import AGAIN_S_MAX, FIRST_AGAIN_S, OVERDUE_S, Telling
-from storage.egress import Leaving, verify_notice
+from storage.egress import Leaving
 from storage.model import CallId, TenantId
+from storage.notices import verify_notice
 from storage.recordings import Recordings
 from tests.gateway.ingest.authority import Authority
 from tests.gateway.receiver import Receiver, receiving
