@@ -1,7 +1,7 @@
 """The rows of a tenant's key tree that did not live on: waste since the provider's key is gone; zeroed, then deleted.
 
 All are zeroed before any goes, and they go in the order in which they were written: what is deleted makes SQLite merge
-pages, and a row that is moved by that may leave its octets in a page's gap. Of living rows at the edge that can still be.
+pages, and a row that is moved by that may leave its octets in a page's gap. Of living rows at the edge it still may.
 
 What stands in an epoch that is over is read from the rows themselves, from the buckets down, and goes from the leaves
 up: wherever a crash comes between, the next sweep finds the rest.
