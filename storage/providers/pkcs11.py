@@ -27,7 +27,7 @@ from urllib.parse import SplitResult, unquote
 
 import pkcs11
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
-from pkcs11.exceptions import PinIncorrect, PinLocked, PKCS11Error, UserAlreadyLoggedIn
+from pkcs11.exceptions import GeneralError, PinIncorrect, PinLocked, PKCS11Error, UserAlreadyLoggedIn
 from pkcs11.mechanisms import GCMParams
 
 from storage.errors import Erased, Malformed, Tampered, Unavailable, WrongProvider
@@ -39,6 +39,8 @@ ANSWER_S = 10.0
 """For one operation. A network HSM that makes a key takes well under a second; a library has no limit of its own."""
 CONNECT_AGAIN_S = 1.0
 """Between two attempts to find the token again: each one starts the library anew."""
+_OPENS_MAX = 4
+_OPEN_AGAIN_S = 0.05
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _KEY_BITS = 256
@@ -270,13 +272,23 @@ class Pkcs11Provider:
             self._start = self._library.starts
         self._serial = self._serial or bytes(token.serial)  # as long as we live it is this one and no other
         try:
-            session = token.open(rw=True, user_pin=pin)
+            session = _opened(token, pin)
         except UserAlreadyLoggedIn:  # by another session of this process; that holds for all of them
             session = token.open(rw=True)
         except (PinIncorrect, PinLocked):
             self._refused = state
             raise
         return _Session(session, self._library.starts)
+
+
+def _opened(token: Any, pin: str) -> Any:
+    """A session; SoftHSM fails to open one now and then while another process opens its own."""
+    for _ in range(_OPENS_MAX - 1):
+        try:
+            return token.open(rw=True, user_pin=pin)
+        except GeneralError:
+            time.sleep(_OPEN_AGAIN_S)
+    return token.open(rw=True, user_pin=pin)
 
 
 def _objects(session: Any, label: str) -> list[Any]:

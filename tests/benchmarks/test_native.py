@@ -104,10 +104,10 @@ def test_what_is_encrypted_is_opened_by_another_library(
 ) -> None:
     key = os.urandom(SUITES[suite])
     frames = [extension + frame[: 100 + number] for number, frame in enumerate(SPEECH)]
-    plain = leg(receivers, 0, PACKETS)
-    encrypted = dataclasses.replace(plain, suite=suite, key=key, ssrc=ROLLING, extension=len(extension))
     keys = Protection({"suite": suite, "ours": os.urandom(SUITES[suite]).hex(), "theirs": key.hex()})
     with native.generator(frames, encrypting=True) as generator:
+        plain = leg(receivers, 0, PACKETS)  # not before it is compiled: its packets are due at once
+        encrypted = dataclasses.replace(plain, suite=suite, key=key, ssrc=ROLLING, extension=len(extension))
         sent = generator.start([encrypted]).wait(time.monotonic_ns())
     arrived = [data for data, _ in received(receivers[0])]
     assert sent.sent == len(arrived) == PACKETS
