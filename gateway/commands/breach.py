@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from gateway.client import ApiError, Client
-from gateway.commands.requests import save
-
-Act = Callable[[Client, argparse.Namespace], Any]
+from gateway.commands.requests import Act, acted, save
 
 
 def command(arguments: argparse.Namespace) -> int:
     """One act on cases."""
-    try:
-        found = ACTS[arguments.action](Client.of(arguments.url, arguments.token), arguments)
-    except (ApiError, OSError) as error:
-        sys.stderr.write(f"callvault: {error}\n")
-        return 1
-    if found is not None:
-        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    return 0
+    return acted(arguments, ACTS[arguments.action])
 
 
 def _open(client: Client, given: argparse.Namespace) -> Any:

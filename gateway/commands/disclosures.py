@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gateway.client import ApiError, Client
-from gateway.commands.requests import save
-
-Act = Callable[[Client, argparse.Namespace], Any]
+from gateway.commands.requests import Act, acted, save
 
 
 def command(arguments: argparse.Namespace) -> int:
     """One act on orders, or the transparency report."""
-    try:
-        client = Client.of(arguments.url, arguments.token)
-        found = (_report if arguments.report else ACTS[arguments.action])(client, arguments)
-    except (ApiError, OSError) as error:
-        sys.stderr.write(f"callvault: {error}\n")
-        return 1
-    if found is not None:
-        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-    return 0
+    return acted(arguments, _report if arguments.report else ACTS[arguments.action])
 
 
 def _report(client: Client, given: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ Act = Callable[[Client, argparse.Namespace], Any]
 
 def command(arguments: argparse.Namespace) -> int:
     """One act on requests."""
-    return _asking(arguments, ACTS[arguments.action])
+    return acted(arguments, ACTS[arguments.action])
 
 
 def copies(arguments: argparse.Namespace) -> int:
@@ -26,7 +26,7 @@ def copies(arguments: argparse.Namespace) -> int:
         "notice": lambda client, given: client.json(f"/v1/egress/{given.id}/notice"),
         "told": lambda client, given: client.post(f"/v1/egress/{given.id}/told", {}),
     }
-    return _asking(arguments, acts[arguments.action])
+    return acted(arguments, acts[arguments.action])
 
 
 def _list(client: Client, given: argparse.Namespace) -> None:
@@ -90,7 +90,8 @@ def save(client: Client, path: str, output: Path) -> None:
     sys.stdout.write(f"{output}: {size} bytes\n")
 
 
-def _asking(arguments: argparse.Namespace, act: Act) -> int:
+def acted(arguments: argparse.Namespace, act: Act) -> int:
+    """An act with the API: what it gives as JSON; an error in words, and 1."""
     try:
         found = act(Client.of(arguments.url, arguments.token), arguments)
     except (ApiError, OSError) as error:
